@@ -1,0 +1,161 @@
+/* kedge.h: the public face of kedge, long-context training without broken positions.
+ *
+ * Legend. Shapes are row-major, the last index contiguous, written [T, H, E]:
+ *   T tokens        H query heads     G key/value heads   E head size       C model size
+ *   F feed-forward  V vocabulary      L layers            N documents       R ranks
+ * Sizes and indexes are int64_t. Outputs come first, inputs are const, the gradient of x is dx.
+ * The verb tells who frees: open/close something of the system, new/free heap, init the caller's memory,
+ * view borrowed.
+ *
+ * Every function that can fail returns a kd_status; kd_message() then says what happened, in one line, with
+ * the values. Nothing here prints, exits, or reads the environment but kd_ctx_open.
+ */
+#ifndef KEDGE_H
+#define KEDGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KD_VERSION "0.1.0"
+
+typedef enum kd_status {
+    KD_OK = 0,
+    KD_EARG,      /* an argument is out of its range */
+    KD_ENOMEM,    /* memory could not be had */
+    KD_EIO,       /* the system refused: open, read, write, rename */
+    KD_EFORMAT,   /* a file is not what it says */
+    KD_ECONFIG,   /* a run file, an option or a configuration is wrong */
+    KD_ENOTSUP,   /* right, but not in this build */
+    KD_EBUSY,     /* somebody else holds it */
+    KD_ENUMERIC,  /* NaN or infinity where there must be none */
+    KD_EAGAIN,    /* stopped by a signal, the state is saved: run again */
+} kd_status;
+
+/* The last failure of this thread, one line, never NULL. Borrowed until the thread's next failure. */
+const char *kd_message(void);
+const char *kd_status_name(kd_status status);
+
+/* ---- context ---------------------------------------------------------------------------------------- */
+
+/* Device, threads and instruction set; every operation takes one. A context serves one thread at a time. */
+typedef struct kd_ctx kd_ctx;
+
+/* Opens a context on the host. threads < 1: one for each core the process may use.
+ * KEDGE_ISA=ref|avx2|avx512 caps the instruction set. Free with kd_ctx_close (NULL is allowed). */
+kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
+void kd_ctx_close(kd_ctx *ctx);
+
+/* ---- plan: who sees whom -------------------------------------------------------------------------------- */
+
+/* One window of T tokens, stored document by document (mask full: one document in window order).
+ * Token i sees token j iff j is of i's document and j <= i, or j is the anchor. */
+typedef struct kd_plan {
+    int64_t T, N;
+    int64_t anchors;         /* leading tokens shared by all documents, 0 or 1; of no document; position 0 */
+    int64_t *start;          /* [N+1]  document n is tokens start[n] .. start[n+1]-1; start[0] = anchors */
+    int32_t *position;       /* [T]    RoPE position, in the window's frame */
+    int32_t *base;           /* [N]    what frame document subtracts from the document's positions */
+    int32_t *target;         /* [T]    the token to be predicted, or -1: no loss */
+    int32_t *token;          /* [T]    the token itself */
+    int32_t *depth;          /* [T]    how many tokens of its own text precede it in the window */
+} kd_plan;
+
+typedef enum kd_mask { KD_MASK_FULL, KD_MASK_DOCUMENT, KD_MASK_ANCHOR } kd_mask;
+
+/* The switches of the paper, independent of each other. */
+typedef struct kd_plan_options {
+    kd_mask mask;
+    bool reset;               /* positions from 0 in every document (with an anchor: from 1) */
+    bool anchor_is_bos;       /* anchor_form bos: every document has its own BOS at position 0, no shared anchor */
+    bool lead_bos;            /* a BOS leads every document (masks full and document) */
+    bool predict_boundary;    /* a document's last token is trained on the next token of the window */
+    bool predict_first;       /* a BOS is trained on its document's first token */
+    int32_t bos;              /* the id used for BOS and anchor */
+} kd_plan_options;
+
+/* One document's share of the window. */
+typedef struct kd_piece {
+    const int32_t *tag;       /* [tag_count] its domain tag, after BOS or anchor, before its first chunk; never trained */
+    int64_t tag_count;
+    int32_t next;             /* the token that follows this share in the document's text, or -1 */
+} kd_piece;
+
+/* A run of one document's text. Chunks come in window order; those of one document in text order. */
+typedef struct kd_chunk {
+    int64_t piece;            /* index of its document */
+    const int32_t *token;     /* [count] */
+    int64_t count;
+} kd_chunk;
+
+/* Tokens a window takes for its text's sake besides the text: the BOS or tag tokens of each piece, the anchor. */
+int64_t kd_plan_tokens(const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
+                       const kd_chunk *chunk, int64_t chunks);
+
+/* Lays out a window: BOS and tags are placed, positions and targets fixed in window order, then documents are
+ * joined by a stable sort. Every piece must have at least one chunk (a chunk may be empty).
+ * plan is overwritten; free with kd_plan_free. KD_EARG with values, KD_ENOMEM. */
+kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
+                       const kd_chunk *chunk, int64_t chunks);
+void kd_plan_free(kd_plan *plan);
+
+/* Query/key pairs with i seeing j, the anchor's included: what attention has to compute, for one head. */
+int64_t kd_plan_pairs(const kd_plan *plan);
+
+/* ---- rotary positions -------------------------------------------------------------------------------- */
+
+typedef enum kd_frame { KD_FRAME_WINDOW, KD_FRAME_DOCUMENT } kd_frame;
+
+/* R(p) turns the pairs (x[e], x[e+E/2]) by p * inv_freq[e] (half-split layout of Hugging Face checkpoints).
+ * The table holds float32 cosines and sines of double angles. */
+typedef struct kd_rope {
+    int64_t E, positions;
+    double *inv_freq;         /* [E/2] on the host */
+    float *table;             /* [positions, 2, E/2] cosines, then sines; on the device */
+} kd_rope;
+
+/* inv_freq [E/2]; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
+ * KD_EARG unless E is even, 2 <= E <= 256 and 1 <= positions < 2^24. */
+kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions);
+void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
+
+/* ---- attention ------------------------------------------------------------------------------------------ */
+
+/* A view of [T, heads, E] with element stride 1. */
+typedef struct kd_view { float *data; int64_t token_stride, head_stride; } kd_view;
+
+/* Contiguous [T, heads, E]. */
+static inline kd_view kd_view_heads(float *data, int64_t heads, int64_t E) {
+    kd_view v = {data, heads * E, E};
+    return v;
+}
+
+/* What both directions share. q [T,H,E], k and v [T,G,E] are not rotated: rotation happens inside.
+ * Query head h reads key/value head h*G/H. Logits are scale * (R q).(R k). */
+typedef struct kd_attn {
+    const kd_plan *plan;
+    const int32_t *position;  /* [T] plan->position where the device can read it; NULL: plan->position */
+    const kd_rope *rope;
+    kd_frame frame;
+    int64_t H, G, E;          /* G divides H, E even, E <= 256 */
+    float scale;              /* 0: 1/sqrt(E) */
+    kd_view q, k, v, o;
+    float *lse;               /* [H, T] log-sum-exp of each row's logits, natural logarithm */
+    kd_view dout, dq, dk, dv; /* the backward only */
+} kd_attn;
+
+/* o [T,H,E] and lse [H,T] overwritten. Source: Wang et al. 2024 (AnchorAttention), Dao 2023 (online softmax);
+ * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1). */
+kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
+
+/* dq [T,H,E], dk, dv [T,G,E] overwritten, from dout and the forward's q, k, v, o, lse. dk and dv are one partial
+ * sum per query head, then a binary tree over the group's heads. */
+kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

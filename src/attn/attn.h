@@ -1,0 +1,28 @@
+/* Attention inside the library: the list of variants, and the definition in double for tests. */
+#ifndef KD_ATTN_H
+#define KD_ATTN_H
+
+#include "dev/op.h"
+
+/* args: const kd_attn *. Best first, the definition in float32 last. */
+extern const kd_op kd_attn_forward_op, kd_attn_backward_op;
+
+/* The relative position that token t of document n is rotated by. */
+static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
+    const int32_t *position = a->position ? a->position : a->plan->position;
+    return position[t] - (a->frame == KD_FRAME_DOCUMENT ? a->plan->base[n] : 0);
+}
+
+/* KD_OK if the arguments are in range, else a message with the values. */
+kd_status kd_attn_check(const kd_attn *a, bool backward);
+
+/* The definition in double: dense loops, contiguous [T,H,E] and [T,G,E], lse [H,T]; angles and sines in double.
+ * shape holds plan, rope->inv_freq, frame, H, G, E, scale; its views are not read.
+ * Allocates. The gradients are overwritten. */
+kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
+                                 const kd_attn *shape);
+kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
+                                  const double *k, const double *v, const double *o, const double *lse,
+                                  const kd_attn *shape);
+
+#endif

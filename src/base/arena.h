@@ -1,0 +1,36 @@
+/* Memory is measured, allocated once, and placed. An arena without a base only counts: the same walk that places
+ * buffers measures them first. */
+#ifndef KD_ARENA_H
+#define KD_ARENA_H
+
+#include <stddef.h>
+
+#include "error.h"
+
+#define KD_ALIGN 64 /* bytes: a cache line, and a vector of AVX-512 */
+
+typedef struct kd_arena {
+    char *base;    /* NULL: measuring */
+    int64_t size;  /* bytes behind base */
+    int64_t used;  /* bytes taken so far */
+    int64_t peak;  /* the most that was ever in use */
+} kd_arena;
+
+/* The next `count` elements of `element` bytes, aligned to KD_ALIGN; NULL while measuring.
+ * Taking more than was measured is a bug and asserts. */
+void *kd_arena_take(kd_arena *arena, int64_t count, int64_t element);
+
+/* Marks nest: what was taken after the mark is given back by the release. */
+static inline int64_t kd_arena_mark(const kd_arena *arena) { return arena->used; }
+static inline void kd_arena_release(kd_arena *arena, int64_t mark) { arena->used = mark; }
+
+/* Bytes of `count` elements, rounded up as kd_arena_take does; asserts on overflow. */
+int64_t kd_arena_bytes(int64_t count, int64_t element);
+
+/* a*b for sizes that come from files: KD_EFORMAT when the product leaves int64. */
+kd_status kd_size_multiply(int64_t *out, int64_t a, int64_t b);
+
+/* Heap with a message on failure; zeroed. Free with free(). */
+kd_status kd_new(void *out, int64_t count, int64_t element);
+
+#endif

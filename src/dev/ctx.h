@@ -1,0 +1,53 @@
+/* The seam to devices: a context is a device, its memory, threads, an instruction set and scratch.
+ * Model code holds device pointers and never dereferences them: it calls operations. */
+#ifndef KD_CTX_H
+#define KD_CTX_H
+
+#include "base/arena.h"
+#include "base/pool.h"
+
+typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512 } kd_isa;
+
+typedef struct kd_device {
+    const char *name;
+    bool host_may_touch;  /* host code may read and write the device's memory */
+    kd_status (*alloc)(kd_ctx *ctx, void **out, int64_t bytes);              /* zeroed, aligned to a page */
+    void (*release)(kd_ctx *ctx, void *memory, int64_t bytes);
+    kd_status (*put)(kd_ctx *ctx, void *to, const void *host, int64_t bytes);
+    kd_status (*get)(kd_ctx *ctx, void *host, const void *from, int64_t bytes);
+    void (*enter)(kd_ctx *ctx);  /* an operation begins: its memory may be touched; NULL: nothing to do */
+    void (*leave)(kd_ctx *ctx);
+} kd_device;
+
+extern const kd_device kd_device_host;   /* ordinary memory */
+extern const kd_device kd_device_guard;  /* for tests: memory that faults when touched outside an operation */
+
+typedef struct kd_region { void *memory; int64_t bytes; struct kd_region *next; } kd_region;
+
+struct kd_ctx {
+    const kd_device *device;
+    kd_pool *pool;
+    kd_isa isa;                /* the best variant that may be used */
+    bool measuring;            /* operations only say how much scratch they need */
+    int64_t scratch_need;      /* bytes, the most that a measured operation asked for */
+    void *scratch;             /* device memory for one operation at a time */
+    int64_t scratch_bytes;
+    kd_region *guarded;        /* what the guard device has handed out */
+    int64_t entered;           /* depth of operations under way */
+};
+
+/* As kd_ctx_open, on a device. */
+kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads);
+
+/* The best instruction set of this machine. */
+kd_isa kd_isa_best(void);
+const char *kd_isa_name(kd_isa isa);
+
+/* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
+kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);
+
+/* Device memory in one piece, for an arena that has been measured: arena->base is set. */
+kd_status kd_ctx_place(kd_ctx *ctx, kd_arena *arena);
+void kd_ctx_unplace(kd_ctx *ctx, kd_arena *arena);
+
+#endif

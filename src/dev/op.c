@@ -1,0 +1,26 @@
+#include "op.h"
+
+const kd_variant *kd_op_choose(const kd_ctx *ctx, const kd_op *op, const void *args) {
+    for (int64_t i = 0; i < op->count; i++) {
+        const kd_variant *v = &op->variant[i];
+        if (v->isa <= ctx->isa && (!v->supports || v->supports(args))) return v;
+    }
+    return NULL;
+}
+
+kd_status kd_op_run_variant(kd_ctx *ctx, const kd_variant *variant, const void *args) {
+    int64_t need = variant->workspace ? variant->workspace(ctx, args) : 0;
+    if (need > ctx->scratch_need) ctx->scratch_need = need;
+    if (ctx->measuring) return KD_OK;
+    KD_TRY(kd_ctx_reserve(ctx, need));
+    if (ctx->device->enter) ctx->device->enter(ctx);
+    kd_status status = variant->run(ctx, args, ctx->scratch);
+    if (ctx->device->leave) ctx->device->leave(ctx);
+    return status;
+}
+
+kd_status kd_op_run(kd_ctx *ctx, const kd_op *op, const void *args) {
+    const kd_variant *variant = kd_op_choose(ctx, op, args);
+    if (!variant) return kd_fail(KD_ENOTSUP, "%s: no variant serves these arguments", op->name);
+    return kd_op_run_variant(ctx, variant, args);
+}

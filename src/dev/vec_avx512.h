@@ -1,0 +1,53 @@
+/* The vector vocabulary on AVX-512: 16 lanes of float32. See vec_avx2.h. */
+#ifndef KD_VEC_H
+#define KD_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define VISA avx512
+#define VW 16
+#define VREGS 32
+
+typedef __m512 vf;
+typedef __m512i vi;
+typedef __mmask16 vmask;
+
+static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void v_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static inline vf v_set(float x) { return _mm512_set1_ps(x); }
+static inline vf v_zero(void) { return _mm512_setzero_ps(); }
+static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+static inline vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+static inline vf v_neg(vf a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+
+static inline vi v_iset(int32_t x) { return _mm512_set1_epi32(x); }
+static inline vi v_iota(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+static inline vi v_iload(const int32_t *p) { return _mm512_loadu_si512(p); }
+static inline vi v_iadd(vi a, vi b) { return _mm512_add_epi32(a, b); }
+static inline vi v_isub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+static inline vi v_iand(vi a, vi b) { return _mm512_and_si512(a, b); }
+static inline vi v_ior(vi a, vi b) { return _mm512_or_si512(a, b); }
+#define v_shift_left(a, n) _mm512_slli_epi32(a, n)
+#define v_shift_right(a, n) _mm512_srai_epi32(a, n)
+static inline vf v_as_float(vi a) { return _mm512_castsi512_ps(a); }
+static inline vi v_as_int(vf a) { return _mm512_castps_si512(a); }
+static inline vf v_to_float(vi a) { return _mm512_cvtepi32_ps(a); }
+static inline vi v_to_int(vf a) { return _mm512_cvtps_epi32(a); }
+
+static inline vmask v_igreater(vi a, vi b) { return _mm512_cmpgt_epi32_mask(a, b); }
+static inline vmask v_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+static inline vf v_select(vmask m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
+
+static inline __mmask16 v_first(int64_t n) { return (__mmask16)((1u << n) - 1); }
+static inline vf v_load_first(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+static inline void v_store_first(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+
+#endif

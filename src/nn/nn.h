@@ -1,0 +1,96 @@
+/* The layers that work token by token, in float32: forward and backward side by side.
+ *
+ * Legend: M tokens (a block: at most KD_BLOCK), C, F, V as in kedge.h, N and K output and input features. All pointers
+ * are the device's. Every operation gives the same bits for any number of threads, and a token's results do not depend
+ * on the tokens beside it. "Adds" means that the output's old values are the start of the chain of additions: calling
+ * it block after block continues one ascending sum over tokens. All return KD_EARG for sizes below 1. */
+#ifndef KD_NN_H
+#define KD_NN_H
+
+#include "dev/op.h"
+
+#define KD_BLOCK 256 /* tokens: the only M a matrix product sees */
+
+/* ---- matrix products (matmul.c): one ascending chain of FMAs over the summed index for every output element ---- */
+
+/* y[m,n] = bias[n] + sum_k x[m,k] * w[n,k]; bias NULL: the chain starts from 0.  y [M,N] overwritten, x [M,K], w [N,K]. */
+kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, int64_t M,
+                            int64_t N, int64_t K);
+/* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K]. */
+kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
+                                   int64_t N, int64_t K);
+/* dw[n,k] += sum_m dy[m,n] * x[m,k];  dbias[n] += sum_m dy[m,n] unless NULL.  Adds. */
+kd_status kd_linear_backward_weight(kd_ctx *ctx, float *dw, float *dbias, const float *dy, const float *x, int64_t M,
+                                    int64_t N, int64_t K);
+
+/* ---- normalisation (rmsnorm.c) ------------------------------------------------------------------------------- */
+
+/* out[m,c] = x[m,c] * rinv[m] * w[c],  rinv[m] = 1/sqrt(mean_c x[m,c]^2 + eps).
+ * Source: Zhang & Sennrich 2019; eps inside the root, as in Hugging Face's Llama. out may be x; rinv [M] is kept. */
+kd_status kd_rmsnorm_forward(kd_ctx *ctx, float *out, float *rinv, const float *x, const float *w, float eps, int64_t M,
+                             int64_t C);
+/* dx[m,:] += the gradient through the norm of dout [M,C] (adds: the residual path is already there);
+ * dw[c] += sum_m dout[m,c] * x[m,c] * rinv[m]. */
+kd_status kd_rmsnorm_backward(kd_ctx *ctx, float *dx, float *dw, const float *dout, const float *x, const float *rinv,
+                              const float *w, int64_t M, int64_t C);
+
+/* ---- pointwise (pointwise.c) ------------------------------------------------------------------------------ */
+
+/* out[i] = silu(gate[i]) * up[i],  silu(x) = x/(1+e^-x). out may be gate or up. Source: Shazeer 2020. */
+kd_status kd_swiglu_forward(kd_ctx *ctx, float *out, const float *gate, const float *up, int64_t n);
+/* dgate, dup overwritten (may be gate, up) from dout, gate, up. out: the forward's result again, unless NULL. */
+kd_status kd_swiglu_backward(kd_ctx *ctx, float *dgate, float *dup, float *out, const float *dout, const float *gate,
+                             const float *up, int64_t n);
+/* out[i] += x[i] */
+kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n);
+kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n);
+kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n);
+
+/* ---- embedding (embedding.c) ------------------------------------------------------------------------------ */
+
+/* out[m,:] = w[token[m],:]. KD_EARG naming the token if one is outside 0..V-1. */
+kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
+                               int64_t C);
+/* dw[token[m],:] += dout[m,:], m ascending. */
+kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
+                                int64_t C);
+
+/* ---- loss (cross_entropy.c) -------------------------------------------------------------------------------- */
+
+/* loss[m] = ln sum_v e^logits[m,v] - logits[m,target[m]] in double from a float32 row maximum, 0 where target is -1.
+ * logits [M,V] are overwritten by the gradient scale * (softmax - onehot), 0 rows where target is -1; scale 0: they are
+ * kept. KD_EARG naming the token if a target is >= V. */
+kd_status kd_cross_entropy(kd_ctx *ctx, double *loss, float *logits, const int32_t *target, float scale, int64_t M,
+                           int64_t V);
+
+/* ---- sums over the whole step (reduce.c), in double and in index order ------------------------------------------ */
+
+#define KD_NORM_SEGMENT 4096 /* canonical elements: a partial sum of squares */
+
+/* What the host reads once at the end of a step. */
+typedef struct kd_step_sums {
+    double loss;       /* sum of the targets' losses */
+    double grad_norm;  /* 2-norm of the whole gradient, before clipping */
+    int64_t finite;    /* 0: loss or norm is NaN or infinite, and the step must not be taken */
+} kd_step_sums;
+
+/* sums->loss = sum_t loss[t], t ascending. Overwritten. */
+kd_status kd_sum_loss(kd_ctx *ctx, kd_step_sums *sums, const double *loss, int64_t T);
+/* sums->grad_norm = sqrt(sum of g[i]^2): segments of KD_NORM_SEGMENT in double, summed in order; sums->finite. */
+kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const float *g, int64_t n);
+
+/* ---- AdamW (adamw.c) ---------------------------------------------------------------------------------------- */
+
+typedef struct kd_adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    float clip;           /* the gradient is scaled by min(1, clip / (norm + 1e-6)); 0: not clipped */
+    int64_t step;         /* 1 for the first */
+} kd_adamw;
+
+/* Source: Loshchilov & Hutter 2019, in the form of torch.optim.AdamW: w *= 1 - lr*weight_decay, then
+ * w -= lr/(1-beta1^step) * m / (sqrt(v)/sqrt(1-beta2^step) + eps). w, m, v [n] updated in place; nothing is changed
+ * when sums->finite is 0. */
+kd_status kd_adamw_step(kd_ctx *ctx, float *w, float *m, float *v, const float *g, const kd_step_sums *sums,
+                        const kd_adamw *adamw, int64_t n);
+
+#endif
