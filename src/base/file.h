@@ -1,0 +1,60 @@
+/* Files: mapped for reading, written so that they are whole or not there. Every message names the path. */
+#ifndef KD_FILE_H
+#define KD_FILE_H
+
+#include <stdio.h>
+
+#include "arena.h"
+
+typedef struct kd_map { const char *data; int64_t size; int fd; } kd_map;
+
+/* Read-only map of a whole file (an empty file gives data = "" and size 0). Close with kd_map_close. */
+kd_status kd_map_open(kd_map *map, const char *path);
+void kd_map_close(kd_map *map);
+
+/* A whole small file on the heap, NUL-terminated for convenience; free() it. KD_EFORMAT if larger than limit bytes. */
+kd_status kd_file_read(char **data, int64_t *size, const char *path, int64_t limit);
+
+/* Bytes to a new file, complete and synced when it returns KD_OK; retries short writes and EINTR. The name appears
+ * under `path` at once (no rename): for files inside a folder that is not committed yet. */
+kd_status kd_file_write(const char *path, const void *data, int64_t size);
+
+/* The same through "path.tmp" and a rename: the old file or the new one, never a mixture. */
+kd_status kd_file_replace(const char *path, const void *data, int64_t size);
+
+/* A file written in order. */
+typedef struct kd_writer { int fd; char *path; int64_t written; } kd_writer;
+kd_status kd_writer_open(kd_writer *writer, const char *path);              /* created or truncated */
+kd_status kd_writer_put(kd_writer *writer, const void *data, int64_t size); /* KD_EIO with path and offset */
+kd_status kd_writer_sync(kd_writer *writer);
+kd_status kd_writer_close(kd_writer *writer);                               /* frees in any case */
+
+kd_status kd_copy_file(const char *to, const char *from);
+kd_status kd_make_folders(const char *path);      /* mkdir -p */
+kd_status kd_sync_folder(const char *path);       /* fsync of a directory */
+kd_status kd_remove_tree(const char *path);       /* files and folders below; symbolic links are not followed */
+bool kd_exists(const char *path);
+bool kd_is_folder(const char *path);
+kd_status kd_file_size(int64_t *size, const char *path);
+
+/* "folder/name" on the heap; an absolute or empty-folder name is returned alone. NULL when memory is out. */
+char *kd_path_join(const char *folder, const char *name);
+
+/* A sorted list of paths. free with kd_paths_free. */
+typedef struct kd_paths { char **path; int64_t count; } kd_paths;
+void kd_paths_free(kd_paths *paths);
+/* Appends the files that a pattern names, sorted bytewise; ** crosses folders. A pattern without a match is KD_EIO. */
+kd_status kd_glob(kd_paths *paths, const char *pattern);
+/* The names in a folder, sorted, without . and .. */
+kd_status kd_list_folder(kd_paths *names, const char *path);
+
+/* An advisory lock on a file (created if missing), held until closed or until the process ends.
+ * KD_EBUSY naming the holder's pid and host if another process has it. */
+kd_status kd_lock_open(int *fd, const char *path);
+void kd_lock_close(int fd);
+
+/* XXH3-64 of bytes, and of a whole file (streamed). */
+uint64_t kd_hash(const void *data, int64_t size);
+kd_status kd_file_hash(uint64_t *hash, int64_t *size, const char *path);
+
+#endif

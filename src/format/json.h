@@ -1,0 +1,21 @@
+/* JSON through jansson, strict: a repeated key, bytes after the end, or invalid UTF-8 is an error with its place. */
+#ifndef KD_JSON_H
+#define KD_JSON_H
+
+#include <jansson.h>
+
+#include "base/file.h"
+
+/* Free with json_decref. `name` stands in messages: "name:line:column: what". */
+kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name);
+kd_status kd_json_load(json_t **out, const char *path);
+
+/* A member of an object with its type checked; KD_EFORMAT naming file and key. The `maybe` forms leave *out alone when
+ * the key is absent or null and set *found accordingly (found may be NULL). Integers given as 4096.0 are accepted. */
+kd_status kd_json_int(int64_t *out, const json_t *object, const char *key, const char *name);
+kd_status kd_json_maybe_int(int64_t *out, bool *found, const json_t *object, const char *key, const char *name);
+kd_status kd_json_maybe_number(double *out, bool *found, const json_t *object, const char *key, const char *name);
+kd_status kd_json_maybe_bool(bool *out, bool *found, const json_t *object, const char *key, const char *name);
+kd_status kd_json_maybe_string(const char **out, const json_t *object, const char *key, const char *name);
+
+#endif

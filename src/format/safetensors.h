@@ -1,0 +1,65 @@
+/* safetensors: a header of JSON that is believed only after every bound is checked, then raw data.
+ * Source: huggingface/safetensors, format description; the strict rules of its Rust reader, and no repeated keys. */
+#ifndef KD_SAFETENSORS_H
+#define KD_SAFETENSORS_H
+
+#include "base/file.h"
+
+typedef enum kd_dtype {
+    KD_F64, KD_F32, KD_F16, KD_BF16, KD_I64, KD_I32, KD_I16, KD_I8, KD_U64, KD_U32, KD_U16, KD_U8, KD_BOOL,
+    KD_DTYPES
+} kd_dtype;
+const char *kd_dtype_name(kd_dtype dtype);   /* as in the file: "F32" */
+int64_t kd_dtype_size(kd_dtype dtype);
+
+#define KD_RANK 8 /* most dimensions of a tensor */
+
+typedef struct kd_tensor {
+    char *name;
+    kd_dtype dtype;
+    int64_t rank, shape[KD_RANK];
+    int64_t count;            /* elements */
+    const void *data;         /* in the map; may be unaligned: read with memcpy or the functions below */
+    const char *path;         /* of the file it lies in, for messages; borrowed */
+} kd_tensor;
+
+/* One or more mapped files seen as one table of tensors, sorted by name. */
+typedef struct kd_tensors {
+    kd_tensor *tensor;
+    int64_t count;
+    kd_map *map;              /* [files] */
+    char **path;              /* [files] */
+    int64_t files;
+    char *metadata;           /* the first file's __metadata__ as JSON text, or NULL */
+} kd_tensors;
+
+/* One file. KD_EFORMAT naming file, tensor and figures. */
+kd_status kd_tensors_open(kd_tensors *tensors, const char *path);
+/* A model folder: model.safetensors.index.json with its shards if it is there (each name in the index must be in the
+ * shard it names, a shard may not lie outside the folder), else model.safetensors. */
+kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder);
+void kd_tensors_close(kd_tensors *tensors);
+
+const kd_tensor *kd_tensors_find(const kd_tensors *tensors, const char *name);
+
+/* `count` elements from element `from`, widened to float32 (F64, F32, F16, BF16). */
+kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count);
+/* Any integer type to int64. */
+kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count);
+
+/* ---- writing: describe every tensor, then give the data in that order ---------------------------------------- */
+
+typedef struct kd_tensor_spec { const char *name; kd_dtype dtype; int64_t rank, shape[KD_RANK]; } kd_tensor_spec;
+
+typedef struct kd_tensors_writer { kd_writer file; int64_t total; } kd_tensors_writer;
+
+/* Writes the header, padded to 8 bytes, with __metadata__ {"format":"pt"} plus the key/value pairs in
+ * metadata[2*pairs]. Tensors are laid out in the order given: sizes descending in alignment are the caller's choice. */
+kd_status kd_tensors_create(kd_tensors_writer *writer, const char *path, const kd_tensor_spec *spec, int64_t count,
+                            const char *const *metadata, int64_t pairs);
+kd_status kd_tensors_put(kd_tensors_writer *writer, const void *data, int64_t bytes);
+/* Checks that all the data was given, syncs and closes. After a failure anywhere: kd_tensors_abandon. */
+kd_status kd_tensors_finish(kd_tensors_writer *writer);
+void kd_tensors_abandon(kd_tensors_writer *writer);
+
+#endif
