@@ -1,0 +1,46 @@
+/* Documents to windows of exactly T tokens, and windows to plans.
+ *
+ * A pass over the corpus fills windows in document order; the document that crosses a window's end is cut and goes on
+ * in the next one (or its rest is dropped). Only segments are kept: where they begin and how long they are. The order in
+ * which windows are trained on is a keyed bijection per pass, so the place in the data is one integer. */
+#ifndef KD_WINDOWS_H
+#define KD_WINDOWS_H
+
+#include "data/corpus.h"
+
+typedef enum kd_separator { KD_SEPARATE_BOS = 1, KD_SEPARATE_EOS = 2, KD_SEPARATE_BOTH = 3, KD_SEPARATE_NONE = 0 } kd_separator;
+
+typedef struct kd_window_options {
+    int64_t window;            /* T */
+    kd_mask mask;
+    bool reset, anchor_is_bos, interleave, tag, truncate;
+    bool predict_boundary, predict_first;
+    kd_separator separator;
+    uint64_t seed;             /* of the order of windows and of the interleaved cuts */
+} kd_window_options;
+
+typedef struct kd_segment {
+    int64_t document, from, count;   /* count text tokens of the document from its token `from`; an EOS, where asked for,
+                                        is the document's last token and counted */
+} kd_segment;
+
+typedef struct kd_windows {
+    const kd_corpus *corpus;
+    kd_window_options options;
+    int64_t count;             /* whole windows in a pass */
+    int64_t *first;            /* [count+1] first segment of each */
+    kd_segment *segment;
+    int64_t dropped;           /* tokens of the last partial window of a pass, not trained on */
+    int64_t truncated;         /* tokens dropped by long_documents: truncate */
+    kd_plan_options plan;      /* what every plan is built with */
+} kd_windows;
+
+/* KD_ECONFIG when the corpus has no whole window, or when the tokenizer has no BOS and no EOS where one is needed. */
+kd_status kd_windows_open(kd_windows *windows, const kd_corpus *corpus, const kd_window_options *options);
+void kd_windows_close(kd_windows *windows);
+
+/* The plan of window `index` in training order: index / count passes, then the bijection of the pass.
+ * Validation reads windows in corpus order: ordered false. Free with kd_plan_free. */
+kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
+
+#endif
