@@ -16,7 +16,8 @@ typedef struct kd_arena {
     int64_t peak;  /* the most that was ever in use */
 } kd_arena;
 
-/* The next `count` elements of `element` bytes, aligned to KD_ALIGN; NULL while measuring.
+/* The next `count` elements of `element` bytes, aligned to KD_ALIGN; while measuring an address that may be computed
+ * with but not touched.
  * Taking more than was measured is a bug and asserts. */
 void *kd_arena_take(kd_arena *arena, int64_t count, int64_t element);
 

@@ -1,6 +1,7 @@
 #include "ctx.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,16 @@ void kd_ctx_close(kd_ctx *ctx) {
     if (ctx->scratch) ctx->device->release(ctx, ctx->scratch, ctx->scratch_bytes);
     kd_pool_free(ctx->pool);
     free(ctx);
+}
+
+int64_t kd_memory_available(void) {
+    FILE *file = fopen("/proc/meminfo", "r");
+    char line[256];
+    long long kilobytes = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return (int64_t)kilobytes * 1024;
 }
 
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes) {

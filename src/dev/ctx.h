@@ -43,6 +43,9 @@ kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads)
 kd_isa kd_isa_best(void);
 const char *kd_isa_name(kd_isa isa);
 
+/* Bytes of host memory that can be had without swapping; 0 when the system does not say. */
+int64_t kd_memory_available(void);
+
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);
 

@@ -1,0 +1,252 @@
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "data/tokenizer.h"
+
+typedef struct family { const char *model_type, *architecture; bool qkv_bias; } family;
+
+static const family families[] = {{"llama", "LlamaForCausalLM", false}, {"qwen2", "Qwen2ForCausalLM", true}};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+/* Keys that do not change what a training step computes, beside those that are read below. */
+static const char *const harmless[] = {
+    "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
+    "hidden_act", "hidden_size", "initializer_range", "intermediate_size", "layer_types", "max_position_embeddings",
+    "max_window_layers", "model_type", "num_attention_heads", "num_hidden_layers", "num_key_value_heads",
+    "pad_token_id", "pretraining_tp", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
+    "sliding_window", "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache",
+    "use_sliding_window", "vocab_size", "attention_bias", "mlp_bias", "quantization_config", "kedge",
+};
+
+static kd_status parse_family(kd_config *config, const json_t *json, const char *name) {
+    const char *type = NULL;
+    KD_TRY(kd_json_maybe_string(&type, json, "model_type", name));
+    if (!type) return kd_fail(KD_EFORMAT, "%s: no \"model_type\"", name);
+    for (int i = 0; i < FAMILIES; i++) {
+        if (strcmp(type, families[i].model_type)) continue;
+        snprintf(config->model_type, sizeof config->model_type, "%s", type);
+        config->qkv_bias = families[i].qkv_bias;
+        return KD_OK;
+    }
+    if (!strcmp(type, "mistral")) return kd_fail(KD_ENOTSUP, "%s: model_type \"mistral\": not in this build yet", name);
+    return kd_fail(KD_ENOTSUP, "%s: unknown model_type \"%s\"; known here: llama, qwen2", name, type);
+}
+
+static kd_status parse_shape(kd_config *config, const json_t *json, const char *name) {
+    const struct { const char *key; int64_t *to; } size[] = {
+        {"vocab_size", &config->V},          {"hidden_size", &config->C},         {"intermediate_size", &config->F},
+        {"num_hidden_layers", &config->L},   {"num_attention_heads", &config->H},
+    };
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+        KD_TRY(kd_json_int(size[i].to, json, size[i].key, name));
+        if (*size[i].to < 1 || *size[i].to > 1 << 24)
+            return kd_fail(KD_EFORMAT, "%s: %s is %lld", name, size[i].key, (long long)*size[i].to);
+    }
+    config->G = config->H;
+    KD_TRY(kd_json_maybe_int(&config->G, NULL, json, "num_key_value_heads", name));
+    bool given;
+    KD_TRY(kd_json_maybe_int(&config->E, &given, json, "head_dim", name));
+    if (!given) {
+        if (config->C % config->H)
+            return kd_fail(KD_EFORMAT, "%s: hidden_size %lld is not a multiple of %lld heads and there is no head_dim",
+                           name, (long long)config->C, (long long)config->H);
+        config->E = config->C / config->H;
+    }
+    if (config->G < 1 || config->H % config->G)
+        return kd_fail(KD_EFORMAT, "%s: %lld heads do not divide into %lld key/value heads", name,
+                       (long long)config->H, (long long)config->G);
+    if (config->E < 2 || config->E % 2 || config->E > 256)
+        return kd_fail(KD_ENOTSUP, "%s: head size %lld: it is even and at most 256 here", name, (long long)config->E);
+    return KD_OK;
+}
+
+/* A switch that would change the maths must stand where kedge's maths is. */
+static kd_status need_off(const json_t *json, const char *key, const char *name) {
+    bool on = false;
+    KD_TRY(kd_json_maybe_bool(&on, NULL, json, key, name));
+    return on ? kd_fail(KD_ENOTSUP, "%s: %s is true: not in this build yet", name, key) : KD_OK;
+}
+
+static kd_status parse_switches(kd_config *config, const json_t *json, const char *name) {
+    const char *act = "silu";
+    KD_TRY(kd_json_maybe_string(&act, json, "hidden_act", name));
+    if (strcmp(act, "silu")) return kd_fail(KD_ENOTSUP, "%s: hidden_act \"%s\": only silu is known here", name, act);
+    KD_TRY(need_off(json, "attention_bias", name));
+    KD_TRY(need_off(json, "mlp_bias", name));
+    KD_TRY(need_off(json, "use_sliding_window", name));
+    double dropout = 0;
+    KD_TRY(kd_json_maybe_number(&dropout, NULL, json, "attention_dropout", name));
+    if (dropout != 0) return kd_fail(KD_ENOTSUP, "%s: attention_dropout %g: only 0 is known here", name, dropout);
+    const json_t *layer_types = json_object_get(json, "layer_types"), *quantization = json_object_get(json, "quantization_config");
+    if (quantization && !json_is_null(quantization)) return kd_fail(KD_ENOTSUP, "%s: quantized weights are not trained here", name);
+    for (size_t i = 0; i < json_array_size(layer_types); i++) {
+        const char *type = json_string_value(json_array_get(layer_types, i));
+        if (!type || strcmp(type, "full_attention"))
+            return kd_fail(KD_ENOTSUP, "%s: layer_types: \"%s\": only full_attention is known here", name, type ? type : "?");
+    }
+    KD_TRY(kd_json_maybe_bool(&config->tied, NULL, json, "tie_word_embeddings", name));
+    return KD_OK;
+}
+
+/* A single id, the first of a list, or none. */
+static kd_status parse_token(int64_t *id, const json_t *json, const char *key, const char *name) {
+    const json_t *value = json_object_get(json, key);
+    *id = -1;
+    if (json_is_array(value)) value = json_array_get(value, 0);
+    if (!value || json_is_null(value)) return KD_OK;
+    if (!json_is_integer(value)) return kd_fail(KD_EFORMAT, "%s: %s is not an id", name, key);
+    *id = json_integer_value(value);
+    return KD_OK;
+}
+
+static void warn_unknown(const json_t *json, const char *name) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)json, key, value) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof harmless / sizeof *harmless && !known; i++) known = !strcmp(key, harmless[i]);
+        if (!known) kd_warn("%s: key \"%s\" is not known here; it is kept as it is", name, key);
+    }
+}
+
+kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, const char *name) {
+    *config = (kd_config){.eps = 1e-6, .init_range = 0.02};
+    kd_status status;
+    KD_GO(kd_new(&config->text, size + 1, 1));
+    memcpy(config->text, text, (size_t)size);
+    config->text_size = size;
+    KD_GO(kd_json_parse(&config->json, text, size, name));
+    if (!json_is_object(config->json)) {
+        status = kd_fail(KD_EFORMAT, "%s: not an object", name);
+        goto done;
+    }
+    KD_GO(parse_family(config, config->json, name));
+    KD_GO(parse_shape(config, config->json, name));
+    KD_GO(parse_switches(config, config->json, name));
+    KD_GO(kd_json_maybe_number(&config->eps, NULL, config->json, "rms_norm_eps", name));
+    KD_GO(kd_json_maybe_number(&config->init_range, NULL, config->json, "initializer_range", name));
+    if (!(config->eps > 0)) {
+        status = kd_fail(KD_EFORMAT, "%s: rms_norm_eps is %g", name, config->eps);
+        goto done;
+    }
+    KD_GO(parse_token(&config->bos, config->json, "bos_token_id", name));
+    KD_GO(parse_token(&config->eos, config->json, "eos_token_id", name));
+    KD_GO(kd_rope_parse(&config->rope, config->json, name));
+    warn_unknown(config->json, name);
+done:
+    if (status) kd_config_close(config);
+    return status;
+}
+
+kd_status kd_config_open(kd_config *config, const char *folder) {
+    *config = (kd_config){0};
+    char *path = kd_path_join(folder, "config.json"), *text = NULL;
+    if (!path) return kd_fail(KD_ENOMEM, "out of memory");
+    int64_t size;
+    kd_status status = kd_file_read(&text, &size, path, 16 << 20);
+    if (!status) status = kd_config_parse(config, text, size, path);
+    free(text);
+    free(path);
+    return status;
+}
+
+void kd_config_close(kd_config *config) {
+    free(config->text);
+    json_decref(config->json);
+    *config = (kd_config){0};
+}
+
+/* Makes the text follow the object after a change. */
+static kd_status reprint(char **text, int64_t *size, const json_t *json) {
+    char *printed = json_dumps(json, JSON_INDENT(2));
+    if (!printed) return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    int64_t length = (int64_t)strlen(printed);
+    kd_status status = kd_new(text, length + 2, 1);
+    if (!status) {
+        memcpy(*text, printed, (size_t)length);
+        (*text)[length] = '\n';
+        *size = length + 1;
+    }
+    free(printed);
+    return status;
+}
+
+static bool same_rope(const kd_rope_config *a, const kd_rope_config *b) {
+    return a->type == b->type && a->theta == b->theta && a->factor == b->factor &&
+           a->low_freq_factor == b->low_freq_factor && a->high_freq_factor == b->high_freq_factor &&
+           a->original == b->original;
+}
+
+kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope) {
+    if (same_rope(&config->rope, rope)) return KD_OK;
+    config->rope = *rope;
+    KD_TRY(kd_rope_write(config->json, rope));
+    char *text;
+    KD_TRY(reprint(&text, &config->text_size, config->json));
+    free(config->text);
+    config->text = text;
+    return KD_OK;
+}
+
+kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype) {
+    /* transformers 4 reads torch_dtype, 5 reads dtype before it; without either, float32 is meant. */
+    const char *said = json_string_value(json_object_get(config->json, "dtype"));
+    const char *key = said ? "dtype" : "torch_dtype";
+    if (!said) said = json_string_value(json_object_get(config->json, "torch_dtype"));
+    if (!strcmp(said ? said : "float32", dtype)) {
+        KD_TRY(kd_new(text, config->text_size + 1, 1));
+        memcpy(*text, config->text, (size_t)config->text_size);
+        *size = config->text_size;
+        return KD_OK;
+    }
+    json_t *copy = json_copy(config->json);
+    if (!copy || json_object_set_new(copy, key, json_string(dtype)) ||
+        (json_object_get(copy, "torch_dtype") && json_object_set_new(copy, "torch_dtype", json_string(dtype)))) {
+        json_decref(copy);
+        return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    }
+    kd_status status = reprint(text, size, copy);
+    json_decref(copy);
+    return status;
+}
+
+typedef struct preset { const char *name; int64_t C, F, L, H, G; } preset;
+
+static const preset presets[] = {
+    {"tiny", 64, 176, 2, 4, 2},        /* for tests */
+    {"demo", 128, 352, 4, 4, 2},       /* under a million parameters: minutes on two cores */
+    {"10m", 320, 864, 8, 5, 5},        /* about 10M parameters with a byte vocabulary */
+    {"124m", 768, 2048, 12, 12, 12},
+};
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+const char *kd_preset_names(void) { return "tiny, demo, 10m, 124m"; }
+
+kd_status kd_config_preset(char **text, const char *arch, const char *name, int64_t vocabulary, int64_t window) {
+    const preset *p = NULL;
+    const family *f = NULL;
+    for (int i = 0; i < PRESETS; i++)
+        if (!strcmp(name, presets[i].name)) p = &presets[i];
+    for (int i = 0; i < FAMILIES; i++)
+        if (!strcmp(arch, families[i].model_type)) f = &families[i];
+    if (!f) return kd_fail(strcmp(arch, "mistral") ? KD_ECONFIG : KD_ENOTSUP, "arch \"%s\": %s", arch,
+                           strcmp(arch, "mistral") ? "it is one of llama, qwen2" : "not in this build yet");
+    if (!p) return kd_fail(KD_ECONFIG, "preset \"%s\": it is one of %s", name, kd_preset_names());
+    json_t *json = json_pack(
+        "{s:[s], s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:n, s:I, s:I, s:b, s:s, s:b}",
+        "architectures", f->architecture, "model_type", f->model_type, "hidden_act", "silu",
+        "vocab_size", (json_int_t)vocabulary, "hidden_size", (json_int_t)p->C, "intermediate_size", (json_int_t)p->F,
+        "num_hidden_layers", (json_int_t)p->L, "num_attention_heads", (json_int_t)p->H,
+        "num_key_value_heads", (json_int_t)p->G, "max_position_embeddings", (json_int_t)window,
+        "rms_norm_eps", f->qkv_bias ? 1e-6 : 1e-5, "initializer_range", 0.02, "rope_theta", 10000.0, "rope_scaling",
+        "bos_token_id", (json_int_t)KD_BYTES_BOS, "eos_token_id", (json_int_t)KD_BYTES_EOS, "tie_word_embeddings", 1,
+        "torch_dtype", "float32", "use_cache", 1);
+    if (!json) return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    int64_t size;
+    kd_status status = reprint(text, &size, json);
+    json_decref(json);
+    return status;
+}

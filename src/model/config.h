@@ -1,0 +1,57 @@
+/* What a model is: read from config.json of a Hugging Face folder, and written back with as little changed as can be. */
+#ifndef KD_CONFIG_H
+#define KD_CONFIG_H
+
+#include "format/json.h"
+
+typedef enum kd_rope_type { KD_ROPE_DEFAULT, KD_ROPE_LINEAR, KD_ROPE_LLAMA3 } kd_rope_type;
+
+/* Rotary frequencies as a checkpoint declares them. Source: transformers, modeling_rope_utils. */
+typedef struct kd_rope_config {
+    kd_rope_type type;
+    double theta;
+    double factor;                 /* linear, llama3 */
+    double low_freq_factor, high_freq_factor;  /* llama3 */
+    int64_t original;              /* llama3: original_max_position_embeddings */
+} kd_rope_config;
+
+typedef struct kd_config {
+    char model_type[16];           /* "llama", "qwen2" */
+    int64_t V, C, F, L, H, G, E;
+    double eps, init_range;
+    bool tied;                     /* lm_head is embed_tokens */
+    bool qkv_bias;                 /* Qwen: q, k and v have biases */
+    int64_t bos, eos;              /* -1: none */
+    kd_rope_config rope;
+    char *text;                    /* config.json as it was read, byte for byte */
+    int64_t text_size;
+    json_t *json;                  /* the same, parsed */
+} kd_config;
+
+/* Reads folder/config.json. KD_ENOTSUP for a model_type, RoPE type or switch that changes the maths and is not
+ * implemented, by its name; keys that are not known are kept and named in a warning. Free with kd_config_close. */
+kd_status kd_config_open(kd_config *config, const char *folder);
+/* The same from text; `name` stands in messages. */
+kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, const char *name);
+void kd_config_close(kd_config *config);
+
+/* Replaces theta and scaling, both dialects of config.json included. */
+kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
+
+/* config.json for weights stored as `dtype` ("float32"): the text as it was read when it says so already, else the same
+ * object with only that key changed. free() *text. */
+kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype);
+
+/* A fresh config.json. arch: llama, qwen2; preset: demo, tiny, 10m, 124m (see kd_preset_names). free() *text. */
+kd_status kd_config_preset(char **text, const char *arch, const char *preset, int64_t vocabulary, int64_t window);
+const char *kd_preset_names(void);
+
+/* inv_freq [E/2]: float32 as transformers computes them, promoted to double. */
+void kd_rope_frequencies(double *inv_freq, const kd_rope_config *rope, int64_t E);
+
+/* RoPE of a parsed config.json, either dialect: rope_parameters before rope_scaling and rope_theta. */
+kd_status kd_rope_parse(kd_rope_config *rope, const json_t *config, const char *name);
+/* Writes both dialects into a config object. */
+kd_status kd_rope_write(json_t *config, const kd_rope_config *rope);
+
+#endif

@@ -1,0 +1,119 @@
+/* The forward pass. x: a layer's input [M, C]; M tokens of all the windows at once; B a block. */
+#include "model_state.h"
+
+/* Copies what operations read of the plans to the device. */
+static kd_status mirror(kd_model *m) {
+    const kd_device *device = m->ctx->device;
+    int64_t T = m->options.window, bytes = T * (int64_t)sizeof(int32_t);
+    for (int64_t j = 0; j < m->count && !m->ctx->measuring; j++) {
+        KD_TRY(device->put(m->ctx, m->token + j * T, m->plan[j]->token, bytes));
+        KD_TRY(device->put(m->ctx, m->position + j * T, m->plan[j]->position, bytes));
+        KD_TRY(device->put(m->ctx, m->target + j * T, m->plan[j]->target, bytes));
+    }
+    return KD_OK;
+}
+
+kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
+    int64_t T = m->options.window, HE = m->H * m->E, GE = m->G * m->E;
+    return (kd_attn){
+        .plan = m->plan[j], .position = m->position + j * T, .rope = &m->rope, .frame = m->options.frame,
+        .H = m->H, .G = m->G, .E = m->E,
+        .q = kd_view_heads(a->q + j * T * HE, m->H, m->E), .k = kd_view_heads(a->k + j * T * GE, m->G, m->E),
+        .v = kd_view_heads(a->v + j * T * GE, m->G, m->E), .o = kd_view_heads(a->o + j * T * HE, m->H, m->E),
+        .lse = a->lse + j * T * m->H,
+    };
+}
+
+static int64_t block(int64_t at, int64_t end) { return end - at < KD_BLOCK ? end - at : KD_BLOCK; }
+
+kd_status kd_layer_attention(kd_model *m, int64_t l) {
+    kd_ctx *ctx = m->ctx;
+    const kd_layer_acts *a = kd_acts(m, l);
+    const float *x = kd_layer_input(m, l);
+    int64_t C = m->C, HE = m->H * m->E, GE = m->G * m->E, M = m->count * m->options.window;
+    bool biased = m->layout.size[KD_P_Q_BIAS] > 0;
+    const float *q_bias = biased ? kd_weight(m, KD_P_Q_BIAS, l) : NULL, *k_bias = biased ? kd_weight(m, KD_P_K_BIAS, l) : NULL,
+                *v_bias = biased ? kd_weight(m, KD_P_V_BIAS, l) : NULL;
+    for (int64_t t = 0; t < M; t += KD_BLOCK) {
+        int64_t B = block(t, M);
+        KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x + t * C, kd_weight(m, KD_P_INPUT_NORM, l), m->eps, B, C));
+        KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, B, HE, C));
+        KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, B, GE, C));
+        KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, B, GE, C));
+    }
+    for (int64_t j = 0; j < m->count; j++) {
+        kd_attn attn = kd_layer_attn(m, a, j);
+        KD_TRY(kd_attn_forward(ctx, &attn));
+    }
+    for (int64_t t = 0; t < M; t += KD_BLOCK) {
+        int64_t B = block(t, M);
+        KD_TRY(kd_linear_forward(ctx, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), NULL, B, C, HE));
+        KD_TRY(kd_add(ctx, a->mid + t * C, x + t * C, B * C));
+    }
+    return KD_OK;
+}
+
+static kd_status layer_mlp(kd_model *m, int64_t l) {
+    kd_ctx *ctx = m->ctx;
+    const kd_layer_acts *a = kd_acts(m, l);
+    float *out = kd_layer_input(m, l + 1);
+    int64_t C = m->C, F = m->F, M = m->count * m->options.window;
+    for (int64_t t = 0; t < M; t += KD_BLOCK) {
+        int64_t B = block(t, M);
+        float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
+        KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, a->mid + t * C, kd_weight(m, KD_P_POST_NORM, l), m->eps, B, C));
+        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, B, F, C));
+        KD_TRY(kd_swiglu_forward(ctx, m->act, gate, up, B * F));
+        KD_TRY(kd_linear_forward(ctx, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), NULL, B, C, F));
+        KD_TRY(kd_add(ctx, out + t * C, a->mid + t * C, B * C));
+    }
+    return KD_OK;
+}
+
+kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
+    if (count < 1 || count > m->options.micro || first < 0 || first + count > m->options.windows)
+        return kd_fail(KD_EARG, "windows %lld..%lld of %lld, %lld at once", (long long)first, (long long)(first + count),
+                       (long long)m->options.windows, (long long)m->options.micro);
+    for (int64_t j = 0; j < count; j++)
+        if (plan[j]->T != m->options.window)
+            return kd_fail(KD_EARG, "a window of %lld tokens, the model is laid out for %lld", (long long)plan[j]->T,
+                           (long long)m->options.window);
+    m->plan = plan;
+    m->count = count;
+    m->first = first;
+    KD_TRY(mirror(m));
+    int64_t M = count * m->options.window;
+    for (int64_t t = 0; t < M; t += KD_BLOCK)
+        KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
+                                    block(t, M), m->V, m->C));
+    for (int64_t l = 0; l < m->L; l++) {
+        KD_TRY(kd_layer_attention(m, l));
+        KD_TRY(layer_mlp(m, l));
+    }
+    return KD_OK;
+}
+
+static kd_status block_logits(kd_model *m, int64_t t, int64_t B) {
+    const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
+    KD_TRY(kd_rmsnorm_forward(m->ctx, m->h, m->rinv_last + t, x, kd_weight(m, KD_P_NORM, 0), m->eps, B, m->C));
+    return kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, B, m->V, m->C);
+}
+
+kd_status kd_model_loss(kd_model *m) {
+    int64_t M = m->count * m->options.window;
+    double *losses = m->losses + m->first * m->options.window;
+    for (int64_t t = 0; t < M; t += KD_BLOCK) {
+        int64_t B = block(t, M);
+        KD_TRY(block_logits(m, t, B));
+        KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + t, 0, B, m->V));
+    }
+    return KD_OK;
+}
+
+kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {
+    if (count < 1 || count > KD_BLOCK || from < 0 || from + count > m->count * m->options.window)
+        return kd_fail(KD_EARG, "logits of tokens %lld..%lld", (long long)from, (long long)(from + count));
+    KD_TRY(block_logits(m, from, count));
+    return m->ctx->device->get(m->ctx, logits, m->logits, count * m->V * (int64_t)sizeof *logits);
+}

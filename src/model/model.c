@@ -1,0 +1,162 @@
+/* Memory of a model: measured by the same walk that places it. */
+#include "model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model_state.h"
+
+/* Partial sums that a binary tree over n items in order keeps at once, the one being filled included. */
+static int64_t tree_slots(int64_t n) {
+    int64_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t depth = __builtin_popcountll((unsigned long long)i) + 1;
+        if (depth > most) most = depth;
+    }
+    return most;
+}
+
+static void place_gradients(kd_model *m, kd_arena *arena) {
+    int64_t attention = m->layout.at[KD_P_O] - m->layout.layers_at, rest = m->layout.layer_stride - attention;
+    int64_t phase = m->C + m->V * m->C;  /* the head's */
+    if (attention > phase) phase = attention;
+    if (rest > phase) phase = rest;
+    for (int64_t i = 0; i < tree_slots(m->options.windows); i++)
+        m->slot[i] = kd_arena_take(arena, m->gradient_count, sizeof(float));
+    for (int64_t i = 1; i < tree_slots(m->options.leaves); i++) m->leaf[i] = kd_arena_take(arena, phase, sizeof(float));
+}
+
+static void place_activations(kd_model *m, kd_arena *arena) {
+    bool training = m->options.training, keep = m->options.recompute == KD_RECOMPUTE_NONE;
+    int64_t M = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
+#define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
+    m->x = TAKE((training ? m->L + 1 : 1) * M * m->C);
+    for (int64_t l = 0; l < (keep ? m->L : 1); l++)
+        m->acts[l] = (kd_layer_acts){TAKE(M), TAKE(M * HE), TAKE(M * GE), TAKE(M * GE), TAKE(M * HE), TAKE(M * m->H),
+                                     TAKE(M * m->C), TAKE(M), keep ? TAKE(M * m->F) : NULL, keep ? TAKE(M * m->F) : NULL};
+    m->rinv_last = TAKE(M);
+    m->h = TAKE(B * m->C);
+    m->gate = TAKE(B * m->F);
+    m->up = TAKE(B * m->F);
+    m->act = TAKE(B * m->F);
+    m->logits = TAKE(B * m->V);
+    if (training) {
+        m->dh = TAKE(B * m->C);
+        m->dact = TAKE(B * m->F);
+        m->dx = TAKE(M * m->C);
+        m->dout = TAKE(M * HE);
+        m->dq = TAKE(M * HE);
+        m->dk = TAKE(M * GE);
+        m->dv = TAKE(M * GE);
+    }
+#undef TAKE
+    m->losses = kd_arena_take(arena, m->options.windows * m->options.window, sizeof *m->losses);
+    m->token = kd_arena_take(arena, M, sizeof(int32_t));
+    m->position = kd_arena_take(arena, M, sizeof(int32_t));
+    m->target = kd_arena_take(arena, M, sizeof(int32_t));
+}
+
+static int64_t activation_bytes(kd_model *m) {
+    kd_arena measure = {0};
+    place_activations(m, &measure);
+    return measure.peak;
+}
+
+static void choose_recompute(kd_model *m) {
+    if (!m->options.training) m->options.recompute = KD_RECOMPUTE_LAYER;
+    if (m->options.recompute != KD_RECOMPUTE_AUTO) return;
+    m->options.recompute = KD_RECOMPUTE_NONE;
+    /* Half of what is free: the page cache and the data want the rest. */
+    if (activation_bytes(m) > kd_memory_available() / 2) m->options.recompute = KD_RECOMPUTE_LAYER;
+}
+
+/* The step's walk without running it: finds how much scratch the operations ask for. */
+static kd_status measure_scratch(kd_model *m) {
+    int64_t T = m->options.window;
+    kd_plan plan;
+    int32_t *token;
+    KD_TRY(kd_new(&token, T, sizeof *token));
+    kd_chunk chunk = {0, token, T};
+    kd_piece piece = {.next = -1};
+    kd_status status = kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1);
+    free(token);
+    if (status) return status;
+    const kd_plan *one = &plan;
+    m->ctx->measuring = true;
+    m->ctx->scratch_need = 0;
+    status = kd_model_forward(m, &one, 1, 0);
+    if (!status) status = m->options.training ? kd_model_backward(m, 1) : kd_model_loss(m);
+    m->ctx->measuring = false;
+    m->scratch = m->ctx->scratch_need;
+    m->plan = NULL;
+    kd_plan_free(&plan);
+    return status ? status : kd_ctx_reserve(m->ctx, m->scratch);
+}
+
+static kd_status check_options(const kd_model_options *o) {
+    if (o->window < 1 || o->window >= 1 << 24) return kd_fail(KD_EARG, "window: %lld tokens", (long long)o->window);
+    if (o->windows < 1 || o->micro < 1 || o->micro > o->windows || o->windows >= 1 << (KD_TREE_SLOTS - 1))
+        return kd_fail(KD_EARG, "%lld windows at once of %lld in a step", (long long)o->micro, (long long)o->windows);
+    if (o->leaves < 1 || o->leaves >= 1 << (KD_TREE_SLOTS - 1) || (o->leaves & (o->leaves - 1)))
+        return kd_fail(KD_EARG, "leaves: %lld is not a power of two in 1..%d", (long long)o->leaves, 1 << (KD_TREE_SLOTS - 2));
+    return KD_OK;
+}
+
+kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
+    *out = NULL;
+    KD_TRY(check_options(options));
+    kd_model *m;
+    KD_TRY(kd_new(&m, 1, sizeof *m));
+    m->ctx = ctx;
+    m->options = *options;
+    m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
+    m->eps = (float)c->eps;
+    m->tied = c->tied;
+    double inv_freq[128];
+    kd_status status;
+    KD_GO(kd_layout_init(&m->layout, c));
+    m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
+    KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
+    choose_recompute(m);
+
+    m->weights.peak = kd_arena_bytes(m->layout.count, sizeof(float));
+    if (options->training) place_gradients(m, &m->gradients);
+    place_activations(m, &m->activations);
+    KD_GO(measure_scratch(m));
+
+    KD_GO(kd_ctx_place(ctx, &m->weights));
+    m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
+    KD_GO(kd_ctx_place(ctx, &m->activations));
+    place_activations(m, &m->activations);
+    if (options->training) {
+        KD_GO(kd_ctx_place(ctx, &m->gradients));
+        place_gradients(m, &m->gradients);
+    }
+    kd_rope_frequencies(inv_freq, &c->rope, c->E);
+    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, c->E, options->window + 1));
+    *out = m;
+done:
+    if (status) kd_model_close(m);
+    return status;
+}
+
+void kd_model_close(kd_model *m) {
+    if (!m) return;
+    kd_rope_free(&m->rope, m->ctx);
+    kd_ctx_unplace(m->ctx, &m->weights);
+    kd_ctx_unplace(m->ctx, &m->gradients);
+    kd_ctx_unplace(m->ctx, &m->activations);
+    free(m->acts);
+    free(m);
+}
+
+const kd_layout *kd_model_layout(const kd_model *m) { return &m->layout; }
+kd_recompute kd_model_recompute(const kd_model *m) { return m->options.recompute; }
+float *kd_model_weights(kd_model *m) { return m->w; }
+float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
+double *kd_model_losses(kd_model *m) { return m->losses; }
+
+kd_model_memory kd_model_memory_use(const kd_model *m) {
+    return (kd_model_memory){m->weights.size, m->gradients.size,
+                             m->activations.size + kd_arena_bytes(m->rope.positions * m->E, sizeof(float)), m->scratch};
+}

@@ -1,0 +1,75 @@
+/* Llama and Qwen2 as one table of tensors: forward, loss and backward over packed windows.
+ *
+ * Attention sees a window; everything else sees blocks of KD_BLOCK tokens, and the backward's sums over tokens go leaf by
+ * leaf: a leaf is a window's tokens divided by `leaves`. Weight gradients accumulate blocks in order inside a leaf, then
+ * a binary tree over (window, leaf). So the bits do not depend on threads, nor on how many windows are processed at once.
+ * The model never dereferences tensor data: it runs the same on every device. */
+#ifndef KD_MODEL_H
+#define KD_MODEL_H
+
+#include "nn/nn.h"
+#include "params.h"
+
+typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
+
+typedef struct kd_model_options {
+    int64_t window;          /* T of every plan */
+    int64_t windows;         /* in an optimizer step */
+    int64_t micro;           /* at once */
+    int64_t leaves;          /* a power of two */
+    kd_frame frame;
+    kd_recompute recompute;  /* layer: the backward computes a layer again from its input; none: everything is kept;
+                                auto: none if that fits into half of the memory that is free, else layer */
+    bool training;           /* false: no gradients, one layer's activations at a time */
+} kd_model_options;
+
+typedef struct kd_model kd_model;
+
+/* Measures, then allocates once: weights (uninitialised), gradients, activations, scratch. */
+kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *config, const kd_model_options *options);
+void kd_model_close(kd_model *model);
+
+const kd_layout *kd_model_layout(const kd_model *model);
+kd_recompute kd_model_recompute(const kd_model *model);   /* what auto became */
+float *kd_model_weights(kd_model *model);                 /* [layout->count], the device's */
+/* [layout->count] after kd_model_gradient_finish. */
+float *kd_model_gradient(kd_model *model);
+/* Losses of the step's windows, [windows * T] in double, the device's: 0 where a token has no target. */
+double *kd_model_losses(kd_model *model);
+
+/* Bytes by use, for people: weights, gradients, activations, scratch. */
+typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch; } kd_model_memory;
+kd_model_memory kd_model_memory_use(const kd_model *model);
+
+/* Hidden states of `count` windows (at most micro), kept for what follows. first: the place of the first of them among
+ * the step's windows. */
+kd_status kd_model_forward(kd_model *model, const kd_plan *const *plan, int64_t count, int64_t first);
+/* Per-token losses of the windows last forwarded, without gradients. */
+kd_status kd_model_loss(kd_model *model);
+/* Losses and gradients of the windows last forwarded; the gradient is that of scale * the sum of losses. Micro-batches
+ * of a step come in ascending order of `first`. */
+kd_status kd_model_backward(kd_model *model, float scale);
+/* After the step's last micro-batch, `windows` in all. */
+kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
+
+/* logits [count, V] of tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
+kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
+
+/* ---- weights (folder.c) --------------------------------------------------------------------------------- */
+
+/* Hugging Face folder to weights: every tensor of the table must be there with its shape; others are an error, but
+ * rotary_emb.inv_freq, and lm_head.weight where it is tied, are left out. */
+kd_status kd_model_load(kd_model *model, const char *folder);
+/* Writes model.safetensors (float32), config.json, and copies the tokenizer's files of `from` (NULL: none) byte for byte. */
+kd_status kd_model_save(kd_model *model, const kd_config *config, const char *folder, const char *from);
+/* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
+kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
+
+/* Arrays [layout->count] of the device as one safetensors file: tensor "<name><suffix[a]>" for every tensor of the table
+ * and every array, float32. The reverse checks names and shapes. */
+kd_status kd_model_save_flat(kd_model *model, const char *path, const float *const *array, const char *const *suffix,
+                             int64_t arrays);
+kd_status kd_model_load_flat(kd_model *model, const char *path, float *const *array, const char *const *suffix,
+                             int64_t arrays);
+
+#endif

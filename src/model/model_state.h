@@ -1,0 +1,71 @@
+/* What a model holds while it computes. Private to src/model. */
+#ifndef KD_MODEL_STATE_H
+#define KD_MODEL_STATE_H
+
+#include "attn/attn.h"
+#include "model.h"
+
+enum { KD_TREE_SLOTS = 16 };  /* partial sums alive at once: enough for 2^15 leaves or windows */
+
+/* A layer's activations. M = tokens at once. With recompute: layer there is one of these, shared by all layers. */
+typedef struct kd_layer_acts {
+    float *rinv1;             /* [M]       of the norm before attention */
+    float *q, *k, *v;         /* [M, H*E], [M, G*E] not rotated */
+    float *o;                 /* [M, H*E]  attention's output */
+    float *lse;               /* [windows at once, H, T] */
+    float *mid;               /* [M, C]    after attention's residual */
+    float *rinv2;             /* [M]       of the norm before the MLP */
+    float *gate, *up;         /* [M, F]    recompute: none only; else NULL */
+} kd_layer_acts;
+
+struct kd_model {
+    kd_ctx *ctx;
+    kd_layout layout;
+    kd_model_options options;
+    int64_t V, C, F, L, H, G, E;
+    float eps;
+    bool tied;
+    kd_rope rope;
+    kd_arena weights, gradients, activations;
+    int64_t scratch;          /* bytes the operations asked for */
+
+    float *w;                             /* [layout.count] */
+    int64_t gradient_count;               /* layout.count, and behind it the head's own [V, C] when it is tied */
+    float *slot[KD_TREE_SLOTS];           /* [gradient_count] partial sums over windows */
+    float *leaf[KD_TREE_SLOTS];           /* partial sums over leaves of one phase; leaf[0] stands in the window's slot */
+    double *losses;                       /* [windows, T] */
+
+    float *x;                 /* [L+1, M, C] inputs of the layers, or [M, C] without training */
+    kd_layer_acts *acts;      /* [L] or [1] */
+    float *rinv_last;         /* [M] of the last norm */
+    float *dx;                /* [M, C] */
+    float *dout, *dq;         /* [M, H*E] */
+    float *dk, *dv;           /* [M, G*E] */
+    float *h, *dh;            /* [KD_BLOCK, C] */
+    float *gate, *up, *act, *dact;  /* [KD_BLOCK, F] */
+    float *logits;            /* [KD_BLOCK, V] */
+    int32_t *token, *position, *target;  /* [M] the plans' mirrors */
+
+    const kd_plan *const *plan;  /* of the windows last forwarded */
+    int64_t count, first;
+};
+
+/* Weights of a tensor. */
+static inline float *kd_weight(const kd_model *m, kd_param kind, int64_t layer) {
+    return m->w + kd_layout_at(&m->layout, kind, layer);
+}
+
+static inline float *kd_layer_input(const kd_model *m, int64_t layer) {
+    return m->x + (m->options.training ? layer * m->options.micro * m->options.window * m->C : 0);
+}
+
+static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
+    return &m->acts[m->options.recompute == KD_RECOMPUTE_NONE ? layer : 0];
+}
+
+/* Layer's attention half: q, k, v, o, lse and mid from the layer's input. */
+kd_status kd_layer_attention(kd_model *model, int64_t layer);
+/* What attention needs, for window j of those at once. */
+kd_attn kd_layer_attn(const kd_model *model, const kd_layer_acts *acts, int64_t j);
+
+#endif
