@@ -52,4 +52,21 @@ static inline vi v_first(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi3
 static inline vf v_load_first(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_first(n)); }
 static inline void v_store_first(float *p, vf a, int64_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
 
+/* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */
+static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
+    for (int q = 0; q < 2; q++) {  /* four columns at a time: rows r and r+4 in the halves, 4x4 inside each half */
+        vf t[4];
+        for (int i = 0; i < 4; i++) {
+            const float *row = p + i * stride + 4 * q;
+            t[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row)), _mm_loadu_ps(row + 4 * stride), 1);
+        }
+        __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(t[0], t[1])), b = _mm256_castps_pd(_mm256_unpacklo_ps(t[2], t[3]));
+        __m256d c = _mm256_castps_pd(_mm256_unpackhi_ps(t[0], t[1])), d = _mm256_castps_pd(_mm256_unpackhi_ps(t[2], t[3]));
+        out[4 * q] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        out[4 * q + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+        out[4 * q + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
+        out[4 * q + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
+    }
+}
+
 #endif

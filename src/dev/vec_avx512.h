@@ -50,4 +50,24 @@ static inline __mmask16 v_first(int64_t n) { return (__mmask16)((1u << n) - 1); 
 static inline vf v_load_first(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 static inline void v_store_first(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 
+/* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */
+static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
+    for (int q = 0; q < 4; q++) {  /* four columns at a time: rows r, r+4, r+8, r+12 in the quarters, 4x4 inside each */
+        vf t[4];
+        for (int i = 0; i < 4; i++) {
+            const float *row = p + i * stride + 4 * q;
+            t[i] = _mm512_castps128_ps512(_mm_loadu_ps(row));
+            t[i] = _mm512_insertf32x4(t[i], _mm_loadu_ps(row + 4 * stride), 1);
+            t[i] = _mm512_insertf32x4(t[i], _mm_loadu_ps(row + 8 * stride), 2);
+            t[i] = _mm512_insertf32x4(t[i], _mm_loadu_ps(row + 12 * stride), 3);
+        }
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(t[0], t[1])), b = _mm512_castps_pd(_mm512_unpacklo_ps(t[2], t[3]));
+        __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(t[0], t[1])), d = _mm512_castps_pd(_mm512_unpackhi_ps(t[2], t[3]));
+        out[4 * q] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+        out[4 * q + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        out[4 * q + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+        out[4 * q + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+    }
+}
+
 #endif
