@@ -18,6 +18,7 @@ typedef struct kd_yaml {
     struct kd_yaml **child;   /* [count] */
 } kd_yaml;
 
+/* KD_ECONFIG "name:line:column: what". A text without a node is an empty scalar. Free with kd_yaml_free. */
 kd_status kd_yaml_parse(kd_yaml **out, const char *text, int64_t size, const char *name);
 kd_status kd_yaml_load(kd_yaml **out, const char *path);
 void kd_yaml_free(kd_yaml *node);
@@ -25,17 +26,20 @@ void kd_yaml_free(kd_yaml *node);
 /* The child of a map, or NULL. */
 kd_yaml *kd_yaml_get(const kd_yaml *map, const char *key);
 
-/* Applies "a.b=value": the value is parsed as YAML (flow style), maps on the way are made. */
+/* Applies "a.b=value": the value is parsed as YAML (flow style), maps on the way are made. KD_ECONFIG where something
+ * on the way is no map. */
 kd_status kd_yaml_set(kd_yaml *root, const char *assignment);
 
 /* Scalars by type; `where` is the dotted key, `name` the file: "run.yaml:12: optim.lr: ..." (KD_ECONFIG).
- * kd_yaml_size takes an optional K or M (x1024). Numbers accept 1e-5, 5.0e+6, .5. Bools: true or false only. */
+ * kd_yaml_size takes an optional K or M (x1024) and is not negative. Numbers accept 1e-5, 5.0e+6, .5 and are finite. Bools: true or
+ * false only. */
 kd_status kd_yaml_int(int64_t *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_size(int64_t *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_number(double *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_bool(bool *out, const kd_yaml *node, const char *where, const char *name);
 
-/* The candidate nearest to word (edit distance <= 1/2 of its length, at least 2), or NULL. */
+/* The candidate nearest to word (edit distance <= 1/2 of its length, at least 2), or NULL; the first
+ * of equals, and never one without a letter in common. */
 const char *kd_nearest(const char *word, const char *const *candidate, int64_t count);
 
 #endif
