@@ -157,7 +157,8 @@ kd_status kd_model_backward(kd_model *m, float scale) {
     KD_TRY(walk(m, (phase){at[KD_P_NORM], m->C + m->V * m->C}, 0, scale, head_block));
     for (int64_t l = m->L - 1; l >= 0; l--) {
         int64_t layer_at = l * m->layout.layer_stride, end = m->layout.layers_at + m->layout.layer_stride;
-        if (m->options.recompute == KD_RECOMPUTE_LAYER) KD_TRY(kd_layer_attention(m, l));
+        /* The last layer's activations are still there. */
+        if (m->options.recompute == KD_RECOMPUTE_LAYER && l < m->L - 1) KD_TRY(kd_layer_attention(m, l));
         KD_TRY(walk(m, (phase){at[KD_P_O] + layer_at, end - at[KD_P_O]}, l, scale, mlp_block));
         KD_TRY(attention_backward(m, l));
         KD_TRY(walk(m, (phase){at[KD_P_INPUT_NORM] + layer_at, at[KD_P_O] - at[KD_P_INPUT_NORM]}, l, scale, qkv_block));

@@ -118,8 +118,10 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     choose_recompute(m);
+    kd_rope_frequencies(inv_freq, &c->rope, c->E);
+    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, c->E, options->window + 1));
 
-    m->weights.peak = kd_arena_bytes(m->layout.count, sizeof(float));
+    m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
     if (options->training) place_gradients(m, &m->gradients);
     place_activations(m, &m->activations);
     KD_GO(measure_scratch(m));
@@ -132,8 +134,6 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
         KD_GO(kd_ctx_place(ctx, &m->gradients));
         place_gradients(m, &m->gradients);
     }
-    kd_rope_frequencies(inv_freq, &c->rope, c->E);
-    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, c->E, options->window + 1));
     *out = m;
 done:
     if (status) kd_model_close(m);
