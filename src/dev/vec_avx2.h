@@ -50,6 +50,7 @@ static inline vf v_select(vmask m, vf yes, vf no) { return _mm256_blendv_ps(no, 
 /* The first n lanes (0 <= n <= VW); the others read as zero and are not written. */
 static inline vi v_first(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)n), v_iota()); }
 static inline vf v_load_first(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_first(n)); }
+static inline vf v_select_first(vf yes, vf no, int64_t n) { return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(v_first(n))); }
 static inline void v_store_first(float *p, vf a, int64_t n) { _mm256_maskstore_ps(p, v_first(n), a); }
 
 /* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */

@@ -48,6 +48,7 @@ static inline vf v_select(vmask m, vf yes, vf no) { return _mm512_mask_blend_ps(
 
 static inline __mmask16 v_first(int64_t n) { return (__mmask16)((1u << n) - 1); }
 static inline vf v_load_first(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
+static inline vf v_select_first(vf yes, vf no, int64_t n) { return _mm512_mask_blend_ps(v_first(n), no, yes); }
 static inline void v_store_first(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 
 /* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */

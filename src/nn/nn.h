@@ -76,14 +76,15 @@ typedef struct kd_step_sums {
 
 /* sums->loss = sum_t loss[t], t ascending. Overwritten. */
 kd_status kd_sum_loss(kd_ctx *ctx, kd_step_sums *sums, const double *loss, int64_t T);
-/* sums->grad_norm = sqrt(sum of g[i]^2): segments of KD_NORM_SEGMENT in double, summed in order; sums->finite. */
+/* sums->grad_norm = sqrt(sum of g[i]^2): segments of KD_NORM_SEGMENT in double, summed in order; sums->finite, from it and
+ * from sums->loss, which is there already. */
 kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const float *g, int64_t n);
 
 /* ---- AdamW (adamw.c) ---------------------------------------------------------------------------------------- */
 
 typedef struct kd_adamw {
-    float lr, beta1, beta2, eps, weight_decay;
-    float clip;           /* the gradient is scaled by min(1, clip / (norm + 1e-6)); 0: not clipped */
+    double lr, beta1, beta2, eps, weight_decay;  /* double: 1 - 0.999f is off by 1.3e-5 */
+    double clip;          /* the gradient is scaled by min(1, clip / (norm + 1e-6)); 0: not clipped */
     int64_t step;         /* 1 for the first */
 } kd_adamw;
 

@@ -1,0 +1,71 @@
+/* Token embeddings: rows of a table, and rows added to one. Bound by memory, so plain C serves every machine. */
+#include <string.h>
+
+#include "nn_ops.h"
+
+enum { COLUMNS = 256 };  /* of the table, for a task of the backward */
+
+kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V) {
+    for (int64_t m = 0; m < M; m++)
+        if (token[m] < low || token[m] >= V)
+            return kd_fail(KD_EARG, "%s: token %d at %lld is outside %lld..%lld", what, token[m], (long long)m,
+                           (long long)low, (long long)V - 1);
+    return KD_OK;
+}
+
+static kd_status gather_row(void *opaque, int64_t m, int64_t thread) {
+    const kd_embedding_args *a = opaque;
+    (void)thread;
+    memcpy(a->out + m * a->C, a->in + a->token[m] * a->C, (size_t)a->C * sizeof(float));
+    return KD_OK;
+}
+
+static kd_status embedding_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_embedding_args *a = args;
+    (void)workspace;
+    KD_TRY(kd_tokens_check("embedding forward", a->token, a->M, 0, a->V));
+    return kd_pool_run(ctx->pool, gather_row, (void *)a, a->M);
+}
+
+/* A task owns columns, so tokens that repeat are added in order by one thread. */
+static kd_status scatter_columns(void *opaque, int64_t task, int64_t thread) {
+    const kd_embedding_args *a = opaque;
+    (void)thread;
+    int64_t begin = task * COLUMNS, end = kd_segment_end(task, a->C, COLUMNS);
+    for (int64_t m = 0; m < a->M; m++) {
+        float *dw = a->out + a->token[m] * a->C;
+        const float *dout = a->in + m * a->C;
+        for (int64_t c = begin; c < end; c++) dw[c] += dout[c];
+    }
+    return KD_OK;
+}
+
+static kd_status embedding_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_embedding_args *a = args;
+    (void)workspace;
+    KD_TRY(kd_tokens_check("embedding backward", a->token, a->M, 0, a->V));
+    return kd_pool_run(ctx->pool, scatter_columns, (void *)a, kd_segments(a->C, COLUMNS));
+}
+
+static const kd_variant embedding_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_ref}};
+static const kd_variant embedding_backward_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_backward_ref}};
+const KD_OP(kd_embedding_op, embedding_variants);
+const KD_OP(kd_embedding_backward_op, embedding_backward_variants);
+
+static kd_status check(const char *what, int64_t M, int64_t V, int64_t C) {
+    if (M >= 1 && V >= 1 && C >= 1) return KD_OK;
+    return kd_fail(KD_EARG, "%s: M=%lld, V=%lld, C=%lld: each must be at least 1", what, (long long)M, (long long)V,
+                   (long long)C);
+}
+
+kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
+                               int64_t C) {
+    KD_TRY(check("embedding forward", M, V, C));
+    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){out, w, token, M, V, C});
+}
+
+kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
+                                int64_t C) {
+    KD_TRY(check("embedding backward", M, V, C));
+    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){dw, dout, token, M, V, C});
+}

@@ -1,0 +1,109 @@
+/* The operations of this folder as lists of variants, for dispatch, tests and benchmarks. Public functions are in nn.h.
+ * Sizes and pointers mean what they mean there. */
+#ifndef KD_NN_OPS_H
+#define KD_NN_OPS_H
+
+#include "nn.h"
+
+/* out[i,j] = start[i,j] + sum_p left(i,p) * right(p,j), p ascending, one chain of FMAs for each element.
+ * The start is out's old value when `add`, else bias[j], else 0. out [rows, columns] is contiguous.
+ *   NT  left(i,p) = left[i, p]   right(p,j) = right[j, p]
+ *   NN  left(i,p) = left[i, p]   right(p,j) = right[p, j]
+ *   TN  left(i,p) = left[p, i]   right(p,j) = right[p, j] */
+typedef enum kd_form { KD_FORM_NT, KD_FORM_NN, KD_FORM_TN } kd_form;
+typedef struct kd_matmul_args {
+    kd_form form;
+    bool add;
+    float *out;
+    const float *left, *right, *bias;
+    int64_t rows, columns, sum;
+} kd_matmul_args;
+
+typedef struct kd_column_sum_args { float *out; const float *x; int64_t M, N; } kd_column_sum_args;
+typedef struct kd_rmsnorm_args {
+    float *out, *rinv;
+    const float *x, *w;
+    float eps;
+    int64_t M, C;
+} kd_rmsnorm_args;
+typedef struct kd_rmsnorm_backward_args {
+    float *dx, *dw;
+    const float *dout, *x, *rinv, *w;
+    int64_t M, C;
+} kd_rmsnorm_backward_args;
+typedef struct kd_swiglu_args { float *out; const float *gate, *up; int64_t n; } kd_swiglu_args;
+typedef struct kd_swiglu_backward_args {
+    float *dgate, *dup, *out;
+    const float *dout, *gate, *up;
+    int64_t n;
+} kd_swiglu_backward_args;
+typedef struct kd_pair_args { float *out; const float *x; int64_t n; } kd_pair_args;
+typedef struct kd_embedding_args {
+    float *out;          /* [M,C] forward, dw [V,C] backward */
+    const float *in;     /* w [V,C] forward, dout [M,C] backward */
+    const int32_t *token;
+    int64_t M, V, C;
+} kd_embedding_args;
+typedef struct kd_cross_entropy_args {
+    double *loss;
+    float *logits;
+    const int32_t *target;
+    float scale;
+    int64_t M, V;
+} kd_cross_entropy_args;
+typedef struct kd_sum_loss_args { kd_step_sums *sums; const double *loss; int64_t T; } kd_sum_loss_args;
+typedef struct kd_sum_norm_args { kd_step_sums *sums; const float *g; int64_t n; } kd_sum_norm_args;
+typedef struct kd_adamw_args {
+    float *w, *m, *v;
+    const float *g;
+    const kd_step_sums *sums;
+    const kd_adamw *adamw;
+    int64_t n;
+} kd_adamw_args;
+
+extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
+    kd_swiglu_backward_op, kd_add_op, kd_copy_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
+    kd_cross_entropy_op, kd_sum_loss_op, kd_sum_norm_op, kd_adamw_op;
+
+/* x's column sums, added to out: one ascending chain over m for each column. */
+kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N);
+
+/* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
+kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);
+
+/* The step's scalars, in double as torch.optim.AdamW has them, then rounded once. */
+typedef struct kd_adamw_factors { float clip, keep, one_beta1, beta2, one_beta2, root, eps, rate; } kd_adamw_factors;
+kd_adamw_factors kd_adamw_prepare(const kd_adamw *adamw, const kd_step_sums *sums);
+
+/* Elements a task of a pointwise operation takes. */
+#define KD_SEGMENT 16384
+static inline int64_t kd_segments(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t kd_segment_end(int64_t task, int64_t n, int64_t size) {
+    return (task + 1) * size < n ? (task + 1) * size : n;
+}
+
+/* Vector variants are named kd_<op>_<isa>; their sources write KD_VECTOR(op), with VISA from the vocabulary. */
+#define KD_PASTE3(op, isa) kd_##op##_##isa
+#define KD_PASTE2(op, isa) KD_PASTE3(op, isa)
+#define KD_VECTOR(op) KD_PASTE2(op, VISA)
+
+#define KD_VECTOR_DECLARE(op)                                              \
+    kd_status kd_##op##_avx2(kd_ctx *ctx, const void *args, void *workspace); \
+    kd_status kd_##op##_avx512(kd_ctx *ctx, const void *args, void *workspace)
+#define KD_VECTOR_VARIANTS(op) \
+    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, NULL, kd_##op##_avx512}, {"avx2", KD_ISA_AVX2, NULL, NULL, kd_##op##_avx2})
+
+KD_VECTOR_DECLARE(matmul);
+KD_VECTOR_DECLARE(column_sum);
+KD_VECTOR_DECLARE(rmsnorm);
+KD_VECTOR_DECLARE(rmsnorm_backward);
+KD_VECTOR_DECLARE(swiglu);
+KD_VECTOR_DECLARE(swiglu_backward);
+KD_VECTOR_DECLARE(add);
+KD_VECTOR_DECLARE(cross_entropy);
+KD_VECTOR_DECLARE(adamw);
+int64_t kd_matmul_workspace_avx2(const kd_ctx *ctx, const void *args);
+int64_t kd_matmul_workspace_avx512(const kd_ctx *ctx, const void *args);
+kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
+
+#endif
