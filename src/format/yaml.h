@@ -31,15 +31,15 @@ kd_yaml *kd_yaml_get(const kd_yaml *map, const char *key);
 kd_status kd_yaml_set(kd_yaml *root, const char *assignment);
 
 /* Scalars by type; `where` is the dotted key, `name` the file: "run.yaml:12: optim.lr: ..." (KD_ECONFIG).
- * kd_yaml_size takes an optional K or M (x1024) and is not negative. Numbers accept 1e-5, 5.0e+6, .5 and are finite. Bools: true or
- * false only. */
+ * kd_yaml_size takes an optional K or M (x1024) and is not negative. Numbers accept 1e-5, 5.0e+6, .5 and are finite.
+ * Bools: true or false only. */
 kd_status kd_yaml_int(int64_t *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_size(int64_t *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_number(double *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_bool(bool *out, const kd_yaml *node, const char *where, const char *name);
 
-/* The candidate nearest to word (edit distance <= 1/2 of its length, at least 2), or NULL; the first
- * of equals, and never one without a letter in common. */
+/* The candidate nearest to word (edit distance <= 1/2 of its length, at least 2), or NULL; the first of
+ * equals, and never one without a letter in common. */
 const char *kd_nearest(const char *word, const char *const *candidate, int64_t count);
 
 #endif
