@@ -55,7 +55,7 @@ kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 /* logits [count, V] of tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
 kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
 
-/* ---- weights (folder.c) --------------------------------------------------------------------------------- */
+/* ---- weights (weights.c) --------------------------------------------------------------------------------- */
 
 /* Hugging Face folder to weights: every tensor of the table must be there with its shape; others are an error, but
  * rotary_emb.inv_freq, and lm_head.weight where it is tied, are left out. */

@@ -18,7 +18,10 @@ typedef struct kd_run_file {
     int64_t init_seed;
     bool rope_theta_given;
     double rope_theta;
-    char *rope_scaling;                  /* NULL: as the checkpoint says; "none": removed */
+    char *rope_scaling;                  /* NULL: as the checkpoint says; "none": removed; "linear", "llama3" */
+    double rope_factor;                  /* of linear and llama3; 0: as the checkpoint says */
+    double rope_low_freq_factor, rope_high_freq_factor;  /* of llama3, as the next one; 0: as the checkpoint says */
+    int64_t rope_original_positions;     /* original_max_position_embeddings */
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;

@@ -1,0 +1,94 @@
+#include "train/run_schema.h"
+
+#include <stddef.h>
+
+/* A pair is read into beta1 and the double behind it; words of enums are stored as int. */
+_Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
+_Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
+               sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
+               sizeof(kd_frame) == sizeof(int), "enums are ints");
+
+#define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
+
+WORDS(ARCHES, {"llama", 0, 0}, {"mistral", 0, 0}, {"qwen2", 0, 0});
+WORDS(SCALINGS, {"none", 0, 0}, {"default", 0, 0}, {"linear", 0, 0}, {"llama3", 0, 0}, {"dynamic", 0, 1}, {"yarn", 0, 1},
+      {"longrope", 0, 1}, {"ntk", 0, 1});
+WORDS(PRECISIONS, {"exact", 0, 0}, {"bf16", 0, 1}, {"bf16-store", 0, 1}, {"bf16-eager", 0, 1}, {"f16-store", 0, 1},
+      {"split", 0, 1}, {"f32-angle", 0, 1});
+WORDS(FRAMES, {"window", KD_FRAME_WINDOW, 0}, {"document", KD_FRAME_DOCUMENT, 0});
+WORDS(MASKS, {"full", KD_MASK_FULL, 0}, {"document", KD_MASK_DOCUMENT, 0}, {"anchor", KD_MASK_ANCHOR, 0});
+WORDS(POSITIONS, {"running", false, 0}, {"reset", true, 0});
+WORDS(TRAINED, {"ignore", false, 0}, {"predict", true, 0});
+WORDS(SEPARATORS, {"bos", KD_SEPARATE_BOS, 0}, {"eos", KD_SEPARATE_EOS, 0}, {"both", KD_SEPARATE_BOTH, 0},
+      {"none", KD_SEPARATE_NONE, 0});
+WORDS(ANCHOR_FORMS, {"shared", false, 0}, {"bos", true, 0});
+WORDS(LONG_DOCUMENTS, {"continue", false, 0}, {"truncate", true, 0});
+WORDS(SCHEDULES, {"constant", KD_CONSTANT, 0}, {"linear", KD_LINEAR, 0}, {"cosine", KD_COSINE, 0});
+WORDS(DECAYS, {"matrices", false, 0}, {"all", true, 0});
+WORDS(DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
+WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 0}, {"none", KD_RECOMPUTE_NONE, 0});
+WORDS(SEQUENCE_MODES, {"ulysses", 0, 0}, {"allgather", 0, 0}, {"zigzag", 0, 0});
+
+#define AT(field) .offset = offsetof(kd_run_file, field)
+#define NOWHERE .offset = KD_RUN_NOWHERE
+
+const kd_run_row kd_run_schema[] = {
+    {"model.path", KD_RUN_TEXT, NULL, AT(model_path)},
+    {"model.init.arch", KD_RUN_TEXT, NULL, AT(init_arch), .word = ARCHES},
+    {"model.init.preset", KD_RUN_TEXT, NULL, AT(init_preset)},
+    {"model.init.config", KD_RUN_TEXT, NULL, AT(init_config)},
+    {"model.init.seed", KD_RUN_INTEGER, "1", AT(init_seed), .range = "[0, inf)", .within = "model.init"},
+    {"model.rope.theta", KD_RUN_NUMBER, NULL, AT(rope_theta), .range = "(0, inf)"},
+    {"model.rope.scaling.type", KD_RUN_TEXT, NULL, AT(rope_scaling), .word = SCALINGS},
+    {"model.rope.scaling.factor", KD_RUN_NUMBER, NULL, AT(rope_factor), .range = "[1, inf)"},
+    {"model.rope.scaling.low_freq_factor", KD_RUN_NUMBER, NULL, AT(rope_low_freq_factor), .range = "(0, inf)"},
+    {"model.rope.scaling.high_freq_factor", KD_RUN_NUMBER, NULL, AT(rope_high_freq_factor), .range = "(0, inf)"},
+    {"model.rope.scaling.original_max_position_embeddings", KD_RUN_INTEGER, NULL, AT(rope_original_positions),
+     .range = "[1, inf)"},
+    {"model.rope.precision", KD_RUN_TEXT, "exact", NOWHERE, .word = PRECISIONS},
+    {"model.rope.frame", KD_RUN_WORD, "document", AT(frame), .word = FRAMES},
+    {"tokenizer", KD_RUN_TEXT, NULL, AT(tokenizer), .required = true},
+    {"data.train", KD_RUN_LIST, NULL, AT(train), .required = true},
+    {"data.valid", KD_RUN_LIST, NULL, AT(valid)},
+    {"data.mixture", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
+    {"data.upsample", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
+    {"window", KD_RUN_SIZE, NULL, AT(window.window), .range = "[2, 16777216)", .required = true},
+    {"mask", KD_RUN_WORD, "anchor", AT(window.mask), .word = MASKS},
+    {"positions", KD_RUN_SWITCH, "running", AT(window.reset), .word = POSITIONS},
+    {"interleave", KD_RUN_BOOL, "false", AT(window.interleave)},
+    {"tag", KD_RUN_BOOL, "false", AT(window.tag)},
+    {"boundary", KD_RUN_SWITCH, "ignore", AT(window.predict_boundary), .word = TRAINED},
+    {"separator", KD_RUN_WORD, "bos", AT(window.separator), .word = SEPARATORS},
+    {"anchor_form", KD_RUN_SWITCH, "shared", AT(window.anchor_is_bos), .word = ANCHOR_FORMS},
+    {"first", KD_RUN_SWITCH, "ignore", AT(window.predict_first), .word = TRAINED},
+    {"long_documents", KD_RUN_SWITCH, "continue", AT(window.truncate), .word = LONG_DOCUMENTS},
+    {"batch.windows", KD_RUN_INTEGER, "8", AT(batch_windows), .range = "[1, 16777216)"},
+    {"batch.micro", KD_RUN_INTEGER, "1", AT(micro), .range = "[1, 16777216)"},
+    {"optim.lr", KD_RUN_NUMBER, "2e-5", AT(lr), .range = "[0, inf)"},
+    {"optim.betas", KD_RUN_PAIR, "[0.9, 0.95]", AT(beta1), .range = "[0, 1)"},
+    {"optim.eps", KD_RUN_NUMBER, "1e-8", AT(eps), .range = "(0, inf)"},
+    {"optim.weight_decay", KD_RUN_NUMBER, "0.1", AT(weight_decay), .range = "[0, inf)"},
+    {"optim.clip", KD_RUN_NUMBER, "1.0", AT(clip), .range = "[0, inf)"},  /* 0: gradients are not clipped */
+    {"optim.schedule", KD_RUN_WORD, "constant", AT(schedule), .word = SCHEDULES},
+    {"optim.warmup", KD_RUN_INTEGER, "0", AT(warmup), .range = "[0, inf)"},
+    {"optim.decay", KD_RUN_SWITCH, "matrices", AT(decay_all), .word = DECAYS},
+    {"steps", KD_RUN_INTEGER, NULL, AT(steps), .range = "[1, inf)", .required = true},
+    {"seed", KD_RUN_INTEGER, "1", AT(seed), .range = "[0, inf)"},
+    {"dtype.weights", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
+    {"dtype.moments", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
+    {"dtype.activations", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
+    {"recompute", KD_RUN_WORD, "auto", AT(recompute), .word = RECOMPUTES},
+    {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 256]"},
+    {"parallel.sequence", KD_RUN_INTEGER, "1", NOWHERE, .range = "[1, inf)", .only = "1"},
+    {"parallel.data", KD_RUN_INTEGER, "1", NOWHERE, .range = "[1, inf)", .only = "1"},
+    {"parallel.zero", KD_RUN_INTEGER, "1", NOWHERE, .range = "[0, 3]", .only = "1"},
+    {"parallel.mode", KD_RUN_TEXT, "ulysses", NOWHERE, .word = SEQUENCE_MODES},
+    {"save.every", KD_RUN_INTEGER, "100", AT(save_every), .range = "[0, inf)"},  /* 0: after the last step alone */
+    {"save.keep", KD_RUN_INTEGER, "2", AT(save_keep), .range = "[1, inf)"},
+    {"export", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
+    {"eval.every", KD_RUN_INTEGER, "100", AT(eval_every), .range = "[0, inf)"},  /* 0: never */
+    {"eval.windows", KD_RUN_INTEGER, "4", AT(eval_windows), .range = "[1, inf)"},
+    {"threads", KD_RUN_INTEGER, "0", AT(threads), .range = "[0, 4096]"},
+    {"output", KD_RUN_TEXT, NULL, AT(output), .required = true},
+};
+const int64_t kd_run_rows = sizeof kd_run_schema / sizeof *kd_run_schema;
