@@ -141,7 +141,7 @@ typedef struct kd_attn {
     const kd_rope *rope;
     kd_frame frame;
     int64_t H, G, E;          /* G divides H, E even, E <= 256 */
-    float scale;              /* 0: 1/sqrt(E) */
+    float scale;              /* at least 0; 0: 1/sqrt(E) */
     kd_view q, k, v, o;
     float *lse;               /* [H, T] log-sum-exp of each row's logits, natural logarithm */
     kd_view dout, dq, dk, dv; /* the backward only */

@@ -7,14 +7,18 @@
 /* args: const kd_attn *. Best first, the definition in float32 last. */
 extern const kd_op kd_attn_forward_op, kd_attn_backward_op;
 
-/* The relative position that token t of document n is rotated by. */
-static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
-    const int32_t *position = a->position ? a->position : a->plan->position;
-    return position[t] - (a->frame == KD_FRAME_DOCUMENT ? a->plan->base[n] : 0);
+/* The window position of token t: what the anchor's logit is rotated by, in both frames. */
+static inline int64_t kd_attn_position(const kd_attn *a, int64_t t) {
+    return a->position ? a->position[t] : a->plan->position[t];
 }
 
-/* KD_OK if the arguments are in range, else a message with the values. */
-kd_status kd_attn_check(const kd_attn *a, bool backward);
+/* The position that token t of document n is rotated by among the document's own tokens. */
+static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
+    return kd_attn_position(a, t) - (a->frame == KD_FRAME_DOCUMENT ? a->plan->base[n] : 0);
+}
+
+/* KD_OK if the arguments are in range, else a message with the values. While ctx measures, views may be NULL. */
+kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward);
 
 /* The definition in double: dense loops, contiguous [T,H,E] and [T,G,E], lse [H,T]; angles and sines in double.
  * shape holds plan, rope->inv_freq, frame, H, G, E, scale; its views are not read.

@@ -1,0 +1,75 @@
+/* Attention's front door: arguments are checked once, then the best variant runs. */
+#include "attn.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "attn_variants.h"
+
+static const kd_variant attn_forward_variants[] = {
+    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_attn_workspace_forward, kd_attn_forward_avx512})
+    KD_ON_X86({"avx2", KD_ISA_AVX2, NULL, kd_attn_workspace_forward, kd_attn_forward_avx2})
+    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_forward_ref},
+};
+KD_OP(kd_attn_forward_op, attn_forward_variants);
+
+static const kd_variant attn_backward_variants[] = {
+    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_attn_workspace_backward, kd_attn_backward_avx512})
+    KD_ON_X86({"avx2", KD_ISA_AVX2, NULL, kd_attn_workspace_backward, kd_attn_backward_avx2})
+    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_backward_ref},
+};
+KD_OP(kd_attn_backward_op, attn_backward_variants);
+
+/* Every rotation must lie in the table. Read from the plan: the device's copy may be out of the host's reach. */
+static kd_status check_rotations(const kd_attn *a) {
+    const kd_plan *plan = a->plan;
+    bool document = a->frame == KD_FRAME_DOCUMENT, window = !document || plan->anchors;
+    for (int64_t n = 0; n < plan->N; n++)
+        for (int64_t t = plan->start[n]; t < plan->start[n + 1]; t++) {
+            int64_t p = plan->position[t], r = document ? p - plan->base[n] : p;
+            if (window && llabs(p) > llabs(r)) r = p;
+            if (llabs(r) >= a->rope->positions)
+                return kd_fail(KD_EARG, "attention: token %lld turns by %lld, the rotary table has %lld positions",
+                               (long long)t, (long long)r, (long long)a->rope->positions);
+        }
+    return KD_OK;
+}
+
+static kd_status check_views(const kd_attn *a, bool backward) {
+    const struct { const char *name; const float *data; bool needed; } view[] = {
+        {"q", a->q.data, true},       {"k", a->k.data, true},         {"v", a->v.data, true},
+        {"o", a->o.data, true},       {"lse", a->lse, true},          {"dout", a->dout.data, backward},
+        {"dq", a->dq.data, backward}, {"dk", a->dk.data, backward},   {"dv", a->dv.data, backward},
+    };
+    for (size_t i = 0; i < sizeof view / sizeof *view; i++)
+        if (view[i].needed && !view[i].data) return kd_fail(KD_EARG, "attention: %s is missing", view[i].name);
+    return KD_OK;
+}
+
+kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {
+    if (!a->plan || !a->rope) return kd_fail(KD_EARG, "attention: %s is missing", a->plan ? "rope" : "plan");
+    if (a->E < 2 || a->E > 256 || a->E % 2)
+        return kd_fail(KD_EARG, "attention: head size %lld is not even in 2..256", (long long)a->E);
+    if (a->G < 1 || a->H < 1 || a->H % a->G)
+        return kd_fail(KD_EARG, "attention: %lld query heads on %lld key/value heads", (long long)a->H, (long long)a->G);
+    if (a->plan->anchors < 0 || a->plan->anchors > 1)
+        return kd_fail(KD_ENOTSUP, "attention: %lld anchors, there are kernels for 0 and 1", (long long)a->plan->anchors);
+    if (a->rope->E != a->E)
+        return kd_fail(KD_EARG, "attention: head size %lld, the rotary table's is %lld", (long long)a->E,
+                       (long long)a->rope->E);
+    if (!(a->scale >= 0 && isfinite(a->scale)))
+        return kd_fail(KD_EARG, "attention: scale %g is not positive", (double)a->scale);
+    if (a->plan->T == 0) return KD_OK;
+    if (!ctx->measuring) KD_TRY(check_views(a, backward));
+    return check_rotations(a);
+}
+
+kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn) {
+    KD_TRY(kd_attn_check(ctx, attn, false));
+    return attn->plan->T ? kd_op_run(ctx, &kd_attn_forward_op, attn) : KD_OK;
+}
+
+kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn) {
+    KD_TRY(kd_attn_check(ctx, attn, true));
+    return attn->plan->T ? kd_op_run(ctx, &kd_attn_backward_op, attn) : KD_OK;
+}

@@ -1,0 +1,52 @@
+/* The definition in double, for tests: angles, sines and sums. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "attn.h"
+
+#define REAL double
+#define EXP exp
+#define LOG log
+
+static void rotation(double *cosine, double *sine, const kd_rope *rope, int64_t p, int64_t e) {
+    *cosine = cos((double)p * rope->inv_freq[e]);
+    *sine = sin((double)p * rope->inv_freq[e]);
+}
+
+#include "attn_ref.inc"
+
+static view contiguous(const double *data, int64_t heads, int64_t E) {
+    return (view){(double *)data, heads * E, E};
+}
+
+/* Scratch of the definition in one piece, x->logit first. */
+static kd_status allocate(problem *x) {
+    const kd_attn *a = x->shape;
+    KD_TRY(kd_new(&x->logit, a->G * (a->plan->T * (a->E + 1) + 3 * a->E), sizeof *x->logit));
+    x->rotated = x->logit + a->G * a->plan->T;
+    x->turned = x->rotated + a->G * a->plan->T * a->E;
+    return KD_OK;
+}
+
+kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
+                                 const kd_attn *a) {
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E), .k = contiguous(k, a->G, a->E),
+                 .v = contiguous(v, a->G, a->E), .o = contiguous(o, a->H, a->E), .lse = lse};
+    KD_TRY(allocate(&x));
+    for (int64_t g = 0; g < a->G; g++) forward_group(&x, g);
+    free(x.logit);
+    return KD_OK;
+}
+
+kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
+                                  const double *k, const double *v, const double *o, const double *lse,
+                                  const kd_attn *a) {
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E), .k = contiguous(k, a->G, a->E),
+                 .v = contiguous(v, a->G, a->E), .o = contiguous(o, a->H, a->E),
+                 .dout = contiguous(dout, a->H, a->E), .dq = contiguous(dq, a->H, a->E),
+                 .dk = contiguous(dk, a->G, a->E), .dv = contiguous(dv, a->G, a->E), .lse = (double *)lse};
+    KD_TRY(allocate(&x));
+    for (int64_t g = 0; g < a->G; g++) backward_group(&x, g);
+    free(x.logit);
+    return KD_OK;
+}

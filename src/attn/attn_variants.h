@@ -1,0 +1,76 @@
+/* The implementations behind the two lists of attn.c, and how vector kernels cut a window into tiles.
+ *
+ * Tiles are counted from a document's start and span one document, so a document's arithmetic does not know where it
+ * stands. A query tile is KD_QUERIES rows in the vector lanes; a key tile is KD_KEYS keys. Packed rows of a document are
+ * padded to KD_PAD, which every vector width divides. */
+#ifndef KD_ATTN_VARIANTS_H
+#define KD_ATTN_VARIANTS_H
+
+#include <stdatomic.h>
+
+#include "attn.h"
+
+enum {
+    KD_QUERIES = 48,  /* a register tile of 3 vectors of 16 */
+    KD_KEYS = 128,    /* with 48 queries a tile of probabilities is 24 KiB: half a first-level cache */
+    KD_GROUP = 8,     /* keys, or elements of a head, that are broadcast side by side */
+    KD_PAD = 16,
+    KD_BLOCK_TILES = 4,  /* query tiles that share a key tile while it is in the second-level cache */
+};
+
+/* A document as the kernels see it, longest first. */
+typedef struct kd_attn_segment {
+    int64_t document, start, length;
+    int64_t row;          /* of its first token in packed memory, a multiple of KD_PAD */
+    int64_t key_tile, query_tile, query_block;  /* how many precede its own */
+} kd_attn_segment;
+
+/* One run of a vector kernel: what it reads, and where in the workspace its packed data lie.
+ * Key/value heads are served in batches, or long windows would need as much scratch again as all activations. */
+typedef struct kd_attn_work {
+    const kd_attn *a;
+    float scale;
+    int64_t Ep;              /* E padded to KD_PAD: the row length of packed data */
+    int64_t rows;            /* packed rows of a head */
+    int64_t batch, group;    /* key/value heads at once; query heads of each */
+    int64_t g0, heads;       /* this batch's first key/value head; its query heads */
+    int64_t segments, key_tiles, query_tiles, query_blocks;
+    kd_attn_segment *segment;
+    /* Each [heads or batch][rows][Ep], tiles inside as the kernel wants them. */
+    float *key, *value;                  /* [key/8][e][8]; the forward's value: as key_by_e */
+    float *key_by_e;                     /* [e/8][key][8], the key tile's width */
+    float *query, *dout;                 /* rows */
+    float *query_t, *dout_t, *dquery_t;  /* [e][query], the query tile's width */
+    float *dkey, *dvalue;                /* rows: one partial sum for each query head */
+    float *lse2, *delta;                 /* [heads][rows]: log-sum-exp in base 2, and dO.O */
+    float *anchor_ds;                    /* [heads][rows]: the gradient of the anchor's logit */
+    float *anchor_sum;                   /* [heads][query_tiles, at least 1][2][Ep]: each tile's share of dk_a, dv_a */
+    atomic_int *turn;                    /* [heads][query_tiles]: the key tile whose share of dquery_t comes next */
+    float *scratch;                      /* [threads][scratch_floats] */
+    int64_t scratch_floats;
+} kd_attn_work;
+
+/* Bytes of workspace. They depend on T and hardly on the documents: they are the same for any plan of up to T/64. */
+int64_t kd_attn_workspace_forward(const kd_ctx *ctx, const void *args);
+int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args);
+
+/* Cuts the plan into segments and places the packed data. */
+void kd_attn_work_init(kd_attn_work *work, const kd_ctx *ctx, const kd_attn *a, bool backward, void *workspace);
+
+/* The segment that owns a tile of that sort: the last one whose first tile is not after it. */
+const kd_attn_segment *kd_attn_key_tile(const kd_attn_work *work, int64_t tile);
+const kd_attn_segment *kd_attn_query_tile(const kd_attn_work *work, int64_t tile);
+const kd_attn_segment *kd_attn_query_block(const kd_attn_work *work, int64_t block);
+
+/* Waits until it is key tile j's turn; the tiles before it are in the hands of threads that do not wait for it. */
+void kd_attn_wait_turn(atomic_int *turn, int64_t j);
+
+int64_t kd_attn_workspace_ref(const kd_ctx *ctx, const void *args);
+kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace);
+kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace);
+kd_status kd_attn_forward_avx2(kd_ctx *ctx, const void *args, void *workspace);
+kd_status kd_attn_backward_avx2(kd_ctx *ctx, const void *args, void *workspace);
+kd_status kd_attn_forward_avx512(kd_ctx *ctx, const void *args, void *workspace);
+kd_status kd_attn_backward_avx512(kd_ctx *ctx, const void *args, void *workspace);
+
+#endif
