@@ -8,7 +8,12 @@
 
 #include "data/corpus.h"
 
-typedef enum kd_separator { KD_SEPARATE_BOS = 1, KD_SEPARATE_EOS = 2, KD_SEPARATE_BOTH = 3, KD_SEPARATE_NONE = 0 } kd_separator;
+typedef enum kd_separator {  /* bits: a BOS before a document, an EOS after it */
+    KD_SEPARATE_NONE = 0,
+    KD_SEPARATE_BOS = 1,
+    KD_SEPARATE_EOS = 2,
+    KD_SEPARATE_BOTH = 3,
+} kd_separator;
 
 typedef struct kd_window_options {
     int64_t window;            /* T */
@@ -21,7 +26,8 @@ typedef struct kd_window_options {
 
 typedef struct kd_segment {
     int64_t document, from, count;   /* count text tokens of the document from its token `from`; an EOS, where asked for,
-                                        is the document's last token and counted */
+                                        is the document's last token and counted. 0 tokens, at a window's end: the
+                                        document did not fit, its BOS and tag fill the window as far as they go */
 } kd_segment;
 
 typedef struct kd_windows {
@@ -30,17 +36,20 @@ typedef struct kd_windows {
     int64_t count;             /* whole windows in a pass */
     int64_t *first;            /* [count+1] first segment of each */
     kd_segment *segment;
-    int64_t dropped;           /* tokens of the last partial window of a pass, not trained on */
-    int64_t truncated;         /* tokens dropped by long_documents: truncate */
+    int64_t dropped;           /* text tokens (EOS included) of the last partial window of a pass, not trained on */
+    int64_t truncated;         /* text tokens (EOS included) dropped by long_documents: truncate */
+    int32_t *tag;              /* the tags of all sources, one after the other; */
+    int64_t *tag_start;        /* [sources+1] where each begins; all 0 without tags */
     kd_plan_options plan;      /* what every plan is built with */
 } kd_windows;
 
-/* KD_ECONFIG when the corpus has no whole window, or when the tokenizer has no BOS and no EOS where one is needed. */
+/* KD_ECONFIG when the corpus has no whole window, when the tokenizer has no BOS and no EOS where one is needed, and when
+ * a window is too short for a token of text. The corpus is borrowed. Free with kd_windows_close. */
 kd_status kd_windows_open(kd_windows *windows, const kd_corpus *corpus, const kd_window_options *options);
 void kd_windows_close(kd_windows *windows);
 
-/* The plan of window `index` in training order: index / count passes, then the bijection of the pass.
- * Validation reads windows in corpus order: ordered false. Free with kd_plan_free. */
+/* The plan of window `index`, index >= 0, counted through the passes. shuffled: in training order, a bijection of the
+ * pass index / count; otherwise in corpus order, as validation reads. Free with kd_plan_free. KD_EARG, KD_ENOMEM. */
 kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
 
 #endif
