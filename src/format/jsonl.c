@@ -1,0 +1,160 @@
+/* Lines out of a growing buffer: as much memory as the longest line, whatever the file. */
+#include "jsonl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "input.h"
+#include "record.h"
+
+#define READ ((int64_t)256 << 10)  /* bytes asked for at once */
+#define LIMIT ((int64_t)1 << 30)   /* bytes of the longest line or plain file */
+
+struct kd_reader {
+    char *path;
+    kd_input *input;
+    bool lines;               /* JSON lines; otherwise the file is one document */
+    char suffix[32];
+    char *buffer;             /* [room], and one byte for a NUL */
+    int64_t room;
+    int64_t begin, end;       /* what is read and not given out */
+    int64_t line;             /* the last one given out */
+    bool at_end;              /* the input has no more */
+    bool given;               /* the one document of a plain file */
+    kd_keys keys;
+};
+
+static bool ends_with(const char *text, size_t size, const char *suffix) {
+    size_t tail = strlen(suffix);
+    return size >= tail && memcmp(text + size - tail, suffix, tail) == 0;
+}
+
+/* What the name says: JSON lines or one document, and that document's source. */
+static void judge_name(kd_reader *reader, const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t size = strlen(name);
+    if (ends_with(name, size, ".zst")) size -= 4;
+    reader->lines = ends_with(name, size, ".jsonl") || ends_with(name, size, ".json");
+    size_t dot = size;
+    while (dot > 0 && name[dot - 1] != '.') dot--;
+    if (dot > 1 && size - dot < sizeof reader->suffix) memcpy(reader->suffix, name + dot, size - dot);
+}
+
+kd_status kd_reader_open(kd_reader **out, const char *path) {
+    kd_reader *reader;
+    *out = NULL;
+    KD_TRY(kd_new(&reader, 1, sizeof *reader));
+    kd_status status = KD_OK;
+    judge_name(reader, path);
+    reader->path = strdup(path);
+    if (!reader->path) {
+        status = kd_fail(KD_ENOMEM, "%s: out of memory", path);
+        goto done;
+    }
+    reader->room = 2 * READ;
+    KD_GO(kd_new(&reader->buffer, reader->room + 1, 1));
+    KD_GO(kd_input_open(&reader->input, path));
+    *out = reader;
+done:
+    if (status) kd_reader_close(reader);
+    return status;
+}
+
+void kd_reader_close(kd_reader *reader) {
+    if (!reader) return;
+    kd_input_close(reader->input);
+    free(reader->buffer);
+    free(reader->keys.key);
+    free(reader->path);
+    free(reader);
+}
+
+/* More bytes behind reader->end; at_end when there are none. Moves what is pending to the front. */
+static kd_status fill(kd_reader *reader) {
+    int64_t pending = reader->end - reader->begin, got;
+    if (reader->begin > 0) memmove(reader->buffer, reader->buffer + reader->begin, (size_t)pending);
+    reader->begin = 0;
+    reader->end = pending;
+    if (pending >= LIMIT)
+        return kd_fail(KD_EFORMAT, "%s:%lld: longer than 1 GiB", reader->path, (long long)reader->line + 1);
+    if (reader->room - pending < READ) {
+        int64_t room = 2 * reader->room;
+        char *larger = realloc(reader->buffer, (size_t)room + 1);
+        if (!larger) return kd_fail(KD_ENOMEM, "%s: out of memory: %lld bytes", reader->path, (long long)room + 1);
+        reader->buffer = larger;
+        reader->room = room;
+    }
+    KD_TRY(kd_input_read(reader->buffer + reader->end, &got, reader->input, reader->room - reader->end));
+    reader->end += got;
+    reader->at_end = got == 0;
+    return KD_OK;
+}
+
+/* The next line without its newline, or *line = NULL at the end. Valid until the next call. */
+static kd_status next_line(kd_reader *reader, char **line, int64_t *size) {
+    *line = NULL;
+    *size = 0;
+    for (int64_t seen = 0;;) {
+        int64_t pending = reader->end - reader->begin;
+        char *first = reader->buffer + reader->begin;
+        char *newline = pending > seen ? memchr(first + seen, '\n', (size_t)(pending - seen)) : NULL;
+        if (!newline && !reader->at_end) {
+            seen = pending;
+            KD_TRY(fill(reader));
+            continue;
+        }
+        if (pending == 0) return KD_OK;
+        *line = first;
+        *size = newline ? newline - first : pending;
+        reader->begin += *size + (newline != NULL);
+        reader->line++;
+        return KD_OK;
+    }
+}
+
+static bool is_blank(const char *line, int64_t size) {
+    for (int64_t i = 0; i < size; i++)
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return false;
+    return true;
+}
+
+static bool has_mark(const char *text, int64_t size) { return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0; }
+
+static kd_status next_record(kd_reader *reader, kd_document *document, bool *more) {
+    char *line;
+    int64_t size;
+    do {
+        KD_TRY(next_line(reader, &line, &size));
+        if (!line) return KD_OK;
+    } while (is_blank(line, size));
+    if (reader->line == 1 && has_mark(line, size))
+        return kd_fail(KD_EFORMAT, "%s:1: begins with a byte order mark", reader->path);
+    int64_t bad = kd_utf8_invalid(line, size);
+    if (bad >= 0)
+        return kd_fail(KD_EFORMAT, "%s:%lld: byte %lld: not valid UTF-8", reader->path, (long long)reader->line, (long long)bad + 1);
+    kd_record record;
+    kd_status status = kd_record_parse(&record, line, size, &reader->keys);
+    if (status) return kd_fail_prefix(status, "%s:%lld", reader->path, (long long)reader->line);
+    *document = (kd_document){record.text, record.size, record.source, reader->line};
+    *more = true;
+    return KD_OK;
+}
+
+static kd_status next_file(kd_reader *reader, kd_document *document, bool *more) {
+    if (reader->given) return KD_OK;
+    while (!reader->at_end) KD_TRY(fill(reader));
+    reader->given = true;
+    int64_t size = reader->end - reader->begin, bad = kd_utf8_invalid(reader->buffer, size);
+    if (has_mark(reader->buffer, size)) return kd_fail(KD_EFORMAT, "%s: begins with a byte order mark", reader->path);
+    if (bad >= 0) return kd_fail(KD_EFORMAT, "%s: byte %lld: not valid UTF-8", reader->path, (long long)bad);
+    reader->buffer[size] = 0;
+    *document = (kd_document){reader->buffer, size, reader->suffix, 1};
+    *more = true;
+    return KD_OK;
+}
+
+kd_status kd_reader_next(kd_reader *reader, kd_document *document, bool *more) {
+    *document = (kd_document){.text = "", .source = ""};
+    *more = false;
+    return reader->lines ? next_record(reader, document, more) : next_file(reader, document, more);
+}
