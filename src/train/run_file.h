@@ -5,8 +5,9 @@
 
 #include "data/windows.h"
 #include "format/yaml.h"
+#include "model/model.h"
 
-typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
+
 typedef enum kd_schedule { KD_CONSTANT, KD_LINEAR, KD_COSINE } kd_schedule;
 
 typedef struct kd_strings { char **text; int64_t count; } kd_strings;

@@ -1,6 +1,7 @@
 #include "train/run_schema.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* A pair is read into beta1 and the double behind it; words of enums are stored as int. */
 _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
@@ -92,3 +93,28 @@ const kd_run_row kd_run_schema[] = {
     {"output", KD_RUN_TEXT, NULL, AT(output), .required = true},
 };
 const int64_t kd_run_rows = sizeof kd_run_schema / sizeof *kd_run_schema;
+
+static int64_t find_key(const kd_yaml *map, const char *key, size_t size) {
+    for (int64_t i = 0; map->kind == KD_YAML_MAP && i < map->count; i++)
+        if (!strncmp(map->key[i], key, size) && !map->key[i][size]) return i;
+    return -1;
+}
+
+const kd_yaml *kd_run_node(const kd_yaml *node, const char *key, int *line) {
+    for (*line = 0;;) {
+        size_t size = strcspn(key, ".");
+        if (node->kind == KD_YAML_SCALAR && !strcmp(key, "type")) return node;
+        int64_t i = find_key(node, key, size);
+        if (i < 0) return NULL;
+        *line = node->key_line[i];
+        node = node->child[i];
+        if (!key[size]) return node;
+        key += size + 1;
+    }
+}
+
+bool kd_run_has(const kd_yaml *tree, const kd_run_row *row) {
+    int line;
+    if (kd_run_node(tree, row->key, &line)) return true;
+    return row->absent && (!row->within || kd_run_node(tree, row->within, &line));
+}
