@@ -1,0 +1,171 @@
+/* The loop. */
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trainer.h"
+
+enum { BAD_STEPS = 3 };  /* not finite so many times in a row: the run stops */
+
+static float learning_rate(const kd_run_file *run, int64_t step) {
+    if (step < run->warmup) return (float)(run->lr * (double)(step + 1) / (double)run->warmup);
+    double span = (double)(run->steps - run->warmup), at = span > 0 ? (double)(step - run->warmup) / span : 0;
+    if (run->schedule == KD_LINEAR) return (float)(run->lr * (1 - at));
+    if (run->schedule == KD_COSINE) return (float)(run->lr * 0.5 * (1 + cos(3.14159265358979323846 * at)));
+    return (float)run->lr;
+}
+
+/* What a step was, for the metrics. */
+typedef struct step_report {
+    kd_step_sums sums;
+    int64_t targets, pairs;
+    double lr, seconds;
+} step_report;
+
+static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan **view, float scale) {
+    int64_t windows = t->run->batch_windows, micro = t->run->micro;
+    for (int64_t first = 0; first < windows; first += micro) {
+        int64_t count = windows - first < micro ? windows - first : micro;
+        for (int64_t j = 0; j < count; j++) view[j] = &plan[first + j];
+        KD_TRY(kd_model_forward(t->model, view, count, first));
+        KD_TRY(kd_model_backward(t->model, scale));
+    }
+    return kd_model_gradient_finish(t->model, windows);
+}
+
+static kd_status run_step(step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
+    const kd_run_file *run = t->run;
+    int64_t windows = run->batch_windows, built = 0;
+    double began = kd_now();
+    *report = (step_report){.lr = learning_rate(run, t->step)};
+    kd_status status = KD_OK;
+    for (; built < windows; built++) {
+        KD_GO(kd_windows_plan(&plan[built], &t->train, t->step * windows + built, true));
+        report->pairs += kd_plan_pairs(&plan[built]);
+        for (int64_t i = 0; i < plan[built].T; i++) report->targets += plan[built].target[i] >= 0;
+    }
+    /* The loss is the mean over the targets of the whole step. Without any there is nothing to learn from. */
+    float scale = report->targets ? (float)(1 / (double)report->targets) : 0;
+    if (!report->targets) KD_GO(kd_fail(KD_ECONFIG, "step %lld: its windows have no targets", (long long)t->step + 1));
+    KD_GO(run_windows(t, plan, view, scale));
+    kd_adamw adamw = {(float)report->lr, (float)run->beta1, (float)run->beta2, (float)run->eps, (float)run->weight_decay,
+                      (float)run->clip, 0};
+    KD_GO(kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, windows * run->window.window));
+    report->seconds = kd_now() - began;
+done:
+    for (int64_t i = 0; i < built; i++) kd_plan_free(&plan[i]);
+    return status;
+}
+
+static kd_status write_step(kd_trainer *t, const step_report *r) {
+    double tokens = (double)(t->run->batch_windows * t->run->window.window);
+    bool finite = r->sums.finite;
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f}", "step", (json_int_t)t->step, "loss",
+                            finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
+                            (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
+                            r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
+                            "tokens_per_second", tokens / r->seconds);
+    char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
+    json_decref(row);
+    if (!text) return kd_fail(KD_ENOMEM, "out of memory");
+    kd_metrics_write(&t->metrics, text);
+    free(text);
+    return KD_OK;
+}
+
+/* A step that must not be taken is counted; the weights are as they were. */
+static kd_status judge(kd_trainer *t, const step_report *r) {
+    if (r->sums.finite) {
+        t->bad_in_a_row = 0;
+        return KD_OK;
+    }
+    t->skipped++;
+    t->bad_in_a_row++;
+    kd_warn("step %lld: loss %g, gradient norm %g: the step is not taken (%lld in a row)", (long long)t->step,
+            r->sums.loss / (double)r->targets, r->sums.grad_norm, (long long)t->bad_in_a_row);
+    if (t->bad_in_a_row < BAD_STEPS) return KD_OK;
+    return kd_fail(KD_ENUMERIC, "step %lld: loss or gradient was not finite %d times in a row; the last good checkpoint is "
+                   "in %s", (long long)t->step, BAD_STEPS, t->run->output);
+}
+
+/* Saves when the run file says so; a save that fails is fatal only at the end. */
+static kd_status save(kd_trainer *t, bool must) {
+    kd_status status = kd_trainer_save(t);
+    if (!status || must) return status;
+    kd_warn("step %lld could not be saved, going on: %s", (long long)t->step, kd_message());
+    return KD_OK;
+}
+
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+static void show(kd_progress *bar, const kd_trainer *t, const step_report *r) {
+    char note[96];
+    double rate = (double)(t->run->batch_windows * t->run->window.window) / r->seconds;
+    snprintf(note, sizeof note, "loss %.4f  %.0f tokens/s", r->sums.loss / (double)r->targets, rate);
+    kd_progress_set(bar, t->step, note);
+}
+
+static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_progress *bar) {
+    const kd_run_file *run = t->run;
+    if (t->step == 0) KD_TRY(kd_trainer_validate(t));
+    while (t->step < run->steps) {
+        step_report report;
+        KD_TRY(run_step(&report, t, plan, view));
+        t->step++;
+        KD_TRY(judge(t, &report));
+        KD_TRY(write_step(t, &report));
+        if (!t->options->quiet) show(bar, t, &report);
+        bool last = t->step == run->steps, stop = t->options->stop && *t->options->stop;
+        if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(kd_trainer_validate(t));
+        if (last || stop || due(t->step, run->save_every)) KD_TRY(save(t, last || stop));
+        if (stop && !last) return kd_fail(KD_EAGAIN, "stopped after step %lld and saved: --resume goes on", (long long)t->step);
+    }
+    return KD_OK;
+}
+
+static void announce(const kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    kd_model_memory memory = kd_model_memory_use(t->model);
+    double gib = 1.0 / (1 << 30);
+    kd_info("%s, %.2fM parameters; window %lld, %lld windows a step; %lld documents, %lld tokens, %lld windows a pass",
+            t->config.model_type, (double)kd_model_layout(t->model)->count * 1e-6, (long long)run->window.window,
+            (long long)run->batch_windows, (long long)t->train_corpus.documents, (long long)t->train_corpus.tokens,
+            (long long)t->train.count);
+    kd_info("memory: weights %.2f, gradients %.2f, moments %.2f, activations %.2f (recompute: %s), scratch %.2f GiB; %lld threads, %s",
+            (double)memory.weights * gib, (double)memory.gradients * gib, (double)t->optimizer.arena.size * gib,
+            (double)memory.activations * gib, kd_model_recompute(t->model) == KD_RECOMPUTE_NONE ? "none" : "layer",
+            (double)memory.scratch * gib, (long long)kd_pool_threads(t->ctx->pool), kd_isa_name(t->ctx->isa));
+    if (t->train_corpus.empty) kd_warn("%lld documents had no token and were skipped", (long long)t->train_corpus.empty);
+    if (t->train.dropped || t->train.truncated)
+        kd_info("each pass leaves out %lld tokens at the end (no whole window) and %lld of cut documents",
+                (long long)t->train.dropped, (long long)t->train.truncated);
+}
+
+kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
+    kd_trainer t;
+    KD_TRY(kd_trainer_open(&t, run, options));
+    kd_plan *plan = NULL;
+    const kd_plan **view = NULL;
+    kd_progress bar = {0};
+    kd_status status;
+    KD_GO(kd_new(&plan, run->batch_windows, sizeof *plan));
+    KD_GO(kd_new(&view, run->micro, sizeof *view));
+    announce(&t);
+    if (t.step) {
+        char line[64];
+        snprintf(line, sizeof line, "{\"event\":\"resume\",\"step\":%lld}", (long long)t.step);
+        kd_metrics_write(&t.metrics, line);
+        kd_info("going on after step %lld", (long long)t.step);
+    }
+    if (!options->quiet) kd_progress_open(&bar, run->steps);
+    status = loop(&t, plan, view, &bar);
+    if (!options->quiet) kd_progress_close(&bar);
+    if (!status) kd_info("done: %s/step-%lld", run->output, (long long)t.step);
+done:
+    free(view);
+    free(plan);
+    kd_trainer_close(&t);
+    return status;
+}

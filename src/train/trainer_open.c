@@ -1,0 +1,150 @@
+/* Opening a run: configuration, data, model, and what is in the output folder already. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoint.h"
+#include "trainer.h"
+
+static kd_status open_config(kd_trainer *t, const char *checkpoint) {
+    const kd_run_file *run = t->run;
+    if (checkpoint) return kd_config_open(&t->config, checkpoint);
+    if (run->model_path) return kd_config_open(&t->config, run->model_path);
+    char *text = NULL;
+    int64_t size = 0;
+    if (run->init_config) KD_TRY(kd_file_read(&text, &size, run->init_config, 16 << 20));
+    else KD_TRY(kd_config_preset(&text, run->init_arch, run->init_preset, KD_BYTES_VOCABULARY, run->window.window));
+    if (!run->init_config) size = (int64_t)strlen(text);
+    kd_status status = kd_config_parse(&t->config, text, size, run->init_config ? run->init_config : "model.init");
+    free(text);
+    return status;
+}
+
+static kd_status set_rope(kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    kd_rope_config rope = t->config.rope;
+    if (run->rope_theta_given) rope.theta = run->rope_theta;
+    if (run->rope_scaling) {
+        kd_rope_type type = !strcmp(run->rope_scaling, "linear")   ? KD_ROPE_LINEAR
+                            : !strcmp(run->rope_scaling, "llama3") ? KD_ROPE_LLAMA3
+                                                                   : KD_ROPE_DEFAULT;
+        if (type != KD_ROPE_DEFAULT && run->rope_factor == 0 && rope.type != type)
+            return kd_fail(KD_ECONFIG, "model.rope.scaling: %s needs its factor: {type: %s, factor: 8, ...}",
+                           run->rope_scaling, run->rope_scaling);
+        if (type == KD_ROPE_DEFAULT) rope = (kd_rope_config){.theta = rope.theta};
+        rope.type = type;
+        if (run->rope_factor != 0) {
+            rope.factor = run->rope_factor;
+            rope.low_freq_factor = run->rope_low_freq_factor;
+            rope.high_freq_factor = run->rope_high_freq_factor;
+            rope.original = run->rope_original_positions;
+        }
+    }
+    return kd_config_set_rope(&t->config, &rope);
+}
+
+static kd_status open_data(kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    KD_TRY(kd_tokenizer_open(&t->tokenizer, run->tokenizer));
+    if (t->tokenizer.vocabulary > t->config.V)
+        return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld", run->tokenizer,
+                       (long long)t->tokenizer.vocabulary, (long long)t->config.V);
+    KD_TRY(kd_corpus_open(&t->train_corpus, &t->tokenizer, (const char *const *)run->train.text, run->train.count));
+    KD_TRY(kd_windows_open(&t->train, &t->train_corpus, &run->window));
+    if (run->valid.count == 0 || run->eval_windows == 0) return KD_OK;
+    KD_TRY(kd_corpus_open(&t->valid_corpus, &t->tokenizer, (const char *const *)run->valid.text, run->valid.count));
+    return kd_windows_open(&t->valid, &t->valid_corpus, &run->window);
+}
+
+static kd_status open_model(kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    kd_model_options options = {run->window.window, run->batch_windows, run->micro, run->leaves, run->frame,
+                                run->recompute, true};
+    KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
+    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all));
+    return kd_new(&t->losses, run->window.window, sizeof *t->losses);
+}
+
+static kd_status write_run_file(const kd_trainer *t) {
+    char *text, *path = kd_path_join(t->run->output, "run.yaml");
+    kd_status status = path ? kd_run_file_print(&text, t->run) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) {
+        status = kd_file_replace(path, text, (int64_t)strlen(text));
+        free(text);
+    }
+    free(path);
+    return status;
+}
+
+/* The output folder is this run's alone, and what an earlier run left there is not overwritten. */
+static kd_status claim_output(kd_trainer *t, char **checkpoint) {
+    const char *output = t->run->output;
+    char *lock = kd_path_join(output, ".lock"), *metrics = kd_path_join(output, "metrics.jsonl");
+    kd_status status;
+    if (!lock || !metrics) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    KD_GO(kd_make_folders(output));
+    status = kd_lock_open(&t->lock, lock);
+    if (status) {
+        t->lock = -1;
+        status = kd_fail_prefix(status, "output %s is in use by another run", output);
+        goto done;
+    }
+    int64_t step;
+    KD_GO(kd_checkpoint_newest(checkpoint, &step, output));
+    if (!t->options->resume && (*checkpoint || kd_exists(metrics)))
+        status = kd_fail(KD_ECONFIG, "output %s holds a run already: --resume goes on with it, or name another output", output);
+    else if (t->options->resume && !*checkpoint)
+        kd_warn("output %s has no checkpoint to resume: starting from the beginning", output);
+done:
+    free(metrics);
+    free(lock);
+    return status;
+}
+
+kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_options *options) {
+    *t = (kd_trainer){.run = run, .options = options, .lock = -1, .metrics.fd = -1};
+    char *checkpoint = NULL;
+    bool existed = kd_exists(run->output);
+    kd_status status;
+    KD_GO(claim_output(t, &checkpoint));
+    KD_GO(open_config(t, checkpoint));
+    KD_GO(set_rope(t));
+    KD_GO(open_data(t));
+    KD_GO(kd_ctx_open(&t->ctx, run->threads));
+    KD_GO(open_model(t));
+    const char *from = checkpoint ? checkpoint : run->model_path;
+    if (from && !(t->companions = strdup(from))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
+    else if (run->model_path) KD_GO(kd_model_load(t->model, run->model_path));
+    else KD_GO(kd_model_init(t->model, &t->config, run->init_seed));
+    KD_GO(kd_metrics_open(&t->metrics, run->output));
+    KD_GO(write_run_file(t));
+done:
+    free(checkpoint);
+    if (status) {
+        bool claimed = t->lock >= 0;
+        kd_trainer_close(t);
+        if (!existed && claimed) {  /* a run that never began leaves nothing behind */
+            char *lock = kd_path_join(run->output, ".lock");
+            if (lock && !unlink(lock)) rmdir(run->output);
+            free(lock);
+        }
+    }
+    return status;
+}
+
+void kd_trainer_close(kd_trainer *t) {
+    if (t->metrics.fd >= 0) kd_metrics_close(&t->metrics);
+    kd_optimizer_close(&t->optimizer);
+    kd_model_close(t->model);
+    kd_windows_close(&t->train);
+    kd_windows_close(&t->valid);
+    kd_corpus_close(&t->train_corpus);
+    kd_corpus_close(&t->valid_corpus);
+    kd_config_close(&t->config);
+    kd_ctx_close(t->ctx);
+    free(t->companions);
+    free(t->losses);
+    if (t->lock >= 0) kd_lock_close(t->lock);
+    *t = (kd_trainer){.lock = -1, .metrics.fd = -1};
+}

@@ -1,0 +1,119 @@
+/* What a checkpoint holds beside the weights: moments, counters, and what must be the same to go on bit for bit. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint.h"
+#include "trainer.h"
+
+static const char *const moment_suffix[] = {".exp_avg", ".exp_avg_sq"};
+
+/* Numbers that a resumed run must agree on, because the place in the data and the order of sums follow from them. */
+static json_t *identity(const kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    const kd_window_options *w = &run->window;
+    char hash[20];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->train_corpus.hash);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:s, s:s}",
+                     "seed", (json_int_t)run->seed, "window", (json_int_t)w->window, "batch_windows",
+                     (json_int_t)run->batch_windows, "leaves", (json_int_t)run->leaves, "frame", (json_int_t)run->frame,
+                     "reset", w->reset, "anchor_is_bos", w->anchor_is_bos, "interleave", w->interleave, "tag", w->tag,
+                     "truncate", w->truncate, "predict_boundary", w->predict_boundary, "predict_first",
+                     w->predict_first, "separator", (int)w->separator, "mask",
+                     w->mask == KD_MASK_FULL       ? "full"
+                     : w->mask == KD_MASK_DOCUMENT ? "document"
+                                                   : "anchor",
+                     "data", hash);
+}
+
+static json_t *variants(const kd_trainer *t) {
+    return json_pack("{s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa));
+}
+
+static kd_status save_state(const kd_trainer *t, const char *folder) {
+    char *path = kd_path_join(folder, "trainer_state.json"), *text = NULL;
+    json_t *state = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "step", (json_int_t)t->step, "updates",
+                              (json_int_t)t->optimizer.updates, "skipped", (json_int_t)t->skipped, "bad_in_a_row",
+                              (json_int_t)t->bad_in_a_row, "next_window", (json_int_t)(t->step * t->run->batch_windows),
+                              "must_agree", identity(t), "made_by", variants(t));
+    if (state) text = json_dumps(state, JSON_INDENT(1));
+    kd_status status = path && text ? kd_file_write(path, text, (int64_t)strlen(text)) : kd_fail(KD_ENOMEM, "out of memory");
+    json_decref(state);
+    free(text);
+    free(path);
+    return status;
+}
+
+static kd_status fill(void *opaque, const char *folder) {
+    kd_trainer *t = opaque;
+    const float *moments[] = {t->optimizer.m, t->optimizer.v};
+    char *optimizer = kd_path_join(folder, "optimizer.safetensors"), *run = kd_path_join(folder, "run.yaml"), *text = NULL;
+    kd_status status;
+    if (!optimizer || !run) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    KD_GO(kd_model_save(t->model, &t->config, folder, t->companions));
+    KD_GO(kd_model_save_flat(t->model, optimizer, moments, moment_suffix, 2));
+    KD_GO(kd_run_file_print(&text, t->run));
+    KD_GO(kd_file_write(run, text, (int64_t)strlen(text)));
+    KD_GO(save_state(t, folder));
+done:
+    free(text);
+    free(run);
+    free(optimizer);
+    return status;
+}
+
+kd_status kd_trainer_save(kd_trainer *t) {
+    KD_TRY(kd_checkpoint_save(t->run->output, t->step, fill, t));
+    return kd_checkpoint_prune(t->run->output, t->run->save_keep);
+}
+
+/* Names the first thing that differs. */
+static kd_status check_identity(const kd_trainer *t, const json_t *said, const char *path) {
+    json_t *now = identity(t), *value;
+    const char *key;
+    kd_status status = now ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
+    json_object_foreach(now, key, value) {
+        const json_t *then = json_object_get(said, key);
+        if (status || (then && json_equal(then, value))) continue;
+        char *a = then ? json_dumps(then, JSON_ENCODE_ANY) : NULL, *b = json_dumps(value, JSON_ENCODE_ANY);
+        status = kd_fail(KD_ECONFIG, "%s: %s was %s and is now %s: this run cannot go on from it; "
+                         "to train further from its weights name the folder as model.path", path, key, a ? a : "absent", b ? b : "?");
+        free(a);
+        free(b);
+    }
+    json_decref(now);
+    return status;
+}
+
+static void warn_variants(const kd_trainer *t, const json_t *said, const char *path) {
+    json_t *now = variants(t), *value;
+    const char *key;
+    json_object_foreach(now, key, value) {
+        const char *then = json_string_value(json_object_get(said, key));
+        if (!then || strcmp(then, json_string_value(value)))
+            kd_warn("%s: made with %s %s, going on with %s: the bits may differ", path, key, then ? then : "unknown",
+                    json_string_value(value));
+    }
+    json_decref(now);
+}
+
+kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
+    char *path = kd_path_join(folder, "trainer_state.json"), *optimizer = kd_path_join(folder, "optimizer.safetensors");
+    json_t *state = NULL;
+    float *moments[] = {t->optimizer.m, t->optimizer.v};
+    kd_status status;
+    if (!path || !optimizer) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    KD_GO(kd_json_load(&state, path));
+    KD_GO(kd_json_int(&t->step, state, "step", path));
+    KD_GO(kd_json_int(&t->optimizer.updates, state, "updates", path));
+    KD_GO(kd_json_int(&t->skipped, state, "skipped", path));
+    KD_GO(kd_json_int(&t->bad_in_a_row, state, "bad_in_a_row", path));
+    KD_GO(check_identity(t, json_object_get(state, "must_agree"), path));
+    warn_variants(t, json_object_get(state, "made_by"), path);
+    KD_GO(kd_model_load(t->model, folder));
+    KD_GO(kd_model_load_flat(t->model, optimizer, moments, moment_suffix, 2));
+done:
+    json_decref(state);
+    free(optimizer);
+    free(path);
+    return status;
+}

@@ -1,0 +1,72 @@
+/* Validation: the same windows every time, in corpus order, by how much of its own text a token has seen. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trainer.h"
+
+enum { BUCKETS = 12 };
+
+/* Bucket b holds depths below its end: 256, 512, 1K, ... the last without end. */
+static int64_t bucket_end(int64_t b) { return b + 1 < BUCKETS ? (int64_t)256 << b : INT64_MAX; }
+
+typedef struct tally { double loss[BUCKETS]; int64_t targets[BUCKETS]; } tally;
+
+static void count_window(tally *sum, const kd_plan *plan, const double *losses) {
+    for (int64_t t = 0; t < plan->T; t++) {
+        if (plan->target[t] < 0) continue;
+        int64_t b = 0;
+        while (plan->depth[t] >= bucket_end(b)) b++;
+        sum->loss[b] += losses[t];
+        sum->targets[b]++;
+    }
+}
+
+static kd_status validate_windows(tally *sum, kd_trainer *t, int64_t windows) {
+    int64_t T = t->run->window.window;
+    for (int64_t i = 0; i < windows; i++) {
+        kd_plan plan;
+        const kd_plan *one = &plan;
+        KD_TRY(kd_windows_plan(&plan, &t->valid, i, false));
+        kd_status status = kd_model_forward(t->model, &one, 1, 0);
+        if (!status) status = kd_model_loss(t->model);
+        if (!status) status = t->ctx->device->get(t->ctx, t->losses, kd_model_losses(t->model), T * (int64_t)sizeof *t->losses);
+        if (!status) count_window(sum, &plan, t->losses);
+        kd_plan_free(&plan);
+        if (status) return status;
+    }
+    return KD_OK;
+}
+
+kd_status kd_trainer_validate(kd_trainer *t) {
+    int64_t windows = t->run->eval_windows < t->valid.count ? t->run->eval_windows : t->valid.count;
+    if (windows == 0) return KD_OK;
+    tally sum = {0};
+    double began = kd_now(), loss = 0;
+    int64_t targets = 0;
+    KD_TRY(validate_windows(&sum, t, windows));
+    json_t *by_position = json_array();
+    for (int64_t b = 0; b < BUCKETS; b++) {
+        loss += sum.loss[b];
+        targets += sum.targets[b];
+        if (!sum.targets[b]) continue;
+        json_array_append_new(by_position, json_pack("{s:I, s:f, s:I}", "from", (json_int_t)(b ? bucket_end(b - 1) : 0),
+                                                     "loss", sum.loss[b] / (double)sum.targets[b], "targets",
+                                                     (json_int_t)sum.targets[b]));
+    }
+    loss = targets ? loss / (double)targets : 0;
+    if (!isfinite(loss)) {
+        json_decref(by_position);
+        return kd_fail(KD_ENUMERIC, "validation loss after step %lld is not finite", (long long)t->step);
+    }
+    json_t *row = json_pack("{s:s, s:I, s:f, s:I, s:I, s:f, s:o}", "event", "valid", "step", (json_int_t)t->step, "loss", loss,
+                            "targets", (json_int_t)targets, "windows", (json_int_t)windows, "seconds", kd_now() - began,
+                            "by_position", by_position);
+    char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
+    json_decref(row);
+    if (!text) return kd_fail(KD_ENOMEM, "out of memory");
+    kd_metrics_write(&t->metrics, text);
+    free(text);
+    kd_info("step %lld: validation loss %.4f over %lld targets", (long long)t->step, loss, (long long)targets);
+    return KD_OK;
+}
