@@ -1,0 +1,147 @@
+/* kedge info */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "dev/ctx.h"
+#include "format/safetensors.h"
+#include "model/model.h"
+#include "train/checkpoint.h"
+
+/* Numbers of a folder, as JSON; printed as lines for people. */
+static json_t *describe_config(const kd_config *c, const kd_layout *layout) {
+    static const char *const rope[] = {"default", "linear", "llama3"};
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:f, s:I}", "model_type", c->model_type,
+                     "parameters", (json_int_t)layout->count, "layers", (json_int_t)c->L, "hidden_size", (json_int_t)c->C,
+                     "intermediate_size", (json_int_t)c->F, "heads", (json_int_t)c->H, "key_value_heads", (json_int_t)c->G,
+                     "head_size", (json_int_t)c->E, "vocabulary", (json_int_t)c->V, "tied_embeddings", c->tied,
+                     "qkv_bias", c->qkv_bias, "rope_type", rope[c->rope.type], "rope_theta", c->rope.theta, "tensors",
+                     (json_int_t)layout->tensors);
+}
+
+static kd_status describe_weights(json_t *to, const char *folder) {
+    kd_tensors tensors;
+    KD_TRY(kd_tensors_open_folder(&tensors, folder));
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < tensors.count; i++) bytes += tensors.tensor[i].count * kd_dtype_size(tensors.tensor[i].dtype);
+    json_object_set_new(to, "dtype", json_string(tensors.count ? kd_dtype_name(tensors.tensor[0].dtype) : "none"));
+    json_object_set_new(to, "weight_files", json_integer(tensors.files));
+    json_object_set_new(to, "weight_bytes", json_integer(bytes));
+    kd_tensors_close(&tensors);
+    return KD_OK;
+}
+
+/* A checkpoint has its training state beside the weights. */
+static kd_status describe_state(json_t *to, const char *folder) {
+    char *path = kd_path_join(folder, "trainer_state.json");
+    json_t *state = NULL;
+    kd_status status = path ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status && kd_exists(path)) {
+        status = kd_json_load(&state, path);
+        if (!status) json_object_set_new(to, "training", state);
+        if (!status) {
+            kd_status whole = kd_checkpoint_verify(folder);
+            json_object_set_new(to, "checkpoint", json_string(whole ? kd_message() : "complete"));
+        }
+    }
+    free(path);
+    return status;
+}
+
+static kd_status describe_folder(json_t *to, const char *folder) {
+    kd_config config;
+    kd_layout layout;
+    KD_TRY(kd_config_open(&config, folder));
+    kd_status status = kd_layout_init(&layout, &config);
+    if (!status) {
+        json_t *part = describe_config(&config, &layout);
+        json_object_update(to, part);
+        json_decref(part);
+        status = describe_weights(to, folder);
+    }
+    if (!status) status = describe_state(to, folder);
+    kd_config_close(&config);
+    return status;
+}
+
+static kd_status describe_file(json_t *to, const char *path) {
+    kd_tensors tensors;
+    KD_TRY(kd_tensors_open(&tensors, path));
+    json_t *list = json_array();
+    for (int64_t i = 0; i < tensors.count; i++) {
+        const kd_tensor *t = &tensors.tensor[i];
+        json_t *shape = json_array();
+        for (int64_t d = 0; d < t->rank; d++) json_array_append_new(shape, json_integer(t->shape[d]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype", kd_dtype_name(t->dtype), "shape", shape));
+    }
+    json_object_set_new(to, "tensors", list);
+    kd_tensors_close(&tensors);
+    return KD_OK;
+}
+
+static kd_status describe_build(json_t *to) {
+    kd_ctx *ctx;
+    KD_TRY(kd_ctx_open(&ctx, 0));
+    json_object_set_new(to, "kedge", json_string(KD_VERSION));
+    json_object_set_new(to, "instruction_set", json_string(kd_isa_name(ctx->isa)));
+    json_object_set_new(to, "threads", json_integer(kd_pool_threads(ctx->pool)));
+    json_object_set_new(to, "cuda", json_false());
+    json_object_set_new(to, "mpi", json_false());
+    kd_ctx_close(ctx);
+    return KD_OK;
+}
+
+static void print_lines(const json_t *object, int indent) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value) {
+        if (json_is_object(value)) {
+            printf("%*s%s\n", indent, "", key);
+            print_lines(value, indent + 2);
+        } else if (json_is_string(value)) {
+            printf("%*s%-22s %s\n", indent, "", key, json_string_value(value));
+        } else {
+            char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+            printf("%*s%-22s %s\n", indent, "", key, text ? text : "?");
+            free(text);
+        }
+    }
+}
+
+static void print_tensors(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *t = json_array_get(list, i);
+        char *shape = json_dumps(json_object_get(t, "shape"), JSON_COMPACT);
+        printf("%-6s %-20s %s\n", json_string_value(json_object_get(t, "dtype")), shape ? shape : "?",
+               json_string_value(json_object_get(t, "name")));
+        free(shape);
+    }
+}
+
+int kd_cmd_info(int argc, char **argv) {
+    bool as_json = false, done;
+    const char *path = NULL;
+    int64_t count;
+    const kd_option option[] = {{"--json", KD_FLAG, &as_json, NULL, "one JSON object"}};
+    const kd_usage usage = {"info", "[PATH] [--json]",
+                            "Says what a model folder, a checkpoint or a safetensors file contains; without a path, what this\n"
+                            "build can do. A checkpoint is verified against its manifest.",
+                            "  kedge info models/small\n  kedge info runs/anchor/step-100 --json\n", option, 1};
+    kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
+    if (status || done) return kd_exit_code(status);
+    json_t *out = json_object();
+    if (!path) status = describe_build(out);
+    else if (kd_is_folder(path)) status = describe_folder(out, path);
+    else status = describe_file(out, path);
+    if (!status && as_json) {
+        json_dumpf(out, stdout, JSON_INDENT(2));
+        printf("\n");
+    } else if (!status && json_object_get(out, "tensors") && json_is_array(json_object_get(out, "tensors"))) {
+        print_tensors(json_object_get(out, "tensors"));
+    } else if (!status) {
+        print_lines(out, 0);
+    }
+    json_decref(out);
+    return kd_exit_code(status);
+}

@@ -1,0 +1,63 @@
+/* kedge init */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli.h"
+#include "model/model.h"
+
+static kd_status make_model(const char *folder, const char *text, int64_t size, const char *name, int64_t seed) {
+    kd_config config = {0};
+    kd_ctx *ctx = NULL;
+    kd_model *model = NULL;
+    kd_status status;
+    KD_GO(kd_config_parse(&config, text, size, name));
+    KD_GO(kd_ctx_open(&ctx, 0));
+    kd_model_options options = {.window = 1, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
+    KD_GO(kd_model_open(&model, ctx, &config, &options));
+    KD_GO(kd_model_init(model, &config, seed));
+    KD_GO(kd_make_folders(folder));
+    KD_GO(kd_model_save(model, &config, folder, NULL));
+    kd_info("%s: %s, %.2fM parameters, seed %lld", folder, config.model_type,
+            (double)kd_model_layout(model)->count * 1e-6, (long long)seed);
+done:
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+    return status;
+}
+
+int kd_cmd_init(int argc, char **argv) {
+    const char *arch = "llama", *preset = NULL, *config = NULL, *folder = NULL;
+    int64_t seed = 1, vocabulary = 0, window = 65536, count;
+    const kd_option option[] = {
+        {"--arch", KD_TEXT, &arch, "NAME", "llama or qwen2"},
+        {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 10m or 124m"},
+        {"--config", KD_TEXT, &config, "FILE", "a config.json instead of a preset"},
+        {"--vocabulary", KD_INTEGER, &vocabulary, "N", "of a preset; 259 (bytes and specials) unless given"},
+        {"--window", KD_INTEGER, &window, "N", "max_position_embeddings of a preset; 64K unless given"},
+        {"--seed", KD_INTEGER, &seed, "N", "of the weights; 1 unless given"},
+    };
+    const kd_usage usage = {"init", "DIR --preset NAME | --config FILE [options]",
+                            "Writes a fresh model with random weights as a Hugging Face folder.",
+                            "  kedge init models/small --preset 10m\n"
+                            "  kedge init models/mine --config config.json --seed 7\n",
+                            option, sizeof option / sizeof *option};
+    bool done;
+    kd_status status = kd_options_read(&usage, argc, argv, &folder, 1, &count, &done);
+    if (status || done) return kd_exit_code(status);
+    if (!folder) return kd_exit_code(kd_fail(KD_ECONFIG, "init: which folder? kedge init DIR --preset NAME"));
+    if (!preset == !config) return kd_exit_code(kd_fail(KD_ECONFIG, "init: one of --preset and --config is needed"));
+    if (vocabulary < 0 || (vocabulary && vocabulary < 1) || window < 1)
+        return kd_exit_code(kd_fail(KD_ECONFIG, "init: a vocabulary of %lld, a window of %lld", (long long)vocabulary, (long long)window));
+    char *existing = kd_path_join(folder, "config.json"), *text = NULL;
+    if (existing && kd_exists(existing)) status = kd_fail(KD_ECONFIG, "%s holds a model already", folder);
+    free(existing);
+    int64_t size = 0;
+    if (!status && config) status = kd_file_read(&text, &size, config, 16 << 20);
+    if (!status && preset) status = kd_config_preset(&text, arch, preset, vocabulary ? vocabulary : 259, window);
+    if (!status && preset) size = (int64_t)strlen(text);
+    if (!status) status = make_model(folder, text, size, config ? config : preset, seed);
+    free(text);
+    return kd_exit_code(status);
+}

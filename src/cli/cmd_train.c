@@ -1,0 +1,60 @@
+/* kedge train */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "train/train.h"
+
+static volatile sig_atomic_t stopped_by;
+
+/* The first signal asks the loop to finish its step and save; the second ends the process at once. */
+static void on_signal(int number) {
+    if (stopped_by) _exit(128 + number);
+    stopped_by = number;
+}
+
+static void catch_signals(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN);  /* a file size limit is an error of write(), not the end */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int kd_cmd_train(int argc, char **argv) {
+    kd_list set = {.count = 0};
+    kd_train_options options = {.stop = &stopped_by};
+    const kd_option option[] = {
+        {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be repeated"},
+        {"--resume", KD_FLAG, &options.resume, NULL, "goes on from the newest checkpoint in the output folder"},
+        {"--quiet", KD_FLAG, &options.quiet, NULL, "no progress"},
+    };
+    const kd_usage usage = {
+        "train", "RUN.yaml [options]",
+        "Trains a model on documents packed into windows, as the run file says. The output folder receives run.yaml,\n"
+        "metrics.jsonl and step-N/, each a Hugging Face folder with the training state beside the weights.\n"
+        "SIGTERM: the step is finished and saved, exit 75; --resume then goes on bit for bit.",
+        "  kedge train run.yaml\n"
+        "  kedge train run.yaml --set mask=document --set output=runs/document\n"
+        "  kedge train run.yaml --resume\n",
+        option, sizeof option / sizeof *option};
+    const char *path = NULL;
+    int64_t count;
+    bool done;
+    kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
+    if (status || done) return kd_exit_code(status);
+    if (!count) return kd_exit_code(kd_fail(KD_ECONFIG, "train: which run file? kedge train RUN.yaml"));
+
+    kd_run_file run;
+    status = kd_run_file_open(&run, path, set.text, set.count);
+    if (status) return kd_exit_code(status);
+    catch_signals();
+    status = kd_train(&run, &options);
+    kd_run_file_close(&run);
+    int code = kd_exit_code(status);
+    return status == KD_EAGAIN && stopped_by == SIGINT ? KD_EXIT_INTERRUPTED : code;
+}

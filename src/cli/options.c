@@ -1,0 +1,99 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "format/yaml.h"
+
+static void print_help(const kd_usage *u) {
+    printf("usage: kedge %s %s\n\n%s\n\n", u->command, u->synopsis, u->about);
+    for (int64_t i = 0; i < u->options; i++) {
+        char left[48];
+        snprintf(left, sizeof left, "%s%s%s", u->option[i].name, u->option[i].value ? " " : "",
+                 u->option[i].value ? u->option[i].value : "");
+        printf("  %-22s %s\n", left, u->option[i].help);
+    }
+    printf("  %-22s %s\n", "--help", "this text");
+    if (u->examples) printf("\nexamples:\n%s", u->examples);
+}
+
+static const kd_option *find(const kd_usage *u, const char *name, size_t length) {
+    for (int64_t i = 0; i < u->options; i++)
+        if (strlen(u->option[i].name) == length && !strncmp(u->option[i].name, name, length)) return &u->option[i];
+    return NULL;
+}
+
+static kd_status unknown(const kd_usage *u, const char *name) {
+    const char *known[64];
+    int64_t count = 0;
+    for (; count < u->options && count < 63; count++) known[count] = u->option[count].name;
+    known[count++] = "--help";
+    const char *near = kd_nearest(name, known, count);
+    if (near) return kd_fail(KD_ECONFIG, "%s: unknown option %s, did you mean %s?", u->command, name, near);
+    return kd_fail(KD_ECONFIG, "%s: unknown option %s; kedge %s --help lists them", u->command, name, u->command);
+}
+
+static kd_status store(const kd_usage *u, const kd_option *o, const char *value) {
+    if (o->kind == KD_TEXT) *(const char **)o->to = value;
+    if (o->kind == KD_LIST) {
+        kd_list *list = o->to;
+        if (list->count == (int64_t)(sizeof list->text / sizeof *list->text))
+            return kd_fail(KD_ECONFIG, "%s: too many %s", u->command, o->name);
+        list->text[list->count++] = value;
+    }
+    if (o->kind == KD_INTEGER) {
+        char *end;
+        errno = 0;
+        long long number = strtoll(value, &end, 10);
+        int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : 1;
+        if (errno || end == value || end[unit > 1] || number > INT64_MAX / unit || number < INT64_MIN / unit)
+            return kd_fail(KD_ECONFIG, "%s: %s %s: not a number", u->command, o->name, value);
+        *(int64_t *)o->to = number * unit;
+    }
+    return KD_OK;
+}
+
+kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char **positional, int64_t most,
+                          int64_t *count, bool *done) {
+    *count = 0;
+    *done = false;
+    bool ended = false;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i], *equals = strchr(word, '=');
+        if (ended || word[0] != '-' || !word[1]) {
+            if (*count == most) return kd_fail(KD_ECONFIG, "%s: unexpected \"%s\"; kedge %s --help", u->command, word, u->command);
+            positional[(*count)++] = word;
+            continue;
+        }
+        if (!strcmp(word, "--")) {
+            ended = true;
+            continue;
+        }
+        if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+            print_help(u);
+            *done = true;
+            return KD_OK;
+        }
+        const kd_option *o = find(u, word, equals ? (size_t)(equals - word) : strlen(word));
+        if (!o) return unknown(u, word);
+        if (o->kind == KD_FLAG) {
+            if (equals) return kd_fail(KD_ECONFIG, "%s: %s takes no value", u->command, o->name);
+            *(bool *)o->to = true;
+            continue;
+        }
+        if (!equals && i + 1 == argc) return kd_fail(KD_ECONFIG, "%s: %s needs %s", u->command, o->name, o->value);
+        KD_TRY(store(u, o, equals ? equals + 1 : argv[++i]));
+    }
+    return KD_OK;
+}
+
+int kd_exit_code(kd_status status) {
+    if (status) fprintf(stderr, "kedge: %s\n", kd_message());
+    switch (status) {
+        case KD_OK: return KD_EXIT_OK;
+        case KD_ECONFIG: return KD_EXIT_USAGE;
+        case KD_EAGAIN: return KD_EXIT_AGAIN;
+        default: return KD_EXIT_FAILED;
+    }
+}
