@@ -1,0 +1,226 @@
+/* Matrix products: one ascending chain of FMAs for every element, whatever computes it. */
+#include "nn_test.h"
+
+typedef struct shape { int64_t rows, columns, sum; } shape;
+static const shape shapes[] = {
+    {1, 1, 1},     {1, 321, 64},   {2, 16, 17},    {3, 33, 255},   {6, 15, 256},   {13, 31, 257},  {14, 32, 512},
+    {15, 65, 513}, {28, 5, 600},   {64, 130, 96},  {100, 700, 31}, {255, 47, 129}, {256, 96, 256}, {257, 97, 300},
+    {300, 1, 40},  {257, 259, 16}, {16, 48, 1025},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+static const char *const form_name[] = {"NT", "NN", "TN"};
+
+static kd_matmul_args random_args(kd_form form, shape s) {
+    kd_matmul_args a = {.form = form, .rows = s.rows, .columns = s.columns, .sum = s.sum};
+    a.left = nn_random(s.rows * s.sum, 1.0f);
+    a.right = nn_random(s.columns * s.sum, 1.0f);
+    return a;
+}
+
+static double left_at(const kd_matmul_args *a, int64_t i, int64_t p) {
+    return a->form == KD_FORM_TN ? a->left[p * a->rows + i] : a->left[i * a->sum + p];
+}
+
+static double right_at(const kd_matmul_args *a, int64_t p, int64_t j) {
+    return a->form == KD_FORM_NT ? a->right[j * a->sum + p] : a->right[p * a->columns + j];
+}
+
+/* The three starts of a chain: zero, a bias, the old value. */
+static void every_variant_gives_the_bits_of_the_definition(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(2);
+    int64_t compared = 0;
+    for (int s = 0; s < SHAPES; s++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++)
+            for (int start = 0; start < 3; start++) {
+                kd_matmul_args a = random_args(form, shapes[s]);
+                int64_t n = a.rows * a.columns;
+                float *old = nn_random(n, 1.0f), *expected = NULL;
+                a.bias = start == 1 ? nn_random(a.columns, 1.0f) : NULL;
+                a.add = start == 2;
+                for (int64_t v = kd_matmul_op.count - 1; v >= 0; v--) {
+                    a.out = a.add ? nn_copy(old, n) : nn_floats(n);
+                    if (!nn_run(ctx, &kd_matmul_op.variant[v], &a)) continue;
+                    if (!expected) expected = a.out;
+                    if (memcmp(expected, a.out, (size_t)n * sizeof *old))
+                        fail_msg("%s %s %lldx%lldx%lld start %d", kd_matmul_op.variant[v].name, form_name[form],
+                                 (long long)a.rows, (long long)a.columns, (long long)a.sum, start);
+                    compared++;
+                }
+                nn_drop();
+            }
+    print_message("%lld products\n", (long long)compared);
+    kd_ctx_close(ctx);
+}
+
+static void the_definition_is_near_double(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(2);
+    const kd_variant *ref = &kd_matmul_op.variant[kd_matmul_op.count - 1];
+    assert_string_equal(ref->name, "ref");
+    for (int s = 0; s < SHAPES; s++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++) {
+            kd_matmul_args a = random_args(form, shapes[s]);
+            a.bias = nn_random(a.columns, 1.0f);
+            a.out = nn_floats(a.rows * a.columns);
+            assert_true(nn_run(ctx, ref, &a));
+            for (int64_t i = 0; i < a.rows; i++)
+                for (int64_t j = 0; j < a.columns; j++) {
+                    double sum = a.bias[j], size = fabs(sum);
+                    for (int64_t p = 0; p < a.sum; p++) {
+                        double term = left_at(&a, i, p) * right_at(&a, p, j);
+                        sum += term;
+                        size += fabs(term);
+                    }
+                    /* A chain of n roundings: n half units of the sizes' sum, and in practice far below. */
+                    assert_true(fabs(a.out[i * a.columns + j] - sum) <= (double)a.sum * 6e-8 * size);
+                }
+            nn_drop();
+        }
+    kd_ctx_close(ctx);
+}
+
+static void a_row_does_not_depend_on_the_rows_beside_it(void **state) {
+    (void)state;
+    enum { M = 257, N = 75, K = 520 };
+    kd_ctx *ctx = nn_open(2);
+    for (int64_t v = 0; v < kd_matmul_op.count; v++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_NN; form++) {
+            kd_matmul_args a = random_args(form, (shape){M, N, K});
+            float *whole = a.out = nn_floats(M * N);
+            if (!nn_run(ctx, &kd_matmul_op.variant[v], &a)) continue;
+            for (int64_t rows = 1; rows <= M; rows += rows < 20 ? 1 : 37) {
+                kd_matmul_args part = a;
+                int64_t first = M - rows;
+                part.rows = rows;
+                part.left += first * K;
+                part.out = nn_floats(rows * N);
+                assert_true(nn_run(ctx, &kd_matmul_op.variant[v], &part));
+                nn_assert_same(part.out, whole + first * N, rows * N * 4);
+            }
+            nn_drop();
+        }
+    kd_ctx_close(ctx);
+}
+
+static void any_number_of_threads_gives_the_same_bits(void **state) {
+    (void)state;
+    for (int64_t v = 0; v < kd_matmul_op.count; v++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++)
+            for (int s = 10; s < SHAPES; s++) {
+                kd_matmul_args a = random_args(form, shapes[s]);
+                float *first = NULL;
+                for (int64_t threads = 1; threads <= 4; threads++) {
+                    kd_ctx *ctx = nn_open(threads);
+                    a.out = nn_floats(a.rows * a.columns);
+                    bool ran = nn_run(ctx, &kd_matmul_op.variant[v], &a);
+                    kd_ctx_close(ctx);
+                    if (!ran) continue;
+                    if (!first) first = a.out;
+                    nn_assert_same(a.out, first, a.rows * a.columns * 4);
+                }
+                nn_drop();
+            }
+}
+
+static void adding_block_after_block_equals_one_longer_block(void **state) {
+    (void)state;
+    enum { M = 613, N = 70, K = 45 };
+    kd_ctx *ctx = nn_open(2);
+    float *dy = nn_random(M * N, 1.0f), *x = nn_random(M * K, 1.0f), *old = nn_random(N * K, 1.0f);
+    float *old_bias = nn_random(N, 1.0f);
+    kd_isa best = ctx->isa;
+    for (kd_isa isa = KD_ISA_REF; isa <= best; isa++) {
+        ctx->isa = isa;
+        float *whole = nn_copy(old, N * K), *blocks = nn_copy(old, N * K);
+        float *whole_bias = nn_copy(old_bias, N), *blocks_bias = nn_copy(old_bias, N);
+        assert_int_equal(kd_linear_backward_weight(ctx, whole, whole_bias, dy, x, M, N, K), KD_OK);
+        for (int64_t m = 0; m < M; m += KD_BLOCK) {
+            int64_t count = M - m < KD_BLOCK ? M - m : KD_BLOCK;
+            assert_int_equal(kd_linear_backward_weight(ctx, blocks, blocks_bias, dy + m * N, x + m * K, count, N, K), KD_OK);
+        }
+        nn_assert_same(whole, blocks, N * K * 4);
+        nn_assert_same(whole_bias, blocks_bias, N * 4);
+    }
+    nn_drop();
+    kd_ctx_close(ctx);
+}
+
+/* nn.h's formulas, element by element, with whole numbers that float32 sums exactly in any order. */
+static void the_public_functions_are_the_formulas(void **state) {
+    (void)state;
+    enum { M = 37, N = 19, K = 51 };
+    kd_ctx *ctx = nn_open(2);
+    float *x = nn_random(M * K, 8.0f), *w = nn_random(N * K, 8.0f), *bias = nn_random(N, 8.0f), *dy = nn_random(M * N, 8.0f);
+    float *lists[] = {x, w, bias, dy};
+    int64_t sizes[] = {M * K, N * K, N, M * N};
+    for (int l = 0; l < 4; l++)
+        for (int64_t i = 0; i < sizes[l]; i++) lists[l][i] = floorf(lists[l][i]);
+    float *y = nn_floats(M * N), *dx = nn_floats(M * K), *dw = nn_copy(w, N * K), *dbias = nn_copy(bias, N);
+    assert_int_equal(kd_linear_forward(ctx, y, x, w, bias, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, false, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, true, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_weight(ctx, dw, dbias, dy, x, M, N, K), KD_OK);
+    for (int64_t n = 0; n < N; n++) {
+        float sum = bias[n];
+        for (int64_t m = 0; m < M; m++) {
+            float dot = bias[n];
+            for (int64_t k = 0; k < K; k++) dot += x[m * K + k] * w[n * K + k];
+            assert_true(y[m * N + n] == dot);
+            sum += dy[m * N + n];
+        }
+        assert_true(dbias[n] == sum);
+        for (int64_t k = 0; k < K; k++) {
+            float chain = w[n * K + k];
+            for (int64_t m = 0; m < M; m++) chain += dy[m * N + n] * x[m * K + k];
+            assert_true(dw[n * K + k] == chain);
+        }
+    }
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t k = 0; k < K; k++) {
+            float dot = 0.0f;
+            for (int64_t n = 0; n < N; n++) dot += dy[m * N + n] * w[n * K + k];
+            assert_true(dx[m * K + k] == 2.0f * dot);
+        }
+    nn_drop();
+    kd_ctx_close(ctx);
+}
+
+static void a_size_below_one_is_refused(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(1);
+    float x = 1.0f;
+    assert_int_equal(kd_linear_forward(ctx, &x, &x, &x, NULL, 0, 3, 4), KD_EARG);
+    assert_non_null(strstr(kd_message(), "M=0, N=3, K=4"));
+    assert_int_equal(kd_linear_backward_input(ctx, &x, &x, &x, false, 1, -1, 1), KD_EARG);
+    assert_int_equal(kd_linear_backward_weight(ctx, &x, NULL, &x, &x, 1, 1, 0), KD_EARG);
+    assert_true(x == 1.0f);
+    kd_ctx_close(ctx);
+}
+
+static void a_measured_product_asks_for_its_workspace_and_touches_nothing(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(2);
+    float y = 7.0f;
+    ctx->measuring = true;
+    assert_int_equal(kd_linear_forward(ctx, &y, NULL, NULL, NULL, 256, 2048, 768), KD_OK);
+    ctx->measuring = false;
+    assert_true(y == 7.0f);
+    if (ctx->isa > KD_ISA_REF) assert_true(ctx->scratch_need >= 256 * 768 * 4);
+    assert_null(ctx->scratch);
+    kd_ctx_close(ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_variant_gives_the_bits_of_the_definition),
+        cmocka_unit_test(the_definition_is_near_double),
+        cmocka_unit_test(a_row_does_not_depend_on_the_rows_beside_it),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(adding_block_after_block_equals_one_longer_block),
+        cmocka_unit_test(the_public_functions_are_the_formulas),
+        cmocka_unit_test(a_size_below_one_is_refused),
+        cmocka_unit_test(a_measured_product_asks_for_its_workspace_and_touches_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
