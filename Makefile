@@ -38,6 +38,10 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c,$(wildcard tests/*.c)))
 HEADERS := $(wildcard include/*.h src/*/*.h)
 
+# Short lines by default; V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
+
 .PHONY: all check demo clean deps FORCE
 all: build/kedge
 
@@ -53,18 +57,22 @@ build/kedge: $(BUILD)/kedge FORCE
 	@ln -sfn $(FLAVOUR)/kedge $@
 
 $(BUILD)/kedge: $(CLI) $(BUILD)/libkedge.a
-	$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/libkedge.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/%.o: %.c | build/deps
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
-	$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
 .SECONDARY:
