@@ -8,7 +8,7 @@ static kd_status swiglu_segment(void *opaque, int64_t task, int64_t thread) {
     const kd_swiglu_args *a = opaque;
     (void)thread;
     for (int64_t i = task * KD_SEGMENT, end = kd_segment_end(task, a->n, KD_SEGMENT); i < end; i++)
-        a->out[i] = a->gate[i] / (1.0f + expf(-a->gate[i])) * a->up[i];
+        a->out[i] = a->gate[i] * (1.0f / (1.0f + expf(-a->gate[i]))) * a->up[i];
     return KD_OK;
 }
 

@@ -7,9 +7,10 @@ static kd_status normalise_row(void *opaque, int64_t m, int64_t thread) {
     const kd_rmsnorm_args *a = opaque;
     (void)thread;
     const float *x = a->x + m * a->C;
-    float *out = a->out + m * a->C, squares = 0.0f;
-    for (int64_t c = 0; c < a->C; c++) squares = fmaf(x[c], x[c], squares);
-    float rinv = (float)(1.0 / sqrt((double)squares / (double)a->C + a->eps));
+    float *out = a->out + m * a->C;
+    double squares = 0.0;
+    for (int64_t c = 0; c < a->C; c++) squares += (double)x[c] * x[c];
+    float rinv = (float)(1.0 / sqrt(squares / (double)a->C + a->eps));
     for (int64_t c = 0; c < a->C; c++) out[c] = x[c] * rinv * a->w[c];
     a->rinv[m] = rinv;
     return KD_OK;
@@ -26,8 +27,9 @@ static kd_status input_gradient_row(void *opaque, int64_t m, int64_t thread) {
     const kd_rmsnorm_backward_args *a = opaque;
     (void)thread;
     const float *x = a->x + m * a->C, *dout = a->dout + m * a->C;
-    float *dx = a->dx + m * a->C, rinv = a->rinv[m], dot = 0.0f;
-    for (int64_t c = 0; c < a->C; c++) dot = fmaf(dout[c] * a->w[c], x[c], dot);
+    float *dx = a->dx + m * a->C, rinv = a->rinv[m];
+    double dot = 0.0;
+    for (int64_t c = 0; c < a->C; c++) dot += (double)dout[c] * a->w[c] * x[c];
     float along = -(float)((double)rinv * rinv * rinv * dot / (double)a->C);
     for (int64_t c = 0; c < a->C; c++) dx[c] += fmaf(x[c], along, dout[c] * a->w[c] * rinv);
     return KD_OK;
