@@ -16,12 +16,13 @@ static inline uint16_t kd_bf16_round(float x) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* By masks and signed comparisons, the one form that gcc and clang both turn into vectors. */
 static inline float kd_f16_widen(uint16_t x) {
-    uint32_t sign = (uint32_t)(x & 0x8000) << 16, exponent = x >> 10 & 31, fraction = x & 1023;
-    if (exponent == 31) return kd_float_of(sign | 0x7f800000 | fraction << 13);
-    if (exponent) return kd_float_of(sign | (exponent + 112) << 23 | fraction << 13);
-    float tiny = (float)fraction * 0x1p-24f;
-    return sign ? -tiny : tiny;
+    int32_t rest = (x & 0x7fff) << 13, is_small = -(rest < 0x800000), is_top = -(rest >= 0x0f800000);
+    int32_t large = rest + 0x38000000 + (is_top & 0x38000000);                          /* infinity, NaN: to the top */
+    float small = kd_float_of((uint32_t)(rest & 0x7fffff) | 0x38800000) - 0x1p-14f;     /* subnormal, exactly */
+    uint32_t bits = (kd_bits_of(small) & (uint32_t)is_small) | ((uint32_t)large & ~(uint32_t)is_small);
+    return kd_float_of((uint32_t)(x & 0x8000) << 16 | bits);
 }
 
 static inline uint16_t kd_f16_round(float x) {
