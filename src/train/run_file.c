@@ -113,8 +113,8 @@ static kd_status copy_text(char **out, const char *text) {
 
 static kd_status read_list(kd_strings *list, const reader *r, const kd_run_row *row, int line, kd_yaml *node) {
     bool one = node->kind == KD_YAML_SCALAR;
-    if (node->kind == KD_YAML_MAP || (!one && !node->count))
-        return fail_at(r, row->key, line, KD_ECONFIG, "%s where a list of texts belongs", one ? "a map" : "nothing");
+    if (node->kind == KD_YAML_MAP) return fail_at(r, row->key, line, KD_ECONFIG, "a map where a list of texts belongs");
+    if (!one && !node->count) return fail_at(r, row->key, line, KD_ECONFIG, "an empty list");
     int64_t count = one ? 1 : node->count;
     KD_TRY(kd_new(&list->text, count, sizeof *list->text));
     for (int64_t i = 0; i < count; i++) {
@@ -292,7 +292,7 @@ static kd_status check_model(const reader *r) {
         char key[KEY];
         snprintf(key, sizeof key, "model.rope.scaling.%s", numbers[i]);
         if (given(r, key) && !llama3 && !(linear && i == 0))
-            REFUSE(r, key, "scaling: %s does not have it", run->rope_scaling ? run->rope_scaling : "of no type");
+            REFUSE(r, key, "a number of another type than %s", run->rope_scaling ? run->rope_scaling : "none");
         if (llama3 && !given(r, key) && run->rope_factor + run->rope_low_freq_factor + run->rope_high_freq_factor +
                                                 (double)run->rope_original_positions > 0)
             REFUSE(r, key, "missing: llama3 has all four numbers, or none: as the checkpoint says");

@@ -40,8 +40,8 @@ enum { KD_RUN_NOWHERE = -1 };
 extern const kd_run_row kd_run_schema[];
 extern const int64_t kd_run_rows;
 
-/* The node of a dotted key in a run file's tree, and its line (0: from an override); NULL: the key is absent.
- * A scalar in a group's place is the group's `type`. */
+/* The node of a dotted key in a run file's tree, and its line (0: from an override); NULL: the key is absent, the line is
+ * that of the innermost group that is there. A scalar in a group's place is the group's `type`. */
 const kd_yaml *kd_run_node(const kd_yaml *tree, const char *key, int *line);
 
 /* Whether a key has a value: it is in the tree, or `absent` holds. */
