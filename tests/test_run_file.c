@@ -73,7 +73,7 @@ static const char EVERYTHING[] =
     "tokenizer: bytes\n"
     "data:\n"
     "  train: [\"corpus/train/**/*.jsonl.zst\", 'b \"quoted\\path\"']\n"
-    "  valid: [\"v\\x01\\x85\\u2028\\u00e9.jsonl\"]\n"
+    "  valid: [\"v\\x01 \\x85 \\u2028 \\u00e9.jsonl\"]\n"
     "window: 64K\n"
     "mask: anchor\n"
     "positions: reset\n"
@@ -106,7 +106,7 @@ static void check_everything(const kd_run_file *run) {
     assert_int_equal(run->train.count, 2);
     assert_string_equal(run->train.text[0], "corpus/train/**/*.jsonl.zst");
     assert_string_equal(run->train.text[1], "b \"quoted\\path\"");
-    assert_string_equal(run->valid.text[0], "v\x01\xc2\x85\xe2\x80\xa8\xc3\xa9.jsonl");
+    assert_string_equal(run->valid.text[0], "v\x01 \xc2\x85 \xe2\x80\xa8 \xc3\xa9.jsonl");
     const kd_window_options *w = &run->window;
     assert_int_equal(w->window, 65536);
     assert_int_equal(w->mask, KD_MASK_ANCHOR);

@@ -120,13 +120,16 @@ done:
 
 static kd_status read_files(builder *b, const kd_paths *paths) {
     bool *repeated = NULL;
+    int64_t left_out = 0, latest = 0;
     kd_status status;
     KD_GO(kd_new(&repeated, paths->count, sizeof *repeated));
     KD_GO(find_repeated(repeated, paths));
     for (int64_t i = 0; i < paths->count; i++) {
-        if (repeated[i]) kd_info("%s: named more than once, read once", paths->path[i]);
+        if (repeated[i]) left_out++, latest = i;
         else KD_GO(read_file(b, paths->path[i]));
     }
+    if (left_out)
+        kd_warn("%s%s: named more than once, read once", paths->path[latest], left_out > 1 ? " and others" : "");
 done:
     free(repeated);
     return status;

@@ -19,8 +19,9 @@ typedef struct kd_corpus {
     uint64_t hash;         /* of tokens and document table: what a resumed run compares */
 } kd_corpus;
 
-/* Reads every file that the patterns name. Stops at the first bad line or file, with its place. Documents without a
- * token are counted in `empty`. Free with kd_corpus_close. */
+/* Reads every file that the patterns name, pattern by pattern; a file that is named again is read once, with a warning.
+ * Stops at the first bad line or file, with its place. Documents without a token are counted in `empty`.
+ * KD_ENOTSUP for a folder. Free with kd_corpus_close. */
 kd_status kd_corpus_open(kd_corpus *corpus, const kd_tokenizer *tokenizer, const char *const *pattern, int64_t patterns);
 void kd_corpus_close(kd_corpus *corpus);
 

@@ -7,7 +7,6 @@
 #include "format/yaml.h"
 #include "model/model.h"
 
-
 typedef enum kd_schedule { KD_CONSTANT, KD_LINEAR, KD_COSINE } kd_schedule;
 
 typedef struct kd_strings { char **text; int64_t count; } kd_strings;
