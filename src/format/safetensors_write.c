@@ -68,8 +68,11 @@ kd_status kd_tensors_create(kd_tensors_writer *writer, const char *path, const k
     int64_t size = (int64_t)strlen(text), padded = (size + 7) / 8 * 8;
     unsigned char length[8];
     for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)padded >> 8 * i);
+    if (__builtin_add_overflow(8 + padded, bytes, &writer->total)) {
+        status = kd_fail(KD_EARG, "%s: %lld bytes of data do not fit behind the header", path, (long long)bytes);
+        goto done;
+    }
     KD_GO(kd_writer_open(&writer->file, path));
-    writer->total = 8 + padded + bytes;
     KD_GO(kd_writer_put(&writer->file, length, 8));
     KD_GO(kd_writer_put(&writer->file, text, size));
     KD_GO(kd_writer_put(&writer->file, "       ", padded - size));
