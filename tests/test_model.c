@@ -1,0 +1,217 @@
+/* Same bits: whatever the threads, the windows at once, the instruction set, what is kept and where the memory lies. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "model/model.h"
+
+#define OK(call) do { if (call) fail_msg("%s: %s", #call, kd_message()); } while (0)
+
+enum { T = 300, WINDOWS = 3 };
+
+/* A variation of how, never of what. */
+typedef struct way {
+    const kd_device *device;
+    int64_t threads, micro;
+    kd_recompute recompute;
+    kd_isa isa;
+} way;
+
+static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512};
+
+static kd_config make_config(const char *arch) {
+    char *text;
+    kd_config config;
+    OK(kd_config_preset(&text, arch, "tiny", 300, T));
+    OK(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
+    free(text);
+    return config;
+}
+
+/* Documents of 1, 90, 40, ... tokens; the last is cut by the window. */
+static kd_plan make_plan(kd_mask mask, uint64_t seed) {
+    static const int64_t length[] = {1, 90, 40, 3, 120};
+    int32_t token[T];
+    kd_piece piece[8];
+    kd_chunk chunk[8];
+    kd_plan_options options = {.mask = mask, .lead_bos = true, .bos = 256};
+    int64_t pieces = 0, used = 0, room = T - (mask == KD_MASK_ANCHOR);
+    for (int64_t t = 0; t < T; t++) token[t] = (int32_t)(kd_random_bits(seed, 0, (uint64_t)t) % 256);
+    while (room > 0) {
+        int64_t lead = mask != KD_MASK_ANCHOR, count = pieces < 5 ? length[pieces] : T;
+        if (count > room - lead) count = room - lead;
+        piece[pieces] = (kd_piece){.next = token[used + count < T ? used + count : 0]};
+        chunk[pieces] = (kd_chunk){pieces, token + used, count};
+        used += count;
+        room -= count + lead;
+        pieces++;
+    }
+    kd_plan plan;
+    OK(kd_plan_init(&plan, &options, piece, pieces, chunk, pieces));
+    assert_int_equal(plan.T, T);
+    return plan;
+}
+
+/* One step's gradient and losses; free both. */
+static void run(float **gradient, double **losses, int64_t *count, const char *arch, kd_mask mask, way how) {
+    kd_config config = make_config(arch);
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_plan plan[WINDOWS];
+    const kd_plan *view[WINDOWS];
+    OK(kd_ctx_open_on(&ctx, how.device, how.threads));
+    if (how.isa < ctx->isa) ctx->isa = how.isa;
+    kd_model_options options = {T, WINDOWS, how.micro, 8, KD_FRAME_DOCUMENT, how.recompute, true};
+    OK(kd_model_open(&model, ctx, &config, &options));
+    OK(kd_model_init(model, &config, 5));
+    for (int64_t i = 0; i < WINDOWS; i++) plan[i] = make_plan(mask, (uint64_t)i), view[i] = &plan[i];
+    for (int64_t first = 0; first < WINDOWS; first += how.micro) {
+        int64_t n = WINDOWS - first < how.micro ? WINDOWS - first : how.micro;
+        OK(kd_model_forward(model, view + first, n, first));
+        OK(kd_model_backward(model, 1.0f / 700));
+    }
+    OK(kd_model_gradient_finish(model, WINDOWS));
+    *count = kd_model_layout(model)->count;
+    *gradient = malloc((size_t)*count * sizeof **gradient);
+    *losses = malloc(WINDOWS * T * sizeof **losses);
+    OK(ctx->device->get(ctx, *gradient, kd_model_gradient(model), *count * (int64_t)sizeof **gradient));
+    OK(ctx->device->get(ctx, *losses, kd_model_losses(model), WINDOWS * T * (int64_t)sizeof **losses));
+    for (int64_t i = 0; i < WINDOWS; i++) kd_plan_free(&plan[i]);
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+}
+
+static void same_bits(const char *arch, kd_mask mask, way a, way b) {
+    float *ga, *gb;
+    double *la, *lb;
+    int64_t n, m;
+    run(&ga, &la, &n, arch, mask, a);
+    run(&gb, &lb, &m, arch, mask, b);
+    assert_int_equal(n, m);
+    assert_memory_equal(la, lb, WINDOWS * T * sizeof *la);
+    assert_memory_equal(ga, gb, (size_t)n * sizeof *ga);
+    bool alive = false;
+    for (int64_t i = 0; i < n && !alive; i++) alive = ga[i] != 0;
+    assert_true(alive);
+    free(ga), free(gb), free(la), free(lb);
+}
+
+static void any_number_of_threads_gives_the_same_bits(void **state) {
+    (void)state;
+    for (kd_mask mask = KD_MASK_FULL; mask <= KD_MASK_ANCHOR; mask++)
+        for (int64_t threads = 1; threads <= 4; threads++) {
+            way b = usual;
+            b.threads = threads;
+            same_bits("qwen2", mask, usual, b);
+        }
+}
+
+static void any_number_of_windows_at_once_gives_the_same_bits(void **state) {
+    (void)state;
+    for (int64_t micro = 2; micro <= WINDOWS; micro++) {
+        way b = usual;
+        b.micro = micro;
+        same_bits("llama", KD_MASK_ANCHOR, usual, b);
+    }
+}
+
+static void computing_layers_again_gives_the_same_bits(void **state) {
+    (void)state;
+    way b = usual;
+    b.recompute = KD_RECOMPUTE_NONE;
+    same_bits("qwen2", KD_MASK_ANCHOR, usual, b);
+}
+
+static void a_device_the_host_may_not_touch_gives_the_same_bits(void **state) {
+    (void)state;
+    way b = usual;
+    b.device = &kd_device_guard;
+    same_bits("qwen2", KD_MASK_DOCUMENT, usual, b);
+}
+
+static void avx2_gives_the_bits_of_avx512(void **state) {
+    (void)state;
+    if (kd_isa_best() < KD_ISA_AVX512) {
+        print_message("skipped: avx2_gives_the_bits_of_avx512: this machine has no AVX-512\n");
+        skip();
+    }
+    way b = usual;
+    b.isa = KD_ISA_AVX2;
+    same_bits("llama", KD_MASK_ANCHOR, usual, b);
+    same_bits("qwen2", KD_MASK_FULL, usual, b);
+}
+
+/* Logits of the document of `count` tokens that follows `before` others in its window; free(). */
+static float *logits_of(kd_mask mask, int64_t before, int64_t count, int64_t *V) {
+    int32_t token[T];
+    for (int64_t t = 0; t < T; t++) token[t] = (int32_t)((t < before ? 7 * t : 31 * (t - before)) % 256);
+    kd_piece piece[2] = {{.next = -1}, {.next = -1}};
+    kd_chunk chunk[3] = {{0, token, before}, {1, token + before, count}, {0, token, 0}};
+    kd_plan_options options = {.mask = mask, .reset = mask == KD_MASK_ANCHOR, .lead_bos = true, .bos = 256};
+    kd_plan plan;
+    OK(kd_plan_init(&plan, &options, piece, 2, chunk, 2));
+    kd_config config = make_config("llama");
+    kd_ctx *ctx;
+    kd_model *model;
+    const kd_plan *view = &plan;
+    OK(kd_ctx_open(&ctx, 2));
+    kd_model_options how = {.window = plan.T, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
+    OK(kd_model_open(&model, ctx, &config, &how));
+    OK(kd_model_init(model, &config, 5));
+    OK(kd_model_forward(model, &view, 1, 0));
+    *V = config.V;
+    float *out = malloc((size_t)(count * config.V) * sizeof *out);
+    OK(kd_model_logits(model, out, plan.start[1] + (mask != KD_MASK_ANCHOR), count));
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+    kd_plan_free(&plan);
+    return out;
+}
+
+static void neighbours_and_place_do_not_change_a_documents_logits(void **state) {
+    (void)state;
+    for (kd_mask mask = KD_MASK_DOCUMENT; mask <= KD_MASK_ANCHOR; mask++) {
+        int64_t V;
+        float *here = logits_of(mask, 3, 77, &V), *there = logits_of(mask, 141, 77, &V);
+        assert_memory_equal(here, there, (size_t)(77 * V) * sizeof *here);
+        free(here), free(there);
+    }
+}
+
+static void a_window_of_another_length_is_refused(void **state) {
+    (void)state;
+    kd_config config = make_config("llama");
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_plan plan = make_plan(KD_MASK_FULL, 0);
+    const kd_plan *view = &plan;
+    OK(kd_ctx_open(&ctx, 1));
+    kd_model_options how = {.window = T + 1, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
+    OK(kd_model_open(&model, ctx, &config, &how));
+    assert_int_equal(kd_model_forward(model, &view, 1, 0), KD_EARG);
+    assert_non_null(strstr(kd_message(), "300"));
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+    kd_plan_free(&plan);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(any_number_of_windows_at_once_gives_the_same_bits),
+        cmocka_unit_test(computing_layers_again_gives_the_same_bits),
+        cmocka_unit_test(a_device_the_host_may_not_touch_gives_the_same_bits),
+        cmocka_unit_test(avx2_gives_the_bits_of_avx512),
+        cmocka_unit_test(neighbours_and_place_do_not_change_a_documents_logits),
+        cmocka_unit_test(a_window_of_another_length_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
