@@ -221,6 +221,7 @@ static kd_status parse_source(parser *p) {
 
 /* p->at is at the value of key. */
 static kd_status parse_member(parser *p, const char *key, int64_t size, place where, int depth) {
+    if (p->at >= p->end) return fail_expected(p, "a value");
     if (where == IN_RECORD && is(key, size, "text")) {
         char *text;
         if (*p->at != '"') return fail(p, p->at, "text is not a string");
