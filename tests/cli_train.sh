@@ -1,0 +1,144 @@
+#!/bin/bash
+# The command as a user types it: train, stop, resume, bad input. Usage: tests/cli_train.sh build/gcc
+# One line a fact, "ok N" or "not ok N"; "done" at the end.
+set -u
+kedge=$(realpath "$1/kedge")
+golden=$(realpath tests/golden)
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+cd "$home" || exit 1
+
+n=0
+ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
+# says CODE "text": the last command ended with CODE and its stderr has text in one line
+says() {
+    local lines; lines=$(grep -c . err)
+    [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$lines" -le "${3:-1}" ]
+    ok $? "exit $1: $2"
+}
+try() { "$kedge" "$@" >out 2>err; code=$?; }
+sum() { sha256sum "$1/model.safetensors" "$1/optimizer.safetensors" | cut -d' ' -f1 | tr '\n' ' '; }
+
+# Text of several domains, deterministic.
+mkdir data
+for i in $(seq 1 40); do
+    printf '{"text": "document %d: %s", "meta": {"redpajama_set_name": "RedPajama%s"}}\n' "$i" \
+        "$(seq -s ' ' "$i" $((i * 7)))" "$([ $((i % 2)) = 0 ] && echo Wikipedia || echo C4)"
+done >data/a.jsonl
+zstd -q data/a.jsonl -o data/b.jsonl.zst
+cat >run.yaml <<'YAML'
+model:
+  init: {arch: llama, preset: tiny, seed: 3}
+tokenizer: bytes
+data:
+  train: ["data/*.jsonl*"]
+  valid: [data/a.jsonl]
+window: 512
+batch: {windows: 2, micro: 1}
+optim: {lr: 1e-3, warmup: 2}
+steps: 8
+save: {every: 2, keep: 3}
+eval: {every: 4, windows: 2}
+output: runs/a
+YAML
+
+try train run.yaml
+ok $code "a run trains"
+[ "$(ls runs/a | grep -c '^step-')" -eq 3 ]; ok $? "three checkpoints are kept"
+[ "$(grep -c '"grad_norm"' runs/a/metrics.jsonl)" -eq 8 ]; ok $? "one line of metrics a step"
+grep -q '"by_position"' runs/a/metrics.jsonl; ok $? "validation loss by position"
+try info runs/a/step-8
+grep -q 'checkpoint *complete' out; ok $? "info verifies a checkpoint"
+whole=$(sum runs/a/step-8)
+
+for mask in full document anchor; do for extra in "positions=reset" "interleave=true" "tag=true" "separator=both"; do
+    try train run.yaml --set mask=$mask --set $extra --set steps=2 --set output=runs/$mask-$extra
+    ok $code "mask $mask with $extra"
+done; done
+try train run.yaml --set mask=anchor --set anchor_form=bos --set steps=2 --set output=runs/bos
+ok $code "anchor_form bos"
+try train run.yaml --set long_documents=truncate --set model.rope.frame=window --set recompute=none --set steps=2 --set output=runs/truncate
+ok $code "truncated documents, frame window, nothing computed again"
+
+for threads in 1 3; do
+    try train run.yaml --set threads=$threads --set output=runs/t$threads
+    [ "$(sum runs/t$threads/step-8)" = "$whole" ]; ok $? "$threads threads: the same bits"
+done
+try train run.yaml --set batch.micro=2 --set output=runs/micro
+[ "$(sum runs/micro/step-8)" = "$whole" ]; ok $? "two windows at once: the same bits"
+try train run.yaml --set output=runs/again
+[ "$(sum runs/again/step-8)" = "$whole" ]; ok $? "run to run: the same bits"
+
+# Stopped, killed, resumed.
+"$kedge" train run.yaml --quiet --set output=runs/term 2>err & pid=$!
+while ! grep -q '"step":1' runs/term/metrics.jsonl 2>/dev/null; do sleep 0.02; done
+kill -TERM $pid; wait $pid; code=$?
+[ $code -eq 75 ] || [ -d runs/term/step-8 ]; ok $? "SIGTERM: saved, exit 75"
+try train run.yaml --set output=runs/term --resume
+[ "$(sum runs/term/step-8)" = "$whole" ]; ok $? "resumed after SIGTERM: the same bits"
+for round in 1 2 3 4 5; do
+    rm -rf runs/kill
+    "$kedge" train run.yaml --quiet --set save.every=1 --set output=runs/kill 2>err & pid=$!
+    sleep 0.$((RANDOM % 4))$((RANDOM % 10)); kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    try train run.yaml --set save.every=1 --set output=runs/kill --resume
+    [ "$(sum runs/kill/step-8)" = "$whole" ]; ok $? "kill -9 at a random moment ($round), resumed: the same bits"
+done
+cp -r runs/a runs/flip
+printf 'x' | dd of=runs/flip/step-8/model.safetensors bs=1 seek=5000 conv=notrunc 2>/dev/null
+try train run.yaml --set output=runs/flip --resume
+[ $code -eq 0 ] && grep -q 'step-8 is not used' err && [ "$(sum runs/flip/step-8)" = "$whole" ]
+ok $? "a flipped byte is found by name, the checkpoint before it is used"
+
+# What must not happen.
+try train run.yaml --set output=runs/a;                says 2 'holds a run already'
+mkdir -p runs/lock; exec 9>runs/lock/.lock; flock 9
+try train run.yaml --set output=runs/lock;             says 1 'in use by another run'
+exec 9>&-
+try train run.yaml --set optim.lr=1e30 --set optim.clip=0 --set save.every=1 --set output=runs/nan
+[ $code -eq 1 ] && grep -q '3 times in a row' err && ls runs/nan | grep -q step-; ok $? "three steps that are not finite stop the run, the last good checkpoint stays"
+[ -z "$(ls runs/nan | grep -E 'tmp|del')" ]; ok $? "nothing half-made is left"
+
+# Bad input: one clear line, nothing written.
+try train missing.yaml;                                says 1 'missing.yaml'
+printf 'model: {init: {arch: llama, preset: tiny}}\nwindow: [1\n' >bad.yaml
+try train bad.yaml;                                    says 2 'bad.yaml:3'
+sed 's/^window: 512/window: 512\nwindwo: 7/' run.yaml >typo.yaml
+try train typo.yaml;                                   says 2 'did you mean window'
+try train run.yaml --set optim.lrr=1;                  says 2 'lr'
+try train run.yaml --resum;                            says 2 'did you mean --resume'
+try trian run.yaml;                                    says 2 'did you mean train'
+try train run.yaml --set data.train=nothing/*.jsonl --set output=runs/x; says 1 'nothing/'
+try train run.yaml --set data.mixture='{C4: 1}';       says 1 'not in this build yet'
+mkdir tokenizer; echo '{}' >tokenizer/tokenizer.json
+try train run.yaml --set tokenizer=tokenizer --set output=runs/x; says 1 'not in this build yet'
+printf '{"text": "ab\xff"}\n' >utf8.jsonl
+try train run.yaml --set data.train=utf8.jsonl --set output=runs/x; says 1 'utf8.jsonl:1'
+head -c 200 data/b.jsonl.zst >cut.jsonl.zst
+try train run.yaml --set data.train=cut.jsonl.zst --set output=runs/x; says 1 'cut.jsonl.zst: byte'
+copy() { rm -rf model; cp -r "$golden/$1" model; }
+sed '/^model:/d; s/^  init:.*/model: {path: model}/' run.yaml >from.yaml
+for shape in llama-plain llama-grouped llama-linear qwen2; do
+    copy $shape
+    try train from.yaml --set output=runs/$shape;      says 2 'vocabulary'
+done
+copy llama-plain; sed -i 's/"llama"/"mamba"/' model/config.json
+try train from.yaml --set output=runs/x;               says 1 'unknown model_type "mamba"'
+copy llama-linear; sed -i 's/"linear"/"spiral"/' model/config.json
+try train from.yaml --set output=runs/x;               says 1 'unknown RoPE type "spiral"'
+cp -r runs/a/step-8 whole
+rm -rf model; cp -r whole model; truncate -s -100 model/model.safetensors
+try train from.yaml --set output=runs/x;               says 1 'model.safetensors' 4
+rm -rf model; cp -r whole model; sed -i 's/"intermediate_size": 176/"intermediate_size": 160/' model/config.json
+try train from.yaml --set output=runs/x;               says 1 'config.json needs' 4
+rm -rf model; cp -r whole model; rm model/model.safetensors
+try train from.yaml --set output=runs/x;               says 1 'model.safetensors' 4
+[ ! -e runs/x ]; ok $? "a run that never began leaves nothing behind"
+rm -rf model; cp -r whole model; printf 'tokenizer file' >model/tokenizer.json
+try train from.yaml --set steps=2 --set output=runs/from
+[ $code -eq 0 ] && cmp -s model/tokenizer.json runs/from/step-2/tokenizer.json && cmp -s model/config.json runs/from/step-2/config.json
+ok $? "tokenizer and config files come through byte for byte"
+try init runs/a/step-8 --preset tiny;                  says 2 'holds a model already'
+try init fresh --preset tiny --seed 4 && try info fresh --json
+grep -q '"parameters"' out; ok $? "init makes a model that info reads"
+for command in init train info bench; do try $command --help; [ $code -eq 0 ] && grep -q 'usage: kedge' out; ok $? "$command --help"; done
+echo done
