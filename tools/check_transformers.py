@@ -3,7 +3,8 @@
 
     python tools/check_transformers.py FOLDER LOGITS.safetensors    tokens [T] I32 and kedge's logits [T,V] F32
     python tools/check_transformers.py --make DIR                   fresh folders as transformers writes them, to try
-                                                                    kedge on: the shapes of tests/golden in two dtypes
+                                                                    kedge on: the shapes of tests/golden in two dtypes,
+                                                                    with a vocabulary that holds all bytes
 
 The folder is opened in float32 whatever it is stored in, and run under plain causal attention. Printed is
 max|difference| / max|logits|; the exit status is 1 if that is over 2e-5 or if a tensor is missing or not asked for
@@ -11,6 +12,7 @@ max|difference| / max|logits|; the exit status is 1 if that is over 2e-5 or if a
 """
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,7 +29,8 @@ def make(out):
     for name, case in CASES.items():
         for dtype in (torch.float32, torch.bfloat16):
             folder = out / f"{name}-{str(dtype).removeprefix('torch.')}"
-            make_model(case).to(dtype).save_pretrained(folder, max_shard_size=case.max_shard_size)
+            wide = replace(case, shape={**case.shape, "vocab_size": 320})
+            make_model(wide).to(dtype).save_pretrained(folder, max_shard_size=case.max_shard_size)
             print(folder)
     return 0
 

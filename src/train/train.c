@@ -128,15 +128,16 @@ static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_pro
 static void announce(const kd_trainer *t) {
     const kd_run_file *run = t->run;
     kd_model_memory memory = kd_model_memory_use(t->model);
-    double gib = 1.0 / (1 << 30);
     kd_info("%s, %.2fM parameters; window %lld, %lld windows a step; %lld documents, %lld tokens, %lld windows a pass",
             t->config.model_type, (double)kd_model_layout(t->model)->count * 1e-6, (long long)run->window.window,
             (long long)run->batch_windows, (long long)t->train_corpus.documents, (long long)t->train_corpus.tokens,
             (long long)t->train.count);
-    kd_info("memory: weights %.2f, gradients %.2f, moments %.2f, activations %.2f (recompute: %s), scratch %.2f GiB; %lld threads, %s",
-            (double)memory.weights * gib, (double)memory.gradients * gib, (double)t->optimizer.arena.size * gib,
-            (double)memory.activations * gib, kd_model_recompute(t->model) == KD_RECOMPUTE_NONE ? "none" : "layer",
-            (double)memory.scratch * gib, (long long)kd_pool_threads(t->ctx->pool), kd_isa_name(t->ctx->isa));
+    double mib = 1.0 / (1 << 20);
+    kd_info("memory in MiB: weights %.1f, gradients %.1f, moments %.1f, activations %.1f (recompute: %s), scratch %.1f; "
+            "%lld threads, %s", (double)memory.weights * mib, (double)memory.gradients * mib,
+            (double)t->optimizer.arena.size * mib, (double)memory.activations * mib,
+            kd_model_recompute(t->model) == KD_RECOMPUTE_NONE ? "none" : "layer", (double)memory.scratch * mib,
+            (long long)kd_pool_threads(t->ctx->pool), kd_isa_name(t->ctx->isa));
     if (t->train_corpus.empty) kd_warn("%lld documents had no token and were skipped", (long long)t->train_corpus.empty);
     if (t->train.dropped || t->train.truncated)
         kd_info("each pass leaves out %lld tokens at the end (no whole window) and %lld of cut documents",
