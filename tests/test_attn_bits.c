@@ -1,7 +1,7 @@
 /* Attention's promises about bits: threads, instruction sets, places, neighbours. Equal means equal in every bit. */
 #include "attn_oracle.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,12 +47,11 @@ static void batches_of_heads_do_not_matter(void **state) {
     problem_init(&all, ctx, &w, 14, 14, 4, KD_FRAME_DOCUMENT, 1);
     problem_run(&all, first_variant());
     kd_ctx *many;
-    assert_int_equal(kd_ctx_open(&many, 4), KD_OK);
+    assert_int_equal(kd_ctx_open(&many, 8), KD_OK);
     problem_init(&some, many, &w, 14, 14, 4, KD_FRAME_DOCUMENT, 1);
     problem_run(&some, first_variant());
     assert_same(&all, &some);
-    for (int64_t t = 0; t < all.plan.T; t += 611)  /* the last head is in the last batch */
-        assert_true(all.out.f[(t * 14 + 13) * 4] == all.out.f[(t * 14 + 13) * 4]);
+    for (int64_t t = 0; t < all.plan.T; t++) assert_false(isnan(all.out.f[(t * 14 + 13) * 4]));
     problem_free(&some);
     problem_free(&all);
     kd_ctx_close(many);
@@ -139,13 +138,11 @@ static void a_document_does_not_know_its_place(void **state) {
     (void)state;
     const struct { kd_mask mask; bool reset, own_bos; } form[] = {
         {KD_MASK_DOCUMENT, false, false}, {KD_MASK_DOCUMENT, true, true}, {KD_MASK_DOCUMENT, false, true},
-        {KD_MASK_ANCHOR, true, false},    {KD_MASK_ANCHOR, true, true},   {KD_MASK_ANCHOR, false, true},
+        {KD_MASK_ANCHOR, true, false},    {KD_MASK_ANCHOR, true, true},
     };
     for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
         for (size_t i = 0; i < sizeof form / sizeof *form; i++) {
             problem x, y;
-            /* With BOS at 0 and running positions the distance from BOS to text is the place: not a form of this fact. */
-            if (form[i].mask == KD_MASK_ANCHOR && form[i].own_bos && !form[i].reset) continue;
             place_it_twice(&x, &y, variant, form[i].mask, form[i].reset, form[i].own_bos, KD_FRAME_DOCUMENT);
             assert_true(same_document(&x, 1, &y, 2));
             problem_free(&x);
