@@ -2,6 +2,7 @@
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -127,13 +128,19 @@ static void a_full_disk_is_named_with_its_offset(void **state) {
     assert_fails(kd_file_write("/dev/full", "x", 1), KD_EIO, "/dev/full: cannot write at byte 0: No space left");
 }
 
+/* Leaves the writer before a full pipe for a while. */
 static void *read_pipe(void *path) {
     char *data = NULL;
     int64_t size;
+    int held;
+    do held = open(path, O_RDONLY);
+    while (held < 0);
+    for (double begun = kd_now(); kd_now() < begun + 0.02;) sched_yield();
     if (kd_file_read(&data, &size, path, LARGE) || size != LARGE) {
         free(data);
-        return NULL;
+        data = NULL;
     }
+    close(held);
     return data;
 }
 
@@ -345,13 +352,18 @@ static void patterns_append(void **state) {
 
 static void a_lock_is_held_once_and_names_its_holder(void **state) {
     (void)state;
-    char pid[64];
+    char pid[64], *text;
+    int64_t size;
     int first, second;
     const char *path = scratch_text("lock", "12345678 somewhere else, long ago\n");
     assert_done(kd_lock_open(&first, path));
     snprintf(pid, sizeof pid, "held by process %d on ", (int)getpid());
     assert_fails(kd_lock_open(&second, path), KD_EBUSY, path, pid);
     assert_int_equal(second, -1);
+    assert_done(kd_file_read(&text, &size, path, 1000));
+    assert_int_equal(strtol(text, NULL, 10), getpid());
+    assert_ptr_equal(strchr(text, '\n'), text + size - 1);
+    free(text);
     kd_lock_close(second);
     kd_lock_close(first);
     assert_done(kd_lock_open(&second, path));

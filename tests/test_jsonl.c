@@ -408,6 +408,12 @@ static void a_damaged_frame_never_gives_another_text(void **state) {
         /* The checksum stands behind the text: a wrong one is found by asking for more. */
         if (!status && more) status = kd_reader_next(reader, &document, &more);
         if (!status) assert_true(same && !more);
+        if (status && strstr(kd_message(), "zstd")) {
+            char first[512];
+            snprintf(first, sizeof first, "%s", kd_message());
+            kd_fail(KD_EIO, "another");
+            expect_failure(reader, first, "zstd");
+        }
         harmless += !status;
         kd_reader_close(reader);
     }

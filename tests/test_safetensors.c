@@ -181,11 +181,15 @@ static void what_lies_outside_a_tensor_is_not_read(void **state) {
 
 static void a_header_length_is_not_believed(void **state) {
     (void)state;
-    static const uint64_t length[] = {0, 1, 18, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX, 100000001};
-    for (size_t i = 0; i < sizeof length / sizeof *length; i++) {
+    static const struct { uint64_t length; const char *why; } cases[] = {
+        {0, "not one {...}"}, {1, "not one {...}"}, {11, "header of 11 bytes in a file of 18"}, {18, "in a file of 18"},
+        {100000000, "in a file of 18"}, {100000001, "at most 100000000"}, {(uint64_t)1 << 32, "at most 100000000"},
+        {(uint64_t)1 << 63, "at most 100000000"}, {UINT64_MAX, "at most 100000000"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned char bytes[18] = "12345678{}        ";
-        for (int k = 0; k < 8; k++) bytes[k] = (unsigned char)(length[i] >> 8 * k);
-        assert_refused(scratch_file("x.safetensors", bytes, sizeof bytes), "header");
+        for (int k = 0; k < 8; k++) bytes[k] = (unsigned char)(cases[i].length >> 8 * k);
+        assert_refused(scratch_file("x.safetensors", bytes, sizeof bytes), cases[i].why);
     }
     for (int64_t size = 0; size < 8; size++) assert_refused(scratch_file("x.safetensors", "\2\0\0\0\0\0\0\0", size), "not even a header's length");
     assert_refused(scratch_file("x.safetensors", "\2\0\0\0\0\0\0\0{", 9), "header of 2 bytes in a file of 9");
