@@ -146,7 +146,7 @@ static void *read_pipe(void *path) {
 
 static void do_nothing(int sign) { (void)sign; }
 
-/* A pipe takes 64 KiB at a time, and a timer interrupts both ends. */
+/* A pipe takes 64 KiB at a time, and signals interrupt both ends. */
 static void short_writes_and_signals_lose_nothing(void **state) {
     (void)state;
     const char *path = in_scratch("slow");
@@ -161,7 +161,12 @@ static void short_writes_and_signals_lose_nothing(void **state) {
     assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
     assert_int_equal(pthread_create(&reader, NULL, read_pipe, (void *)(uintptr_t)path), 0);
     assert_done(kd_writer_open(&writer, path));
-    assert_done(kd_writer_put(&writer, data, LARGE));
+    assert_done(kd_writer_put(&writer, data, LARGE - 50));
+    for (int64_t i = LARGE - 50; i < LARGE; i++) {  /* now the reader waits, and is disturbed */
+        for (double begun = kd_now(); kd_now() < begun + 0.0002;) sched_yield();
+        assert_int_equal(pthread_kill(reader, SIGALRM), 0);
+        assert_done(kd_writer_put(&writer, data + i, 1));
+    }
     assert_int_equal(writer.written, LARGE);
     assert_done(kd_writer_sync(&writer));
     assert_done(kd_writer_close(&writer));
