@@ -1,0 +1,38 @@
+/* kedge bench: one table of benchmarks. */
+#include "bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "format/yaml.h"
+
+static const struct { const char *name, *about; int (*run)(int argc, char **argv); } benches[] = {
+    {"attention", "forward and backward of every variant, beside the FMA peak", kd_bench_attention},
+};
+enum { BENCHES = sizeof benches / sizeof *benches };
+
+static void print_usage(FILE *out) {
+    fprintf(out, "usage: kedge bench WHAT [options]\n\n");
+    for (int i = 0; i < BENCHES; i++) fprintf(out, "  %-10s %s\n", benches[i].name, benches[i].about);
+    fprintf(out, "\n  kedge bench WHAT --help   options and examples\n");
+}
+
+int kd_cmd_bench(int argc, char **argv) {
+    if (argc < 2) {
+        print_usage(stderr);
+        return KD_EXIT_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        print_usage(stdout);
+        return KD_EXIT_OK;
+    }
+    const char *name[BENCHES];
+    for (int i = 0; i < BENCHES; i++) {
+        name[i] = benches[i].name;
+        if (!strcmp(argv[1], name[i])) return benches[i].run(argc - 1, argv + 1);
+    }
+    const char *near = kd_nearest(argv[1], name, BENCHES);
+    if (near) return kd_exit_code(kd_fail(KD_ECONFIG, "bench: unknown \"%s\", did you mean %s?", argv[1], near));
+    return kd_exit_code(kd_fail(KD_ECONFIG, "bench: unknown \"%s\"; kedge bench --help lists what there is", argv[1]));
+}

@@ -1,0 +1,16 @@
+/* The machine's own limit, to stand beside every speed. */
+#ifndef KD_PEAK_H
+#define KD_PEAK_H
+
+#include "ctx.h"
+
+/* FLOP/s of float32 FMAs (one is two FLOPs) on all threads of the context at once, in registers only, with the best
+ * instruction set the context allows: the best of a few bursts of about a millisecond. Clocks drift and neighbours
+ * come and go, so measure it right before and after what it is compared with. */
+double kd_peak_flops(kd_ctx *ctx);
+
+/* A burst: `rounds` times a set of independent FMAs. Returns the FLOPs done. */
+int64_t kd_peak_burst_avx2(int64_t rounds);
+int64_t kd_peak_burst_avx512(int64_t rounds);
+
+#endif
