@@ -75,7 +75,8 @@ static void a_shape_that_cannot_be_is_refused(void **state) {
     refused("{\"hidden_size\": 64}", KD_EFORMAT, "model_type");
     refused("{\"model_type\": \"llama\"}", KD_EFORMAT, "vocab_size");
     refused("{" SHAPE ", \"head_dim\": 15}", KD_ENOTSUP, "head size 15");
-    refused("{" SHAPE ", \"num_key_value_heads\": 3}", KD_EFORMAT, "");
+    refused("{\"model_type\": \"llama\", \"vocab_size\": 9, \"hidden_size\": 64, \"intermediate_size\": 9, "
+            "\"num_hidden_layers\": 1, \"num_attention_heads\": 4, \"num_key_value_heads\": 3}", KD_EFORMAT, "4 heads do not divide");
     refused("{" SHAPE ", \"rms_norm_eps\": 0}", KD_EFORMAT, "rms_norm_eps");
 }
 
