@@ -77,7 +77,7 @@ void problem_init(problem *x, kd_ctx *ctx, const window *w, int64_t H, int64_t G
     x->a.q = fill(&x->q, x, 1, H, 1);
     x->a.k = fill(&x->k, x, 2, G, first_key);
     x->a.v = fill(&x->v, x, 3, G, 1);
-    x->a.dout = fill(&x->dout, x, 4, H, 0);
+    x->a.dout = fill(&x->dout, x, 4, H, 1);
     x->a.o = fill(NULL, x, 0, H, 0);
     x->a.dq = fill(NULL, x, 0, H, 0);
     x->a.dk = fill(NULL, x, 0, G, 0);

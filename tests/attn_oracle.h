@@ -45,8 +45,8 @@ typedef struct problem {
     results out;
 } problem;
 
-/* Values depend on the token's id, the head and the element only: equal tokens have equal rows. The BOS has no
- * gradient; first_key scales its key. Fails the test if memory is short. */
+/* Values depend on the token's id, the head and the element only: equal tokens have equal rows. first_key scales
+ * the BOS's key. Fails the test if memory is short. */
 void problem_init(problem *x, kd_ctx *ctx, const window *w, int64_t H, int64_t G, int64_t E, kd_frame frame,
                   double first_key);
 void problem_free(problem *x);
