@@ -9,6 +9,7 @@
 
 static const struct { const char *name, *about; int (*run)(int argc, char **argv); } benches[] = {
     {"attention", "forward and backward of every variant, beside the FMA peak", kd_bench_attention},
+    {"gemm", "the matrix products of a linear layer, beside the FMA peak", kd_bench_gemm},
 };
 enum { BENCHES = sizeof benches / sizeof *benches };
 

@@ -3,5 +3,6 @@
 #define KD_BENCH_H
 
 int kd_bench_attention(int argc, char **argv);
+int kd_bench_gemm(int argc, char **argv);
 
 #endif
