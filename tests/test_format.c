@@ -51,6 +51,14 @@ static void bad_json_is_named_with_its_place(void **state) {
     }
 }
 
+static void a_nul_byte_is_no_json(void **state) {
+    (void)state;
+    static const char text[] = "{\"a\": 1\0}";
+    json_t *root;
+    assert_fails(kd_json_parse(&root, text, sizeof text - 1, "x.json"), KD_EFORMAT, "x.json: byte 7: NUL");
+    assert_null(root);
+}
+
 static void deeply_nested_json_is_refused(void **state) {
     (void)state;
     json_t *root;
@@ -359,6 +367,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_is_loaded),
         cmocka_unit_test(bad_json_is_named_with_its_place),
+        cmocka_unit_test(a_nul_byte_is_no_json),
         cmocka_unit_test(deeply_nested_json_is_refused),
         cmocka_unit_test(json_members_are_read_by_type),
         cmocka_unit_test(yaml_is_a_tree_with_lines),

@@ -8,6 +8,9 @@
 
 kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name) {
     json_error_t error;
+    *out = NULL;
+    const char *nul = size > 0 ? memchr(data, 0, (size_t)size) : NULL;  /* jansson overlooks one behind a number */
+    if (nul) return kd_fail(KD_EFORMAT, "%s: byte %lld: NUL", name, (long long)(nul - data));
     /* U+0000 is a character of tokenizer files; readers of C strings refuse it below. */
     *out = json_loadb(data, (size_t)size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (*out) return KD_OK;
