@@ -170,6 +170,8 @@ static const shape awkward[] = {
     {"a key tile and one", {KD_MASK_FULL, 0, 0, 0, 1, {129}, {0}}, 2, 1, 64, KD_FRAME_WINDOW},
     {"a block and one", {KD_MASK_FULL, 0, 0, 0, 1, {193}, {0}}, 1, 1, 32, KD_FRAME_DOCUMENT},
     {"three key tiles", {KD_MASK_FULL, 0, 0, 0, 1, {384}, {0}}, 2, 2, 128, KD_FRAME_WINDOW},
+    {"a long document", {KD_MASK_FULL, 0, 0, 0, 1, {531}, {0}}, 2, 1, 64, KD_FRAME_WINDOW},
+    {"long and short ones", {KD_MASK_ANCHOR, 0, 0, 0, 5, {7, 512, 511, 1, 640}, {0}}, 4, 2, 64, KD_FRAME_DOCUMENT},
     {"ragged documents", {KD_MASK_DOCUMENT, 0, 1, 0, 6, {1, 47, 48, 49, 130, 17}, {0}}, 6, 2, 96, KD_FRAME_WINDOW},
     {"ragged, anchored", {KD_MASK_ANCHOR, 0, 0, 0, 6, {1, 47, 48, 49, 130, 17}, {0}}, 6, 2, 96, KD_FRAME_DOCUMENT},
     {"anchored, window frame", {KD_MASK_ANCHOR, 0, 0, 0, 3, {100, 3, 61}, {0}}, 3, 3, 128, KD_FRAME_WINDOW},

@@ -11,40 +11,61 @@ enum {
 
 static int64_t padded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+static int64_t tiles_of(int64_t length, int64_t tile) { return (length + tile - 1) / tile; }
+
 static int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Documents, as far as memory goes. */
 static int64_t documents(const kd_plan *plan) { return max(plan->N, plan->T / FREE_DOCUMENTS + 1); }
 
+/* Packed data of `groups` key/value heads and `heads` query heads; `partials` heads have a dkey and dvalue. */
+static void place_packed(kd_attn_work *w, kd_arena *arena, bool backward, int64_t groups, int64_t heads,
+                         int64_t partials, int64_t query_tiles) {
+    int64_t size = w->rows * w->Ep;
+    w->key = kd_arena_take(arena, groups * size, sizeof(float));
+    w->value = kd_arena_take(arena, groups * size, sizeof(float));
+    if (!backward) return;
+    float **each[] = {&w->query, &w->dout, &w->query_t, &w->dout_t, &w->dquery_t};
+    float **row[] = {&w->lse2, &w->delta, &w->anchor_ds};
+    w->key_by_e = kd_arena_take(arena, groups * size, sizeof(float));
+    w->dkey = kd_arena_take(arena, partials * size, sizeof(float));
+    w->dvalue = kd_arena_take(arena, partials * size, sizeof(float));
+    for (int i = 0; i < 5; i++) *each[i] = kd_arena_take(arena, heads * size, sizeof(float));
+    for (int i = 0; i < 3; i++) *row[i] = kd_arena_take(arena, heads * w->rows, sizeof(float));
+    w->turn = kd_arena_take(arena, heads * query_tiles, sizeof *w->turn);
+}
+
+/* The thread's packed data of one short document. */
+static void place_short(kd_attn_work *w, kd_arena *arena, bool backward) {
+    w->rows = KD_SHORT;
+    place_packed(w, arena, backward, 1, 1, w->group, tiles_of(KD_SHORT, KD_QUERIES));
+}
+
 static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, kd_arena *arena) {
     const kd_plan *plan = a->plan;
-    int64_t threads = kd_pool_threads(ctx->pool), N = documents(plan);
-    int64_t tiles = plan->T / KD_QUERIES + N;
+    int64_t threads = kd_pool_threads(ctx->pool), N = documents(plan), long_ones = plan->T / KD_SHORT + 1;
     *w = (kd_attn_work){.a = a, .Ep = padded(a->E, KD_PAD), .group = a->H / a->G};
     w->scale = a->scale > 0 ? a->scale : (float)(1 / sqrt((double)a->E));
-    w->rows = plan->T + (KD_PAD - 1) * N;
-    int64_t heads = max(2 * threads, BATCH_TOKENS / plan->T);
-    w->batch = max(1, (heads + w->group - 1) / w->group);
-    if (w->batch > a->G) w->batch = a->G;
-    heads = w->batch * w->group;
+    w->batch = min(a->G, tiles_of(max(2 * threads, BATCH_TOKENS / plan->T), w->group));
+    int64_t heads = w->batch * w->group;
+
+    kd_attn_work one = *w;
+    kd_arena measure = {0};
+    place_short(&one, &measure, backward);
+    w->tile_floats = 2 * KD_KEYS * KD_QUERIES + KD_KEYS * w->Ep;  /* the backward's; packing needs a key tile's rows */
+    if (!backward)
+        w->tile_floats = KD_KEYS * KD_QUERIES + (2 + 2 * KD_BLOCK_TILES) * KD_QUERIES * w->Ep +
+                         (1 + 2 * KD_BLOCK_TILES) * KD_QUERIES;
+    w->tile_floats = padded(w->tile_floats, KD_PAD);
+    w->scratch_floats = w->tile_floats + measure.peak / (int64_t)sizeof(float);
 
     w->segment = kd_arena_take(arena, N, sizeof *w->segment);
-    w->key = kd_arena_take(arena, w->batch * w->rows * w->Ep, sizeof(float));
-    w->value = kd_arena_take(arena, w->batch * w->rows * w->Ep, sizeof(float));
-    if (backward) {
-        float **each[] = {&w->query, &w->dout, &w->query_t, &w->dout_t, &w->dquery_t, &w->dkey, &w->dvalue};
-        float **row[] = {&w->lse2, &w->delta, &w->anchor_ds};
-        w->key_by_e = kd_arena_take(arena, w->batch * w->rows * w->Ep, sizeof(float));
-        for (int i = 0; i < 7; i++) *each[i] = kd_arena_take(arena, heads * w->rows * w->Ep, sizeof(float));
-        for (int i = 0; i < 3; i++) *row[i] = kd_arena_take(arena, heads * w->rows, sizeof(float));
-        w->turn = kd_arena_take(arena, heads * tiles, sizeof *w->turn);
-        w->anchor_sum = kd_arena_take(arena, plan->anchors * heads * tiles * 2 * w->Ep, sizeof(float));
-        w->scratch_floats = 2 * KD_KEYS * KD_QUERIES + 2 * KD_QUERIES * w->Ep;
-    } else {
-        w->scratch_floats = KD_KEYS * KD_QUERIES + (2 + 2 * KD_BLOCK_TILES) * KD_QUERIES * w->Ep +
-                            (1 + 2 * KD_BLOCK_TILES) * KD_QUERIES;
-    }
-    w->scratch_floats = padded(w->scratch_floats, KD_PAD);
+    w->rows = plan->T + KD_PAD * long_ones;
+    place_packed(w, arena, backward, w->batch, heads, heads, plan->T / KD_QUERIES + long_ones);
+    if (backward)
+        w->anchor_sum = kd_arena_take(arena, plan->anchors * heads * (plan->T / KD_QUERIES + N) * 2 * w->Ep, sizeof(float));
     w->scratch = kd_arena_take(arena, threads * w->scratch_floats, sizeof(float));
 }
 
@@ -60,7 +81,8 @@ int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args) { return
 
 static int64_t length_class(int64_t length) { return 63 - __builtin_clzll((unsigned long long)length); }
 
-/* Longest first, by powers of two: tasks that are handed out late are short, and threads finish together. */
+/* Longest first, by powers of two, of which KD_SHORT is one: tasks that are handed out late are short, and threads
+ * finish together. */
 static void order(kd_attn_work *w) {
     const kd_plan *plan = w->a->plan;
     int64_t next[64] = {0}, before = 0;
@@ -76,23 +98,61 @@ static void order(kd_attn_work *w) {
     }
 }
 
+static void count_tiles(kd_attn_work *w, int64_t length) {
+    w->key_tiles += tiles_of(length, KD_KEYS);
+    w->query_tiles += tiles_of(length, KD_QUERIES);
+    w->query_blocks += tiles_of(length, KD_QUERIES * KD_BLOCK_TILES);
+}
+
 void kd_attn_work_init(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, void *memory) {
     kd_arena arena = {memory, workspace(ctx, a, backward), 0, 0};
     place(w, ctx, a, backward, &arena);
     order(w);
-    w->segments = a->plan->N;
     int64_t row = 0;
-    for (int64_t i = 0; i < w->segments; i++) {
+    for (int64_t i = 0; i < a->plan->N; i++) {
         kd_attn_segment *s = &w->segment[i];
         s->row = row;
         s->key_tile = w->key_tiles;
-        s->query_tile = w->query_tiles;
+        s->query_tile = w->all_query_tiles;
         s->query_block = w->query_blocks;
+        w->all_query_tiles += tiles_of(s->length, KD_QUERIES);
+        if (s->length < KD_SHORT) {
+            w->short_segments++;
+            continue;
+        }
+        w->segments++;
         row += padded(s->length, KD_PAD);
-        w->key_tiles += padded(s->length, KD_KEYS) / KD_KEYS;
-        w->query_tiles += padded(s->length, KD_QUERIES) / KD_QUERIES;
-        w->query_blocks += padded(s->length, KD_QUERIES * KD_BLOCK_TILES) / (KD_QUERIES * KD_BLOCK_TILES);
+        count_tiles(w, s->length);
     }
+}
+
+void kd_attn_work_batch(kd_attn_work *w, int64_t g0) {
+    w->g0 = g0;
+    w->groups = min(w->batch, w->a->G - g0);
+    w->h0 = g0 * w->group;
+    w->heads = w->groups * w->group;
+}
+
+const kd_attn_segment *kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *w,
+                                           bool backward, int64_t task, int64_t thread) {
+    const kd_attn_segment *of_work = &w->segment[w->segments + task / w->groups];
+    int64_t bytes = w->scratch_floats * (int64_t)sizeof(float);
+    kd_arena arena = {(char *)w->scratch + thread * bytes, bytes, 0, 0};
+    *mine = *w;
+    kd_arena_take(&arena, w->tile_floats, sizeof(float));
+    place_short(mine, &arena, backward);
+    *segment = *of_work;
+    segment->row = segment->key_tile = segment->query_tile = segment->query_block = 0;
+    mine->segment = segment;
+    mine->segments = 1;
+    mine->key_tiles = mine->query_tiles = mine->query_blocks = 0;
+    count_tiles(mine, segment->length);
+    mine->all_query_tiles = mine->query_tiles;
+    mine->g0 = w->g0 + task % w->groups;
+    mine->groups = mine->heads = 1;
+    mine->h0 = mine->g0 * w->group;
+    mine->anchor_sum = NULL;
+    return of_work;
 }
 
 static const kd_attn_segment *owner(const kd_attn_work *w, int64_t tile, size_t field) {

@@ -16,9 +16,10 @@ enum {
     KD_GROUP = 8,     /* keys, or elements of a head, that are broadcast side by side */
     KD_PAD = 16,
     KD_BLOCK_TILES = 4,  /* query tiles that share a key tile while it is in the second-level cache */
+    KD_SHORT = 512,      /* documents of fewer tokens are one task, packed data and all, in a thread's own cache */
 };
 
-/* A document as the kernels see it, longest first. */
+/* A document as the kernels see it. */
 typedef struct kd_attn_segment {
     int64_t document, start, length;
     int64_t row;          /* of its first token in packed memory, a multiple of KD_PAD */
@@ -30,13 +31,17 @@ typedef struct kd_attn_segment {
 typedef struct kd_attn_work {
     const kd_attn *a;
     float scale;
+    int64_t group;           /* query heads of a key/value head */
+    int64_t batch;           /* key/value heads at once */
+    int64_t g0, groups;      /* this batch's first key/value head, and how many */
+    int64_t h0, heads;       /* the first query head, and how many */
     int64_t Ep;              /* E padded to KD_PAD: the row length of packed data */
     int64_t rows;            /* packed rows of a head */
-    int64_t batch, group;    /* key/value heads at once; query heads of each */
-    int64_t g0, heads;       /* this batch's first key/value head; its query heads */
-    int64_t segments, key_tiles, query_tiles, query_blocks;
-    kd_attn_segment *segment;
-    /* Each [heads or batch][rows][Ep], tiles inside as the kernel wants them. */
+    kd_attn_segment *segment;            /* longest first */
+    int64_t segments, short_segments;    /* those of KD_SHORT tokens and more; those behind them */
+    int64_t key_tiles, query_blocks;     /* of segments, not of short ones */
+    int64_t query_tiles, all_query_tiles;  /* all: of short ones too */
+    /* Each [heads or groups][rows][Ep], tiles inside as the kernel wants them. */
     float *key, *value;                  /* [key/8][e][8]; the forward's value: as key_by_e */
     float *key_by_e;                     /* [e/8][key][8], the key tile's width */
     float *query, *dout;                 /* rows */
@@ -44,10 +49,10 @@ typedef struct kd_attn_work {
     float *dkey, *dvalue;                /* rows: one partial sum for each query head */
     float *lse2, *delta;                 /* [heads][rows]: log-sum-exp in base 2, and dO.O */
     float *anchor_ds;                    /* [heads][rows]: the gradient of the anchor's logit */
-    float *anchor_sum;                   /* [heads][query_tiles, at least 1][2][Ep]: each tile's share of dk_a, dv_a */
+    float *anchor_sum;                   /* [heads][all_query_tiles, at least 1][2][Ep]: shares of dk_a, dv_a */
     atomic_int *turn;                    /* [heads][query_tiles]: the key tile whose share of dquery_t comes next */
-    float *scratch;                      /* [threads][scratch_floats] */
-    int64_t scratch_floats;
+    float *scratch;                      /* [threads][scratch_floats]: tiles, then a short document's packed data */
+    int64_t scratch_floats, tile_floats;
 } kd_attn_work;
 
 /* Bytes of workspace. They depend on T and hardly on the documents: they are the same for any plan of up to T/64. */
@@ -56,6 +61,15 @@ int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args);
 
 /* Cuts the plan into segments and places the packed data. */
 void kd_attn_work_init(kd_attn_work *work, const kd_ctx *ctx, const kd_attn *a, bool backward, void *workspace);
+
+/* Turns to the batch of key/value heads that begins with g0. */
+void kd_attn_work_batch(kd_attn_work *work, int64_t g0);
+
+/* The work of one short document and one key/value head of the batch, in the thread's own memory; tasks count
+ * documents, heads innermost. segment becomes its only one; it has room for one query head at a time and for every
+ * head's dkey and dvalue, and anchor_sum is NULL. Returns the document's segment of `work`. */
+const kd_attn_segment *kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *work,
+                                           bool backward, int64_t task, int64_t thread);
 
 /* The segment that owns a tile of that sort: the last one whose first tile is not after it. */
 const kd_attn_segment *kd_attn_key_tile(const kd_attn_work *work, int64_t tile);
