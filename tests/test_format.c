@@ -69,6 +69,23 @@ static void deeply_nested_json_is_refused(void **state) {
     free(text);
 }
 
+static void printed_json_reads_as_the_same(void **state) {
+    (void)state;
+    json_t *root, *back;
+    char *text;
+    assert_done(parse_json(&root, "{\"b\": [1, 2.5, null, \"\\u0000\\u00e9\"], \"a\": {\"x\": true}}"));
+    assert_done(kd_json_print(&text, root, JSON_COMPACT, "x.json"));
+    assert_string_equal(text, "{\"b\":[1,2.5,null,\"\\u0000\xc3\xa9\"],\"a\":{\"x\":true}}");
+    assert_done(parse_json(&back, text));
+    assert_true(json_equal(root, back));
+    json_decref(back);
+    free(text);
+    assert_done(kd_json_print(&text, json_object_get(root, "a"), JSON_INDENT(1), "x.json"));
+    assert_string_equal(text, "{\n \"x\": true\n}");
+    free(text);
+    json_decref(root);
+}
+
 static void json_members_are_read_by_type(void **state) {
     (void)state;
     json_t *root;
@@ -369,6 +386,7 @@ int main(void) {
         cmocka_unit_test(bad_json_is_named_with_its_place),
         cmocka_unit_test(a_nul_byte_is_no_json),
         cmocka_unit_test(deeply_nested_json_is_refused),
+        cmocka_unit_test(printed_json_reads_as_the_same),
         cmocka_unit_test(json_members_are_read_by_type),
         cmocka_unit_test(yaml_is_a_tree_with_lines),
         cmocka_unit_test(unread_yaml_is_refused_with_its_place),

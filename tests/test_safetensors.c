@@ -404,7 +404,7 @@ static void a_writer_refuses_what_no_reader_would_take(void **state) {
         {{{"a", KD_F32, 2, {INT64_MAX / 2, 4}}}, 1, "does not fit"},
         {{{"a", KD_F64, 1, {INT64_MAX / 8}}, {"b", KD_F64, 1, {INT64_MAX / 8}}}, 2, "tensor b: its data does not fit"},
         {{{"a", KD_U8, 1, {INT64_MAX}}}, 1, "do not fit behind the header"},
-        {{{"\xff", KD_F32, 1, {1}}}, 1, "not UTF-8"},
+        {{{"\xff", KD_F32, 1, {1}}}, 1, "\xff\" is not UTF-8"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kd_tensors_writer writer;
@@ -412,6 +412,10 @@ static void a_writer_refuses_what_no_reader_would_take(void **state) {
         kd_tensors_abandon(&writer);
         assert_false(kd_exists(in_scratch("new")));
     }
+    static const char *const metadata[] = {"key", "\xc0\x80"};
+    kd_tensors_writer writer;
+    assert_fails(kd_tensors_create(&writer, in_scratch("new"), NULL, 0, metadata, 1), KD_EARG, "\xc0\x80\" is not UTF-8");
+    kd_tensors_abandon(&writer);
 }
 
 static void a_writer_gets_exactly_the_bytes_it_promised(void **state) {

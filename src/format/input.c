@@ -102,6 +102,8 @@ static kd_status inflate(char *out, int64_t *got, kd_input *input, int64_t size)
         }
         size_t before = input->in.pos, hint = ZSTD_decompressStream(input->zstd, &to, &input->in);
         int64_t at = input->offset - (int64_t)(input->in.size - input->in.pos);
+        if (ZSTD_isError(hint) && ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation)
+            return kd_fail(KD_ENOMEM, "%s: byte %lld: out of memory", input->path, (long long)at);
         if (ZSTD_isError(hint))
             return kd_fail(KD_EFORMAT, "%s: byte %lld: zstd: %s%s", input->path, (long long)at, ZSTD_getErrorName(hint),
                            ZSTD_getErrorCode(hint) == ZSTD_error_frameParameter_windowTooLarge ? " (at most 128 MiB)" : "");

@@ -14,7 +14,8 @@ kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char
     /* U+0000 is a character of tokenizer files; readers of C strings refuse it below. */
     *out = json_loadb(data, (size_t)size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (*out) return KD_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return kd_fail(KD_ENOMEM, "%s: out of memory", name);
+    if (json_error_code(&error) == json_error_out_of_memory || error.line < 0)  /* no place: nothing is wrong with the text */
+        return kd_fail(KD_ENOMEM, "%s: out of memory", name);
     return kd_fail(KD_EFORMAT, "%s:%d:%d: %s", name, error.line, error.column, error.text);
 }
 
@@ -26,6 +27,18 @@ kd_status kd_json_load(json_t **out, const char *path) {
     kd_status status = kd_json_parse(out, data, size, path);
     free(data);
     return status;
+}
+
+/* The text is believed once it reads as the same value. */
+kd_status kd_json_print(char **text, const json_t *value, size_t flags, const char *name) {
+    *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+    json_t *back = *text ? json_loads(*text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL) : NULL;
+    bool same = back && json_equal(back, value);
+    json_decref(back);
+    if (same) return KD_OK;
+    free(*text);
+    *text = NULL;
+    return kd_fail(KD_ENOMEM, "%s: out of memory", name);
 }
 
 /* The member, or NULL where it is absent or null. */

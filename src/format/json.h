@@ -10,6 +10,10 @@
 kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name);
 kd_status kd_json_load(json_t **out, const char *path);
 
+/* The text of a value, with jansson's flags (JSON_INDENT(2), JSON_COMPACT); free() it. KD_ENOMEM; `name` stands in the
+ * message. To be preferred to json_dumps, which can leave a key away when memory is out and report success. */
+kd_status kd_json_print(char **text, const json_t *value, size_t flags, const char *name);
+
 /* A member of an object with its type checked; KD_EFORMAT naming file and key. The `maybe` forms leave *out alone when
  * the key is absent or null and set *found accordingly (found may be NULL). Integers given as 4096.0 are accepted. */
 kd_status kd_json_int(int64_t *out, const json_t *object, const char *key, const char *name);

@@ -196,11 +196,7 @@ static kd_status add_file(kd_tensors *tensors, char *path) {
         if (strcmp(name, "__metadata__") == 0) {
             KD_GO(check_metadata(entry, path));
             if (tensors->files > 0) continue;
-            tensors->metadata = json_dumps(entry, JSON_COMPACT);
-            if (!tensors->metadata) {
-                status = kd_fail(KD_ENOMEM, "%s: out of memory", path);
-                goto done;
-            }
+            KD_GO(kd_json_print(&tensors->metadata, entry, JSON_COMPACT, path));
         } else {
             KD_GO(read_entry(&tensors->tensor[tensors->count], name, entry, data, map.size - data_start, path));
             tensors->count++;

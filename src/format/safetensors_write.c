@@ -4,12 +4,18 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "jsonl.h"
 #include "safetensors.h"
 
-/* Takes value over. jansson refuses memory and invalid UTF-8 alike; only the second is the caller's. */
+/* Takes value over. */
 static kd_status set(json_t *object, const char *key, json_t *value, const char *path) {
-    if (json_object_set_new(object, key, value) == 0) return KD_OK;
-    return kd_fail(KD_EARG, "%s: \"%s\" or its value is not UTF-8, or memory is out", path, key);
+    return json_object_set_new(object, key, value) ? kd_fail(KD_ENOMEM, "%s: out of memory", path) : KD_OK;
+}
+
+/* jansson says no to memory that is out and to wrong text alike, so text is looked at before. */
+static kd_status check_text(const char *text, const char *path) {
+    if (kd_utf8_invalid(text, (int64_t)strlen(text)) < 0) return KD_OK;
+    return kd_fail(KD_EARG, "%s: \"%s\" is not UTF-8", path, text);
 }
 
 /* {"dtype", "shape", "data_offsets"}; *offset moves behind the tensor. */
@@ -18,19 +24,21 @@ static kd_status describe(json_t *header, const kd_tensor_spec *spec, int64_t *o
         return kd_fail(KD_EARG, "%s: tensor \"%s\": an empty, reserved or repeated name", path, spec->name);
     if (spec->rank < 0 || spec->rank > KD_RANK || (unsigned)spec->dtype >= KD_DTYPES)
         return kd_fail(KD_EARG, "%s: tensor %s: rank %lld, dtype %d", path, spec->name, (long long)spec->rank, (int)spec->dtype);
+    KD_TRY(check_text(spec->name, path));
     int64_t count = 1, bytes, end;
     kd_status status = KD_OK;
     json_t *shape = json_array();
     for (int64_t i = 0; i < spec->rank && !status; i++) {
         status = kd_size_multiply(&count, count, spec->shape[i]);
-        json_array_append_new(shape, json_integer(spec->shape[i]));
+        if (!status && json_array_append_new(shape, json_integer(spec->shape[i])))
+            status = kd_fail(KD_ENOMEM, "out of memory");
     }
     if (!status) status = kd_size_multiply(&bytes, count, kd_dtype_size(spec->dtype));
     if (!status && __builtin_add_overflow(*offset, bytes, &end))
         status = kd_fail(KD_EARG, "its data does not fit behind byte %lld", (long long)*offset);
     if (status) {
         json_decref(shape);
-        return kd_fail_prefix(KD_EARG, "%s: tensor %s", path, spec->name);
+        return kd_fail_prefix(status == KD_ENOMEM ? status : KD_EARG, "%s: tensor %s", path, spec->name);
     }
     json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", kd_dtype_name(spec->dtype), "shape", shape, "data_offsets",
                               (json_int_t)*offset, (json_int_t)end);
@@ -47,11 +55,14 @@ static kd_status write_header(char **text, int64_t *bytes, const char *path, con
     *text = NULL;
     *bytes = 0;
     KD_GO(set(about, "format", json_string("pt"), path));
-    for (int64_t i = 0; i < pairs; i++) KD_GO(set(about, metadata[2 * i], json_string(metadata[2 * i + 1]), path));
+    for (int64_t i = 0; i < pairs; i++) {
+        KD_GO(check_text(metadata[2 * i], path));
+        KD_GO(check_text(metadata[2 * i + 1], path));
+        KD_GO(set(about, metadata[2 * i], json_string(metadata[2 * i + 1]), path));
+    }
     KD_GO(set(header, "__metadata__", json_incref(about), path));
     for (int64_t i = 0; i < count; i++) KD_GO(describe(header, &spec[i], bytes, path));
-    *text = json_dumps(header, JSON_COMPACT);
-    if (!*text) status = kd_fail(KD_ENOMEM, "%s: out of memory", path);
+    status = kd_json_print(text, header, JSON_COMPACT, path);
 done:
     json_decref(about);
     json_decref(header);
