@@ -295,14 +295,14 @@ static void lines_are_nested_64_deep_and_no_deeper(void **state) {
 static void a_thousand_keys_are_compared(void **state) {
     (void)state;
     static char line[40000];
-    char *p = line;
-    p += sprintf(p, "{\"text\": \"a\"");
-    for (int i = 0; i < 1000; i++) p += sprintf(p, ", \"k%d\": {\"k%d\": %d}", i, i, i);
-    sprintf(p, "}\n");
+    int used = snprintf(line, sizeof line, "{\"text\": \"a\"");
+    for (int i = 0; i < 1000; i++)
+        used += snprintf(line + used, sizeof line - (size_t)used, ", \"k%d\": {\"k%d\": %d}", i, i, i);
+    snprintf(line + used, sizeof line - (size_t)used, "}\n");
     kd_reader *reader = open_text("x.jsonl", line);
     expect(reader, "a", 1, "", 1);
     expect_end(reader);
-    sprintf(p, ", \"k500\": 0}\n");
+    snprintf(line + used, sizeof line - (size_t)used, ", \"k500\": 0}\n");
     reader = open_text("x.jsonl", line);
     expect_failure(reader, "x.jsonl:1: ", "repeated key \"k500\"");
     expect_end(reader);

@@ -32,7 +32,7 @@ kd_status kd_writer_close(kd_writer *writer);                               /* f
 kd_status kd_copy_file(const char *to, const char *from);
 kd_status kd_make_folders(const char *path);      /* mkdir -p */
 kd_status kd_sync_folder(const char *path);       /* fsync of a directory */
-kd_status kd_remove_tree(const char *path);       /* what is below too; links are removed, not followed; a missing path is KD_OK */
+kd_status kd_remove_tree(const char *path);       /* links are removed, not followed; a missing path is KD_OK */
 bool kd_exists(const char *path);
 bool kd_is_folder(const char *path);
 kd_status kd_file_size(int64_t *size, const char *path);
@@ -44,8 +44,8 @@ char *kd_path_join(const char *folder, const char *name);
 typedef struct kd_paths { char **path; int64_t count; } kd_paths;
 void kd_paths_free(kd_paths *paths);
 /* Appends the files that a pattern names, sorted bytewise, each once. * ? [a-z] match inside a name, ** any folders
- * between (none too). Wildcards skip hidden names and enter no symbolic links to folders. A path that exists is taken as
- * it is. A pattern without a match is KD_EIO. */
+ * between (none too). Wildcards skip hidden names and enter no symbolic links to folders. A path that exists is taken
+ * as it is. A pattern without a match is KD_EIO. */
 kd_status kd_glob(kd_paths *paths, const char *pattern);
 /* The names in a folder, sorted, without . and ..; names is overwritten, and empty after a failure. */
 kd_status kd_list_folder(kd_paths *names, const char *path);

@@ -105,8 +105,7 @@ static kd_status inflate(char *out, int64_t *got, kd_input *input, int64_t size)
         if (ZSTD_isError(hint) && ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation)
             return kd_fail(KD_ENOMEM, "%s: byte %lld: out of memory", input->path, (long long)at);
         if (ZSTD_isError(hint))
-            return kd_fail(KD_EFORMAT, "%s: byte %lld: zstd: %s%s", input->path, (long long)at, ZSTD_getErrorName(hint),
-                           ZSTD_getErrorCode(hint) == ZSTD_error_frameParameter_windowTooLarge ? " (at most 128 MiB)" : "");
+            return kd_fail(KD_EFORMAT, "%s: byte %lld: zstd: %s", input->path, (long long)at, ZSTD_getErrorName(hint));
         input->whole = hint == 0;
         if (to.pos == 0 && input->in.size == 0 && before == 0)
             return kd_fail(KD_EFORMAT, "%s: byte %lld: zstd: unexpected end of file", input->path, (long long)at);

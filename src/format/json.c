@@ -14,7 +14,8 @@ kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char
     /* U+0000 is a character of tokenizer files; readers of C strings refuse it below. */
     *out = json_loadb(data, (size_t)size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (*out) return KD_OK;
-    if (json_error_code(&error) == json_error_out_of_memory || error.line < 0)  /* no place: nothing is wrong with the text */
+    /* Without a place nothing is wrong with the text. */
+    if (json_error_code(&error) == json_error_out_of_memory || error.line < 0)
         return kd_fail(KD_ENOMEM, "%s: out of memory", name);
     return kd_fail(KD_EFORMAT, "%s:%d:%d: %s", name, error.line, error.column, error.text);
 }
@@ -44,7 +45,8 @@ kd_status kd_json_print(char **text, const json_t *value, size_t flags, const ch
 /* The member, or NULL where it is absent or null. */
 static kd_status find(json_t **out, const json_t *object, const char *key, const char *name) {
     *out = NULL;
-    if (!json_is_object(object)) return kd_fail(KD_EFORMAT, "%s: \"%s\" is looked for in what is not an object", name, key);
+    if (!json_is_object(object))
+        return kd_fail(KD_EFORMAT, "%s: \"%s\" is looked for in what is not an object", name, key);
     json_t *value = json_object_get(object, key);
     if (value && !json_is_null(value)) *out = value;
     return KD_OK;

@@ -131,7 +131,8 @@ static kd_status next_record(kd_reader *reader, kd_document *document, bool *mor
         return kd_fail(KD_EFORMAT, "%s:1: begins with a byte order mark", reader->path);
     int64_t bad = kd_utf8_invalid(line, size);
     if (bad >= 0)
-        return kd_fail(KD_EFORMAT, "%s:%lld: byte %lld: not valid UTF-8", reader->path, (long long)reader->line, (long long)bad + 1);
+        return kd_fail(KD_EFORMAT, "%s:%lld: byte %lld: not valid UTF-8", reader->path, (long long)reader->line,
+                       (long long)bad + 1);
     kd_record record;
     kd_status status = kd_record_parse(&record, line, size, &reader->keys);
     if (status) return kd_fail_prefix(status, "%s:%lld", reader->path, (long long)reader->line);

@@ -8,7 +8,7 @@
 #define DEPTH 64
 
 typedef struct parser {
-    char *line, *at, *end;   /* *end is not part of the line; a NUL is put there, so that reading *at is always allowed */
+    char *line, *at, *end;   /* *end is behind the line and holds a NUL, so that reading *at is always allowed */
     kd_keys *keys;
     kd_record *record;
     bool has_text, has_meta;

@@ -1,5 +1,5 @@
-/* Reading safetensors. A header is believed after every bound is checked: tensors tile the data without hole or overlap,
- * so no byte of a file is outside what the table names. Writing is in safetensors_write.c. */
+/* Reading safetensors. A header is believed after every bound is checked: tensors tile the data without hole or
+ * overlap, so no byte of a file is outside what the table names. Writing is in safetensors_write.c. */
 #include "safetensors.h"
 
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static kd_status check_letters(const char *text, int64_t size, const char *path)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
-            if (++depth > HEADER_DEPTH) return kd_fail(KD_EFORMAT, "%s: header nested too deep at byte %lld", path, (long long)i + 8);
+            if (++depth > HEADER_DEPTH)
+                return kd_fail(KD_EFORMAT, "%s: header nested too deep at byte %lld", path, (long long)i + 8);
         } else if (c == '}' || c == ']') {
             depth--;
         } else if (c == '-') {
@@ -48,14 +49,16 @@ static kd_status check_letters(const char *text, int64_t size, const char *path)
 
 /* The header as JSON, and where the data begins. */
 static kd_status read_header(json_t **header, int64_t *data_start, const kd_map *map, const char *path) {
-    if (map->size < 8) return kd_fail(KD_EFORMAT, "%s: %lld bytes, not even a header's length", path, (long long)map->size);
+    if (map->size < 8)
+        return kd_fail(KD_EFORMAT, "%s: %lld bytes, not even a header's length", path, (long long)map->size);
     uint64_t size = 0;
     for (int i = 7; i >= 0; i--) size = size << 8 | (unsigned char)map->data[i];
     if (size > HEADER_LIMIT)
         return kd_fail(KD_EFORMAT, "%s: header of %llu bytes, at most %d are believed", path, (unsigned long long)size,
                        HEADER_LIMIT);
     if ((int64_t)size > map->size - 8)
-        return kd_fail(KD_EFORMAT, "%s: header of %lld bytes in a file of %lld", path, (long long)size, (long long)map->size);
+        return kd_fail(KD_EFORMAT, "%s: header of %lld bytes in a file of %lld", path, (long long)size,
+                       (long long)map->size);
     const char *text = map->data + 8;
     int64_t end = (int64_t)size;
     while (end > 0 && text[end - 1] == ' ') end--;
@@ -108,7 +111,8 @@ static kd_status read_dtype(kd_dtype *out, const json_t *value, const char *path
 /* Elements of a shape; KD_EFORMAT when elements or bytes leave int64. */
 static kd_status count_elements(kd_tensor *tensor, int64_t *bytes) {
     tensor->count = 1;
-    for (int64_t i = 0; i < tensor->rank; i++) KD_TRY(kd_size_multiply(&tensor->count, tensor->count, tensor->shape[i]));
+    for (int64_t i = 0; i < tensor->rank; i++)
+        KD_TRY(kd_size_multiply(&tensor->count, tensor->count, tensor->shape[i]));
     return kd_size_multiply(bytes, tensor->count, kd_dtype_size(tensor->dtype));
 }
 
@@ -162,15 +166,15 @@ static kd_status check_tiling(kd_tensor *tensor, int64_t count, const char *data
     const char *end = data;
     for (int64_t i = 0; i < count; i++) {
         if (tensor[i].data != end)
-            return kd_fail(KD_EFORMAT, "%s: tensor %s: begins at byte %lld of the data, %s byte %lld", path, tensor[i].name,
-                           (long long)((const char *)tensor[i].data - data),
+            return kd_fail(KD_EFORMAT, "%s: tensor %s: begins at byte %lld of the data, %s byte %lld", path,
+                           tensor[i].name, (long long)((const char *)tensor[i].data - data),
                            (const char *)tensor[i].data < end ? "overlapping what ends at" : "leaving a hole from",
                            (long long)(end - data));
         end = data_end(&tensor[i]);
     }
     if (end != data + size)
-        return kd_fail(KD_EFORMAT, "%s: the tensors end at byte %lld of %lld bytes of data", path, (long long)(end - data),
-                       (long long)size);
+        return kd_fail(KD_EFORMAT, "%s: the tensors end at byte %lld of %lld bytes of data", path,
+                       (long long)(end - data), (long long)size);
     return KD_OK;
 }
 
@@ -322,7 +326,8 @@ done:
 kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder) {
     *tensors = (kd_tensors){0};
     kd_status status;
-    char *index = kd_path_join(folder, "model.safetensors.index.json"), *single = kd_path_join(folder, "model.safetensors");
+    char *index = kd_path_join(folder, "model.safetensors.index.json");
+    char *single = kd_path_join(folder, "model.safetensors");
     if (!index || !single) status = kd_fail(KD_ENOMEM, "%s: out of memory", folder);
     else if (kd_exists(index)) status = open_index(tensors, folder, index);
     else if (kd_exists(single)) status = kd_tensors_open(tensors, single);

@@ -23,7 +23,8 @@ static kd_status describe(json_t *header, const kd_tensor_spec *spec, int64_t *o
     if (!*spec->name || strcmp(spec->name, "__metadata__") == 0 || json_object_get(header, spec->name))
         return kd_fail(KD_EARG, "%s: tensor \"%s\": an empty, reserved or repeated name", path, spec->name);
     if (spec->rank < 0 || spec->rank > KD_RANK || (unsigned)spec->dtype >= KD_DTYPES)
-        return kd_fail(KD_EARG, "%s: tensor %s: rank %lld, dtype %d", path, spec->name, (long long)spec->rank, (int)spec->dtype);
+        return kd_fail(KD_EARG, "%s: tensor %s: rank %lld, dtype %d", path, spec->name, (long long)spec->rank,
+                       (int)spec->dtype);
     KD_TRY(check_text(spec->name, path));
     int64_t count = 1, bytes, end;
     kd_status status = KD_OK;
@@ -40,8 +41,8 @@ static kd_status describe(json_t *header, const kd_tensor_spec *spec, int64_t *o
         json_decref(shape);
         return kd_fail_prefix(status == KD_ENOMEM ? status : KD_EARG, "%s: tensor %s", path, spec->name);
     }
-    json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", kd_dtype_name(spec->dtype), "shape", shape, "data_offsets",
-                              (json_int_t)*offset, (json_int_t)end);
+    json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", kd_dtype_name(spec->dtype), "shape", shape,
+                              "data_offsets", (json_int_t)*offset, (json_int_t)end);
     if (!entry) return kd_fail(KD_ENOMEM, "%s: out of memory", path);
     *offset = end;
     return set(header, spec->name, entry, path);

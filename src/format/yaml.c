@@ -63,7 +63,8 @@ static kd_status next(source *from, yaml_event_t *event) {
     default:
         break;
     }
-    if (anchor) return fail_at(from, &event->start_mark, "anchors (&name) are not read here; put a text with & in quotes");
+    if (anchor)
+        return fail_at(from, &event->start_mark, "anchors (&name) are not read here; put a text with & in quotes");
     if (tag) return fail_at(from, &event->start_mark, "tags (!name) are not read here; put a text with ! in quotes");
     return KD_OK;
 }

@@ -14,8 +14,8 @@ static kd_status fail_type(const kd_yaml *node, const char *where, const char *n
     else if (node->quoted) snprintf(value, sizeof value, "\"%.80s\" in quotes is a text and", node->text);
     else if (!*node->text) snprintf(value, sizeof value, "an empty value");
     else snprintf(value, sizeof value, "\"%.80s\"", node->text);
-    return kd_fail(KD_ECONFIG, "%s%s: %s%s: %s is not %s", name, place, where, node->line > 0 ? "" : " (override)", value,
-                   wanted);
+    return kd_fail(KD_ECONFIG, "%s%s: %s%s: %s is not %s", name, place, where, node->line > 0 ? "" : " (override)",
+                   value, wanted);
 }
 
 static const char *plain(const kd_yaml *node) {
