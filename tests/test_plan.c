@@ -223,6 +223,8 @@ static void an_empty_piece_is_no_document(void **state) {
     assert_int_equal(plan.N, 2);
     assert_int_equal(plan.start[1], 3);
     assert_int_equal(plan.start[2], 4);
+    assert_int_equal(plan.base[0], 1);
+    assert_int_equal(plan.base[1], 3);
     kd_plan_free(&plan);
 }
 

@@ -153,10 +153,10 @@ kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *o, const kd_piece *
 
     /* A piece of no tokens is no document. */
     for (int64_t n = 0; n < N; n++) {
-        if (plan->start[n + 1] == plan->start[n]) continue;
-        plan->start[plan->N + 1] = plan->start[n + 1];
-        plan->base[plan->N] = base_of(plan->position + plan->start[n], plan->start[n + 1] - plan->start[n]);
-        plan->N++;
+        int64_t from = plan->start[plan->N], to = plan->start[n + 1];  /* start[n] may hold a later one by now */
+        if (to == from) continue;
+        plan->base[plan->N] = base_of(plan->position + from, to - from);
+        plan->start[++plan->N] = to;
     }
 done:
     free(at);
