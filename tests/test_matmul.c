@@ -1,4 +1,7 @@
 /* Matrix products: one ascending chain of FMAs for every element, whatever computes it. */
+#define _GNU_SOURCE
+#include <sys/mman.h>
+
 #include "nn_test.h"
 
 typedef struct shape { int64_t rows, columns, sum; } shape;
@@ -186,6 +189,37 @@ static void the_public_functions_are_the_formulas(void **state) {
     kd_ctx_close(ctx);
 }
 
+/* x whose last element is the last before memory that faults. */
+static float *at_the_end(const float *x, int64_t n, void **region, size_t *bytes) {
+    size_t page = 4096, used = ((size_t)n * sizeof *x + page - 1) / page * page;
+    *bytes = used + page;
+    char *memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    mprotect(memory + used, page, PROT_NONE);
+    *region = memory;
+    return memcpy(memory + used - (size_t)n * sizeof *x, x, (size_t)n * sizeof *x);
+}
+
+static void a_product_reads_nothing_behind_its_operands(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(1);
+    for (int s = 0; s < SHAPES; s++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++)
+            for (int64_t v = 0; v < kd_matmul_op.count; v++) {
+                kd_matmul_args a = random_args(form, shapes[s]);
+                void *region[2];
+                size_t bytes[2];
+                a.left = at_the_end(a.left, a.rows * a.sum, &region[0], &bytes[0]);
+                a.right = at_the_end(a.right, a.columns * a.sum, &region[1], &bytes[1]);
+                a.out = nn_floats(a.rows * a.columns);
+                nn_run(ctx, &kd_matmul_op.variant[v], &a);
+                munmap(region[0], bytes[0]);
+                munmap(region[1], bytes[1]);
+                nn_drop();
+            }
+    kd_ctx_close(ctx);
+}
+
 static void a_size_below_one_is_refused(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(1);
@@ -219,6 +253,7 @@ int main(void) {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(adding_block_after_block_equals_one_longer_block),
         cmocka_unit_test(the_public_functions_are_the_formulas),
+        cmocka_unit_test(a_product_reads_nothing_behind_its_operands),
         cmocka_unit_test(a_size_below_one_is_refused),
         cmocka_unit_test(a_measured_product_asks_for_its_workspace_and_touches_nothing),
     };

@@ -318,6 +318,24 @@ static void cross_entropy_gradients_are_central_differences(void **state) {
     kd_ctx_close(ctx);
 }
 
+static void a_target_that_is_nearly_certain_keeps_its_gradients_digits(void **state) {
+    (void)state;
+    enum { V = 50 };
+    kd_ctx *ctx = nn_open(1);
+    for (int64_t v = 0; v < kd_cross_entropy_op.count; v++) {
+        float *logits = nn_random(V, 1.0f);
+        int32_t target = 17;
+        logits[target] = 20.0f;
+        double loss, expected = row_loss(widen(logits, V), V, target);
+        if (nn_run(ctx, &kd_cross_entropy_op.variant[v], &(kd_cross_entropy_args){&loss, logits, &target, 1.0f, 1, V})) {
+            assert_true(expected < 1e-6);
+            assert_true(fabs(logits[target] / expm1(-expected) - 1.0) < 1e-6);
+        }
+        nn_drop();
+    }
+    kd_ctx_close(ctx);
+}
+
 static void a_row_without_target_has_no_loss_and_no_gradient(void **state) {
     (void)state;
     enum { M = 3, V = 50 };
@@ -435,6 +453,7 @@ int main(void) {
         cmocka_unit_test(a_token_outside_the_vocabulary_is_named),
         cmocka_unit_test(cross_entropy_agrees_with_double),
         cmocka_unit_test(cross_entropy_gradients_are_central_differences),
+        cmocka_unit_test(a_target_that_is_nearly_certain_keeps_its_gradients_digits),
         cmocka_unit_test(a_row_without_target_has_no_loss_and_no_gradient),
         cmocka_unit_test(a_logit_that_is_not_finite_reaches_the_loss),
         cmocka_unit_test(the_vector_variants_give_the_same_bits),
