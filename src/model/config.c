@@ -161,8 +161,8 @@ void kd_config_close(kd_config *config) {
 
 /* Makes the text follow the object after a change. */
 static kd_status reprint(char **text, int64_t *size, const json_t *json) {
-    char *printed = json_dumps(json, JSON_INDENT(2));
-    if (!printed) return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    char *printed;
+    KD_TRY(kd_json_print(&printed, json, JSON_INDENT(2), "config.json"));
     int64_t length = (int64_t)strlen(printed);
     kd_status status = kd_new(text, length + 2, 1);
     if (!status) {
@@ -217,7 +217,7 @@ typedef struct preset { const char *name; int64_t C, F, L, H, G; } preset;
 
 static const preset presets[] = {
     {"tiny", 64, 176, 2, 4, 2},        /* for tests */
-    {"demo", 128, 352, 4, 4, 2},       /* under a million parameters: minutes on two cores */
+    {"demo", 128, 352, 4, 2, 1},       /* under a million parameters: minutes on two cores */
     {"10m", 320, 864, 8, 5, 5},        /* about 10M parameters with a byte vocabulary */
     {"124m", 768, 2048, 12, 12, 12},
 };

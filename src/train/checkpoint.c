@@ -53,7 +53,7 @@ static kd_status write_manifest(const char *folder, int64_t step) {
     char *text = NULL, *path = kd_path_join(folder, MANIFEST);
     kd_status status = manifest && path ? kd_list_folder(&names, folder) : kd_fail(KD_ENOMEM, "out of memory");
     for (int64_t i = 0; i < names.count && !status; i++) status = manifest_row(files, folder, names.path[i]);
-    if (!status && !(text = json_dumps(manifest, JSON_INDENT(1) | JSON_SORT_KEYS))) status = kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) status = kd_json_print(&text, manifest, JSON_INDENT(1) | JSON_SORT_KEYS, path);
     if (!status) status = kd_file_write(path, text, (int64_t)strlen(text));
     kd_paths_free(&names);
     json_decref(manifest);

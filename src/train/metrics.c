@@ -8,6 +8,14 @@
 
 #include "base/log.h"
 
+static void append(kd_metrics *metrics, const char *line, size_t length) {
+    ssize_t written;
+    do written = write(metrics->fd, line, length);  /* one write: lines do not mix */
+    while (written < 0 && errno == EINTR);
+    if (written != (ssize_t)length && metrics->lost++ == 0)
+        kd_warn("%s: a line could not be written: %s", metrics->path, written < 0 ? strerror(errno) : "cut short");
+}
+
 kd_status kd_metrics_open(kd_metrics *metrics, const char *output) {
     *metrics = (kd_metrics){.fd = -1, .path = kd_path_join(output, "metrics.jsonl")};
     if (!metrics->path) return kd_fail(KD_ENOMEM, "out of memory");
@@ -19,24 +27,20 @@ kd_status kd_metrics_open(kd_metrics *metrics, const char *output) {
     }
     char last = '\n';
     off_t size = lseek(metrics->fd, 0, SEEK_END);
-    if (size > 0 && pread(metrics->fd, &last, 1, size - 1) == 1 && last != '\n') kd_metrics_write(metrics, "");
+    if (size > 0 && pread(metrics->fd, &last, 1, size - 1) == 1 && last != '\n') append(metrics, "\n", 1);
     return KD_OK;
 }
 
-void kd_metrics_write(kd_metrics *metrics, const char *line) {
-    size_t length = strlen(line);
-    char *text = malloc(length + 1);
-    bool whole = false;
-    if (text) {
-        memcpy(text, line, length);
-        text[length] = '\n';
-        ssize_t written;
-        do written = write(metrics->fd, text, length + 1);  /* one write: lines do not mix */
-        while (written < 0 && errno == EINTR);
-        whole = written == (ssize_t)length + 1;
-    }
-    if (!whole && metrics->lost++ == 0) kd_warn("%s: a line could not be written: %s", metrics->path, strerror(errno));
+kd_status kd_metrics_write(kd_metrics *metrics, json_t *row) {
+    char *text = NULL;
+    kd_status status = row ? kd_json_print(&text, row, JSON_COMPACT, metrics->path) : kd_fail(KD_ENOMEM, "out of memory");
+    json_decref(row);
+    if (status) return status;
+    size_t length = strlen(text);
+    text[length] = '\n';  /* in the place of the ending NUL */
+    append(metrics, text, length + 1);
     free(text);
+    return KD_OK;
 }
 
 void kd_metrics_close(kd_metrics *metrics) {

@@ -2,14 +2,15 @@
 #ifndef KD_METRICS_H
 #define KD_METRICS_H
 
-#include "base/file.h"
+#include "format/json.h"
 
 typedef struct kd_metrics { int fd; int64_t lost; char *path; } kd_metrics;
 
 /* Appends to output/metrics.jsonl; a last line that was cut short by a crash is ended first. */
 kd_status kd_metrics_open(kd_metrics *metrics, const char *output);
-/* One line. A full disk does not stop a run: the first lost line is a warning, all are counted. */
-void kd_metrics_write(kd_metrics *metrics, const char *line);
+/* One line; takes over the reference to row (NULL: memory was out, KD_ENOMEM). A full disk does not stop a run: the first
+ * lost line is a warning, all are counted. */
+kd_status kd_metrics_write(kd_metrics *metrics, json_t *row);
 void kd_metrics_close(kd_metrics *metrics);
 
 #endif

@@ -67,12 +67,7 @@ static kd_status write_step(kd_trainer *t, const step_report *r) {
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", tokens / r->seconds);
-    char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
-    json_decref(row);
-    if (!text) return kd_fail(KD_ENOMEM, "out of memory");
-    kd_metrics_write(&t->metrics, text);
-    free(text);
-    return KD_OK;
+    return kd_metrics_write(&t->metrics, row);
 }
 
 /* A step that must not be taken is counted; the weights are as they were. */
@@ -155,9 +150,7 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     KD_GO(kd_new(&view, run->micro, sizeof *view));
     announce(&t);
     if (t.step) {
-        char line[64];
-        snprintf(line, sizeof line, "{\"event\":\"resume\",\"step\":%lld}", (long long)t.step);
-        kd_metrics_write(&t.metrics, line);
+        KD_GO(kd_metrics_write(&t.metrics, json_pack("{s:s, s:I}", "event", "resume", "step", (json_int_t)t.step)));
         kd_info("going on after step %lld", (long long)t.step);
     }
     if (!options->quiet) kd_progress_open(&bar, run->steps);

@@ -35,8 +35,8 @@ static kd_status save_state(const kd_trainer *t, const char *folder) {
                               (json_int_t)t->optimizer.updates, "skipped", (json_int_t)t->skipped, "bad_in_a_row",
                               (json_int_t)t->bad_in_a_row, "next_window", (json_int_t)(t->step * t->run->batch_windows),
                               "must_agree", identity(t), "made_by", variants(t));
-    if (state) text = json_dumps(state, JSON_INDENT(1));
-    kd_status status = path && text ? kd_file_write(path, text, (int64_t)strlen(text)) : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = path && state ? kd_json_print(&text, state, JSON_INDENT(1), path) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) status = kd_file_write(path, text, (int64_t)strlen(text));
     json_decref(state);
     free(text);
     free(path);
