@@ -49,7 +49,7 @@ static const kd_variant adamw_variants[] = {
     KD_VECTOR_VARIANTS(adamw)
     {"ref", KD_ISA_REF, NULL, NULL, adamw_ref},
 };
-const KD_OP(kd_adamw_op, adamw_variants);
+KD_OP(kd_adamw_op, adamw_variants);
 
 kd_status kd_adamw_step(kd_ctx *ctx, float *w, float *m, float *v, const float *g, const kd_step_sums *sums,
                         const kd_adamw *adamw, int64_t n) {

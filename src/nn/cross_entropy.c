@@ -36,7 +36,7 @@ static const kd_variant cross_entropy_variants[] = {
     KD_VECTOR_VARIANTS(cross_entropy)
     {"ref", KD_ISA_REF, NULL, NULL, cross_entropy_ref},
 };
-const KD_OP(kd_cross_entropy_op, cross_entropy_variants);
+KD_OP(kd_cross_entropy_op, cross_entropy_variants);
 
 kd_status kd_cross_entropy(kd_ctx *ctx, double *loss, float *logits, const int32_t *target, float scale, int64_t M,
                            int64_t V) {

@@ -49,8 +49,8 @@ static kd_status embedding_backward_ref(kd_ctx *ctx, const void *args, void *wor
 
 static const kd_variant embedding_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_ref}};
 static const kd_variant embedding_backward_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_backward_ref}};
-const KD_OP(kd_embedding_op, embedding_variants);
-const KD_OP(kd_embedding_backward_op, embedding_backward_variants);
+KD_OP(kd_embedding_op, embedding_variants);
+KD_OP(kd_embedding_backward_op, embedding_backward_variants);
 
 static kd_status check(const char *what, int64_t M, int64_t V, int64_t C) {
     if (M >= 1 && V >= 1 && C >= 1) return KD_OK;

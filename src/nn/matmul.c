@@ -6,7 +6,7 @@ static const kd_variant matmul_variants[] = {
               {"avx2", KD_ISA_AVX2, NULL, kd_matmul_workspace_avx2, kd_matmul_avx2})
     {"ref", KD_ISA_REF, NULL, NULL, kd_matmul_ref},
 };
-const KD_OP(kd_matmul_op, matmul_variants);
+KD_OP(kd_matmul_op, matmul_variants);
 
 static kd_status check(const char *what, int64_t M, int64_t N, int64_t K) {
     if (M >= 1 && N >= 1 && K >= 1) return KD_OK;

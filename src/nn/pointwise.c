@@ -83,25 +83,25 @@ static const kd_variant swiglu_variants[] = {
     KD_VECTOR_VARIANTS(swiglu)
     {"ref", KD_ISA_REF, NULL, NULL, swiglu_ref},
 };
-const KD_OP(kd_swiglu_op, swiglu_variants);
+KD_OP(kd_swiglu_op, swiglu_variants);
 
 static const kd_variant swiglu_backward_variants[] = {
     KD_VECTOR_VARIANTS(swiglu_backward)
     {"ref", KD_ISA_REF, NULL, NULL, swiglu_backward_ref},
 };
-const KD_OP(kd_swiglu_backward_op, swiglu_backward_variants);
+KD_OP(kd_swiglu_backward_op, swiglu_backward_variants);
 
 static const kd_variant add_variants[] = {
     KD_VECTOR_VARIANTS(add)
     {"ref", KD_ISA_REF, NULL, NULL, add_ref},
 };
-const KD_OP(kd_add_op, add_variants);
+KD_OP(kd_add_op, add_variants);
 
 /* The C library's memcpy and memset are vector variants already. */
 static const kd_variant copy_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, copy_ref}};
 static const kd_variant zero_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, zero_ref}};
-const KD_OP(kd_copy_op, copy_variants);
-const KD_OP(kd_zero_op, zero_variants);
+KD_OP(kd_copy_op, copy_variants);
+KD_OP(kd_zero_op, zero_variants);
 
 static kd_status check(const char *what, int64_t n) {
     return n >= 1 ? KD_OK : kd_fail(KD_EARG, "%s: %lld elements, must be at least 1", what, (long long)n);

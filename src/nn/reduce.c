@@ -68,9 +68,9 @@ static const kd_variant column_sum_variants[] = {
     KD_VECTOR_VARIANTS(column_sum)
     {"ref", KD_ISA_REF, NULL, NULL, column_sum_ref},
 };
-const KD_OP(kd_sum_loss_op, sum_loss_variants);
-const KD_OP(kd_sum_norm_op, sum_norm_variants);
-const KD_OP(kd_column_sum_op, column_sum_variants);
+KD_OP(kd_sum_loss_op, sum_loss_variants);
+KD_OP(kd_sum_norm_op, sum_norm_variants);
+KD_OP(kd_column_sum_op, column_sum_variants);
 
 kd_status kd_sum_loss(kd_ctx *ctx, kd_step_sums *sums, const double *loss, int64_t T) {
     if (T < 1) return kd_fail(KD_EARG, "sum of losses: T=%lld, must be at least 1", (long long)T);

@@ -55,13 +55,13 @@ static const kd_variant rmsnorm_variants[] = {
     KD_VECTOR_VARIANTS(rmsnorm)
     {"ref", KD_ISA_REF, NULL, NULL, rmsnorm_ref},
 };
-const KD_OP(kd_rmsnorm_op, rmsnorm_variants);
+KD_OP(kd_rmsnorm_op, rmsnorm_variants);
 
 static const kd_variant rmsnorm_backward_variants[] = {
     KD_VECTOR_VARIANTS(rmsnorm_backward)
     {"ref", KD_ISA_REF, NULL, NULL, rmsnorm_backward_ref},
 };
-const KD_OP(kd_rmsnorm_backward_op, rmsnorm_backward_variants);
+KD_OP(kd_rmsnorm_backward_op, rmsnorm_backward_variants);
 
 static kd_status check(const char *what, int64_t M, int64_t C) {
     if (M >= 1 && C >= 1) return KD_OK;
