@@ -138,9 +138,9 @@ static void the_flat_order_has_no_gaps(void **state) {
 
 static void every_preset_of_every_family_is_a_model(void **state) {
     (void)state;
-    static const char *const arch[] = {"llama", "qwen2"}, *const name[] = {"tiny", "demo", "10m", "124m"};
+    static const char *const arch[] = {"llama", "qwen2"}, *const name[] = {"tiny", "demo", "5m", "10m", "124m"};
     for (int a = 0; a < 2; a++)
-        for (int n = 0; n < 4; n++) {
+        for (int n = 0; n < 5; n++) {
             char *text;
             kd_config config;
             OK(kd_config_preset(&text, arch[a], name[n], 259, 65536));

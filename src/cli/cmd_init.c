@@ -32,7 +32,7 @@ int kd_cmd_init(int argc, char **argv) {
     int64_t seed = 1, vocabulary = 0, window = 65536, count;
     const kd_option option[] = {
         {"--arch", KD_TEXT, &arch, "NAME", "llama or qwen2"},
-        {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 10m or 124m"},
+        {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
         {"--config", KD_TEXT, &config, "FILE", "a config.json instead of a preset"},
         {"--vocabulary", KD_INTEGER, &vocabulary, "N", "of a preset; 259 (bytes and specials) unless given"},
         {"--window", KD_INTEGER, &window, "N", "max_position_embeddings of a preset; 64K unless given"},

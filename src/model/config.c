@@ -218,12 +218,13 @@ typedef struct preset { const char *name; int64_t C, F, L, H, G; } preset;
 static const preset presets[] = {
     {"tiny", 64, 176, 2, 4, 2},        /* for tests */
     {"demo", 128, 352, 2, 2, 1},       /* a third of a million parameters: minutes on two cores */
+    {"5m", 256, 704, 6, 4, 4},
     {"10m", 320, 864, 8, 5, 5},        /* about 10M parameters with a byte vocabulary */
     {"124m", 768, 2048, 12, 12, 12},
 };
 enum { PRESETS = sizeof presets / sizeof *presets };
 
-const char *kd_preset_names(void) { return "tiny, demo, 10m, 124m"; }
+const char *kd_preset_names(void) { return "tiny, demo, 5m, 10m, 124m"; }
 
 kd_status kd_config_preset(char **text, const char *arch, const char *name, int64_t vocabulary, int64_t window) {
     const preset *p = NULL;

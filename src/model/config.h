@@ -42,7 +42,7 @@ kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
  * object with only that key changed. free() *text. */
 kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype);
 
-/* A fresh config.json. arch: llama, qwen2; preset: demo, tiny, 10m, 124m (see kd_preset_names). free() *text. */
+/* A fresh config.json. arch: llama, qwen2; preset: see kd_preset_names. free() *text. */
 kd_status kd_config_preset(char **text, const char *arch, const char *preset, int64_t vocabulary, int64_t window);
 const char *kd_preset_names(void);
 
