@@ -137,6 +137,9 @@ rm -rf model; cp -r whole model; printf 'tokenizer file' >model/tokenizer.json
 try train from.yaml --set steps=2 --set output=runs/from
 [ $code -eq 0 ] && cmp -s model/tokenizer.json runs/from/step-2/tokenizer.json && cmp -s model/config.json runs/from/step-2/config.json
 ok $? "tokenizer and config files come through byte for byte"
+try train from.yaml --set steps=6 --set save.every=1 --set save.keep=1 --set output=runs/from --resume
+[ $code -eq 0 ] && [ ! -e runs/from/step-5 ] && cmp -s model/tokenizer.json runs/from/step-6/tokenizer.json
+ok $? "they outlive the checkpoint that was resumed from"
 try init runs/a/step-8 --preset tiny;                  says 2 'holds a model already'
 try init fresh --preset tiny --seed 4 && try info fresh --json
 grep -q '"parameters"' out; ok $? "init makes a model that info reads"

@@ -205,7 +205,7 @@ static void ten_adamw_steps_agree_with_torch(void **state) {
         kd_plan plan = plain_plan(&f);
         const kd_plan *one = &plan;
         kd_optimizer optimizer;
-        kd_adamw adamw = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 0};
+        kd_adamw adamw = {1e-3, 0.9, 0.95, 1e-8, 0.1, 1.0, 0};
         double worst = 0, worst_norm = 0;
         OK(kd_optimizer_open(&optimizer, f.ctx, f.model, false));
         for (int64_t step = 0; step < 10; step++) {

@@ -18,7 +18,7 @@ static const char *const harmless[] = {
     "max_window_layers", "model_type", "num_attention_heads", "num_hidden_layers", "num_key_value_heads",
     "pad_token_id", "pretraining_tp", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
     "sliding_window", "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache",
-    "use_sliding_window", "vocab_size", "attention_bias", "mlp_bias", "quantization_config", "kedge",
+    "use_sliding_window", "vocab_size", "attention_bias", "mlp_bias", "quantization_config",
 };
 
 static kd_status parse_family(kd_config *config, const json_t *json, const char *name) {

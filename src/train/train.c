@@ -9,12 +9,12 @@
 
 enum { BAD_STEPS = 3 };  /* not finite so many times in a row: the run stops */
 
-static float learning_rate(const kd_run_file *run, int64_t step) {
-    if (step < run->warmup) return (float)(run->lr * (double)(step + 1) / (double)run->warmup);
+static double learning_rate(const kd_run_file *run, int64_t step) {
+    if (step < run->warmup) return run->lr * (double)(step + 1) / (double)run->warmup;
     double span = (double)(run->steps - run->warmup), at = span > 0 ? (double)(step - run->warmup) / span : 0;
-    if (run->schedule == KD_LINEAR) return (float)(run->lr * (1 - at));
-    if (run->schedule == KD_COSINE) return (float)(run->lr * 0.5 * (1 + cos(3.14159265358979323846 * at)));
-    return (float)run->lr;
+    if (run->schedule == KD_LINEAR) return run->lr * (1 - at);
+    if (run->schedule == KD_COSINE) return run->lr * 0.5 * (1 + cos(3.14159265358979323846 * at));
+    return run->lr;
 }
 
 /* What a step was, for the metrics. */
@@ -50,8 +50,7 @@ static kd_status run_step(step_report *report, kd_trainer *t, kd_plan *plan, con
     float scale = report->targets ? (float)(1 / (double)report->targets) : 0;
     if (!report->targets) KD_GO(kd_fail(KD_ECONFIG, "step %lld: its windows have no targets", (long long)t->step + 1));
     KD_GO(run_windows(t, plan, view, scale));
-    kd_adamw adamw = {(float)report->lr, (float)run->beta1, (float)run->beta2, (float)run->eps, (float)run->weight_decay,
-                      (float)run->clip, 0};
+    kd_adamw adamw = {report->lr, run->beta1, run->beta2, run->eps, run->weight_decay, run->clip, 0};
     KD_GO(kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, windows * run->window.window));
     report->seconds = kd_now() - began;
 done:

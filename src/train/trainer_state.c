@@ -63,6 +63,14 @@ done:
 
 kd_status kd_trainer_save(kd_trainer *t) {
     KD_TRY(kd_checkpoint_save(t->run->output, t->step, fill, t));
+    if (t->companions) {  /* from now on out of this checkpoint: the one that was resumed from will be pruned */
+        char name[32];
+        snprintf(name, sizeof name, "step-%lld", (long long)t->step);
+        char *folder = kd_path_join(t->run->output, name);
+        if (!folder) return kd_fail(KD_ENOMEM, "out of memory");
+        free(t->companions);
+        t->companions = folder;
+    }
     return kd_checkpoint_prune(t->run->output, t->run->save_keep);
 }
 
