@@ -1,4 +1,5 @@
 /* Same bits: whatever the threads, the windows at once, the instruction set, what is kept and where the memory lies. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +86,47 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     kd_model_close(model);
     kd_ctx_close(ctx);
     kd_config_close(&config);
+}
+
+/* Gradients of windows from .. from+count-1 as one step of their own, added to sum. */
+static void add_step(double *sum, int64_t *n, int64_t from, int64_t count) {
+    kd_config config = make_config("llama");
+    kd_ctx *ctx;
+    kd_model *model;
+    OK(kd_ctx_open(&ctx, 2));
+    kd_model_options options = {T, count, 1, 4, KD_FRAME_DOCUMENT, KD_RECOMPUTE_NONE, true};
+    OK(kd_model_open(&model, ctx, &config, &options));
+    OK(kd_model_init(model, &config, 5));
+    for (int64_t i = 0; i < count; i++) {
+        kd_plan plan = make_plan(KD_MASK_ANCHOR, (uint64_t)(from + i));
+        const kd_plan *view = &plan;
+        OK(kd_model_forward(model, &view, 1, i));
+        OK(kd_model_backward(model, 1.0f / 300));
+        kd_plan_free(&plan);
+    }
+    OK(kd_model_gradient_finish(model, count));
+    *n = kd_model_layout(model)->count;
+    for (int64_t i = 0; i < *n; i++) sum[i] += kd_model_gradient(model)[i];
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+}
+
+static void the_gradient_of_a_step_is_the_sum_of_its_windows(void **state) {
+    (void)state;
+    enum { MOST = 1 << 20 };
+    double *apart = calloc(MOST, sizeof *apart), *together = calloc(MOST, sizeof *together);
+    for (int64_t windows = 1; windows <= 7; windows++) {
+        int64_t n;
+        double d = 0, all = 0;
+        memset(together, 0, MOST * sizeof *together);
+        add_step(apart, &n, windows - 1, 1);
+        add_step(together, &n, 0, windows);
+        for (int64_t i = 0; i < n; i++) d += pow(apart[i] - together[i], 2), all += pow(apart[i], 2);
+        assert_true(n <= MOST && all > 0);
+        assert_true(sqrt(d / all) < 1e-6);
+    }
+    free(apart), free(together);
 }
 
 static void same_bits(const char *arch, kd_mask mask, way a, way b) {
@@ -205,6 +247,7 @@ static void a_window_of_another_length_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_gradient_of_a_step_is_the_sum_of_its_windows),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(any_number_of_windows_at_once_gives_the_same_bits),
         cmocka_unit_test(computing_layers_again_gives_the_same_bits),
