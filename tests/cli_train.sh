@@ -60,6 +60,11 @@ ok $code "anchor_form bos"
 try train run.yaml --set long_documents=truncate --set model.rope.frame=window --set recompute=none --set steps=2 --set output=runs/truncate
 ok $code "truncated documents, frame window, nothing computed again"
 
+try train run.yaml --set model.rope.theta=5e5 --set model.rope.scaling='{type: linear, factor: 2}' --set steps=2 --set output=runs/rope
+[ $code -eq 0 ] && grep -q '"rope_parameters"' runs/rope/step-2/config.json && grep -q '"rope_scaling"' runs/rope/step-2/config.json &&
+    "$kedge" info runs/rope/step-2 | grep -q 'rope_type *linear'
+ok $? "a changed RoPE is written in both dialects"
+
 for threads in 1 3; do
     try train run.yaml --set threads=$threads --set output=runs/t$threads
     [ "$(sum runs/t$threads/step-8)" = "$whole" ]; ok $? "$threads threads: the same bits"
@@ -71,7 +76,7 @@ try train run.yaml --set output=runs/again
 
 # Stopped, killed, resumed.
 "$kedge" train run.yaml --quiet --set output=runs/term 2>err & pid=$!
-while ! grep -q '"step":1' runs/term/metrics.jsonl 2>/dev/null; do sleep 0.02; done
+while kill -0 $pid 2>/dev/null && ! grep -q '"step":1' runs/term/metrics.jsonl 2>/dev/null; do sleep 0.02; done
 kill -TERM $pid; wait $pid; code=$?
 [ $code -eq 75 ] || [ -d runs/term/step-8 ]; ok $? "SIGTERM: saved, exit 75"
 try train run.yaml --set output=runs/term --resume

@@ -11,12 +11,11 @@
 
 /* Numbers of a folder, as JSON; printed as lines for people. */
 static json_t *describe_config(const kd_config *c, const kd_layout *layout) {
-    static const char *const rope[] = {"default", "linear", "llama3"};
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:s, s:f, s:I}", "model_type", c->model_type,
                      "parameters", (json_int_t)layout->count, "layers", (json_int_t)c->L, "hidden_size", (json_int_t)c->C,
                      "intermediate_size", (json_int_t)c->F, "heads", (json_int_t)c->H, "key_value_heads", (json_int_t)c->G,
                      "head_size", (json_int_t)c->E, "vocabulary", (json_int_t)c->V, "tied_embeddings", c->tied,
-                     "qkv_bias", c->qkv_bias, "rope_type", rope[c->rope.type], "rope_theta", c->rope.theta, "tensors",
+                     "qkv_bias", c->qkv_bias, "rope_type", kd_rope_type_name(c->rope.type), "rope_theta", c->rope.theta, "tensors",
                      (json_int_t)layout->tensors);
 }
 

@@ -46,6 +46,8 @@ kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, c
 kd_status kd_config_preset(char **text, const char *arch, const char *preset, int64_t vocabulary, int64_t window);
 const char *kd_preset_names(void);
 
+const char *kd_rope_type_name(kd_rope_type type);   /* "llama3" */
+
 /* inv_freq [E/2]: float32 as transformers computes them, promoted to double. */
 void kd_rope_frequencies(double *inv_freq, const kd_rope_config *rope, int64_t E);
 

@@ -6,11 +6,14 @@
 
 typedef struct rope_type_name { const char *name; bool here; kd_rope_type type; } rope_type_name;
 
+/* Those that are here stand in the order of the enum. */
 static const rope_type_name rope_types[] = {
     {"default", true, KD_ROPE_DEFAULT}, {"linear", true, KD_ROPE_LINEAR}, {"llama3", true, KD_ROPE_LLAMA3},
     {"dynamic", false, 0}, {"yarn", false, 0}, {"longrope", false, 0}, {"su", false, 0}, {"ntk", false, 0},
 };
 enum { ROPE_TYPES = sizeof rope_types / sizeof *rope_types };
+
+const char *kd_rope_type_name(kd_rope_type type) { return rope_types[type].name; }
 
 static kd_status parse_type(kd_rope_type *type, const json_t *scaling, const char *name) {
     const char *text = NULL;
@@ -71,7 +74,7 @@ kd_status kd_rope_parse(kd_rope_config *rope, const json_t *config, const char *
 }
 
 kd_status kd_rope_write(json_t *config, const kd_rope_config *rope) {
-    const char *type = rope_types[rope->type].name;
+    const char *type = kd_rope_type_name(rope->type);
     json_t *five = json_pack("{s:s, s:f}", "rope_type", type, "rope_theta", rope->theta);
     json_t *four = rope->type == KD_ROPE_DEFAULT ? json_null() : json_pack("{s:s}", "rope_type", type);
     bool bad = !five || !four;

@@ -25,9 +25,8 @@ static kd_status set_rope(kd_trainer *t) {
     kd_rope_config rope = t->config.rope;
     if (run->rope_theta_given) rope.theta = run->rope_theta;
     if (run->rope_scaling) {
-        kd_rope_type type = !strcmp(run->rope_scaling, "linear")   ? KD_ROPE_LINEAR
-                            : !strcmp(run->rope_scaling, "llama3") ? KD_ROPE_LLAMA3
-                                                                   : KD_ROPE_DEFAULT;
+        kd_rope_type type = KD_ROPE_LLAMA3;
+        while (type > KD_ROPE_DEFAULT && strcmp(run->rope_scaling, kd_rope_type_name(type))) type--;  /* none: default */
         if (type != KD_ROPE_DEFAULT && run->rope_factor == 0 && rope.type != type)
             return kd_fail(KD_ECONFIG, "model.rope.scaling: %s needs its factor: {type: %s, factor: 8, ...}",
                            run->rope_scaling, run->rope_scaling);
