@@ -7,9 +7,8 @@
 
 #include <cmocka.h>
 
+#include "scratch.h"
 #include "model/params.h"
-
-#define OK(call) do { if (call) fail_msg("%s: %s", #call, kd_message()); } while (0)
 
 #define SHAPE "\"model_type\": \"llama\", \"vocab_size\": 300, \"hidden_size\": 64, \"intermediate_size\": 96, " \
               "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"num_key_value_heads\": 2"
@@ -35,7 +34,7 @@ static void both_dialects_of_rope_are_read(void **state) {
     };
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
         kd_config config;
-        OK(parse(&config, text[i]));
+        assert_done(parse(&config, text[i]));
         assert_int_equal(config.rope.type, KD_ROPE_LINEAR);
         assert_true(config.rope.theta == 5e5 && config.rope.factor == 4);
         kd_config_close(&config);
@@ -45,7 +44,7 @@ static void both_dialects_of_rope_are_read(void **state) {
 static void an_absent_theta_is_ten_thousand(void **state) {
     (void)state;
     kd_config config;
-    OK(parse(&config, "{" SHAPE ", \"rope_scaling\": null}"));
+    assert_done(parse(&config, "{" SHAPE ", \"rope_scaling\": null}"));
     assert_true(config.rope.theta == 10000 && config.rope.type == KD_ROPE_DEFAULT);
     assert_int_equal(config.E, 16);
     kd_config_close(&config);
@@ -86,9 +85,9 @@ static void an_unchanged_config_is_written_byte_for_byte(void **state) {
     kd_config config;
     char *out;
     int64_t size;
-    OK(parse(&config, text));
-    OK(kd_config_set_rope(&config, &(kd_rope_config){.theta = 10000}));
-    OK(kd_config_print(&out, &size, &config, "float32"));
+    assert_done(parse(&config, text));
+    assert_done(kd_config_set_rope(&config, &(kd_rope_config){.theta = 10000}));
+    assert_done(kd_config_print(&out, &size, &config, "float32"));
     assert_int_equal(size, strlen(text));
     assert_memory_equal(out, text, (size_t)size);
     free(out);
@@ -100,15 +99,15 @@ static void only_what_changed_is_changed(void **state) {
     kd_config config, again;
     char *out;
     int64_t size;
-    OK(parse(&config, "{" SHAPE ", \"torch_dtype\": \"bfloat16\", \"kedge\": 12345678901234567, \"rope_theta\": 1e4}"));
+    assert_done(parse(&config, "{" SHAPE ", \"torch_dtype\": \"bfloat16\", \"kedge\": 12345678901234567, \"rope_theta\": 1e4}"));
     kd_rope_config rope = {KD_ROPE_LLAMA3, 5e5, 8, 1, 4, 8192};
-    OK(kd_config_set_rope(&config, &rope));
-    OK(kd_config_print(&out, &size, &config, "float32"));
+    assert_done(kd_config_set_rope(&config, &rope));
+    assert_done(kd_config_print(&out, &size, &config, "float32"));
     assert_non_null(strstr(out, "12345678901234567"));
     assert_non_null(strstr(out, "\"torch_dtype\": \"float32\""));
     assert_non_null(strstr(out, "\"rope_scaling\""));     /* transformers 4 */
     assert_non_null(strstr(out, "\"rope_parameters\""));  /* transformers 5 */
-    OK(kd_config_parse(&again, out, size, "again"));
+    assert_done(kd_config_parse(&again, out, size, "again"));
     assert_int_equal(again.rope.type, KD_ROPE_LLAMA3);
     assert_true(again.rope.theta == 5e5 && again.rope.factor == 8 && again.rope.original == 8192);
     kd_config_close(&again);
@@ -121,8 +120,8 @@ static void the_flat_order_has_no_gaps(void **state) {
     for (int tied = 0; tied < 2; tied++) {
         kd_config config;
         kd_layout layout;
-        OK(parse(&config, tied ? "{" SHAPE ", \"tie_word_embeddings\": true}" : "{" SHAPE "}"));
-        OK(kd_layout_init(&layout, &config));
+        assert_done(parse(&config, tied ? "{" SHAPE ", \"tie_word_embeddings\": true}" : "{" SHAPE "}"));
+        assert_done(kd_layout_init(&layout, &config));
         assert_int_equal(layout.tensors, 1 + 3 * 9 + 1 + !tied);
         int64_t at = 0;
         for (int64_t i = 0; i < layout.tensors; i++) {
@@ -143,8 +142,8 @@ static void every_preset_of_every_family_is_a_model(void **state) {
         for (int n = 0; n < 5; n++) {
             char *text;
             kd_config config;
-            OK(kd_config_preset(&text, arch[a], name[n], 259, 65536));
-            OK(parse(&config, text));
+            assert_done(kd_config_preset(&text, arch[a], name[n], 259, 65536));
+            assert_done(parse(&config, text));
             assert_string_equal(config.model_type, arch[a]);
             assert_non_null(strstr(kd_preset_names(), name[n]));
             kd_config_close(&config);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "scratch.h"
 #include "base/file.h"
 #include "data/interleave.h"
 #include "data/windows.h"
@@ -471,20 +472,8 @@ static void later_chunks_come_behind_all_first_ones(void **state) {
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-static char folder[] = "/tmp/kedge-test-data-XXXXXX";
-
-static int make_folder(void **state) {
-    (void)state;
-    return !mkdtemp(folder);
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    return kd_remove_tree(folder);
-}
-
 static char *put(const char *name, const char *text) {
-    char *path = kd_path_join(folder, name);
+    char *path = kd_path_join(scratch, name);
     ok(kd_file_write(path, text, (int64_t)strlen(text)));
     return path;
 }
@@ -526,9 +515,9 @@ static void a_corpus_keeps_documents_in_order_with_their_sources(void **state) {
 
 static void a_file_named_twice_is_read_once(void **state) {
     (void)state;
-    char *a = put("twice.jsonl", RECORD("one", "C4")), again[100], glob[100];
-    snprintf(again, sizeof again, "%s/./twice.jsonl", folder);
-    snprintf(glob, sizeof glob, "%s/twic*.jsonl", folder);
+    char *a = put("twice.jsonl", RECORD("one", "C4")), again[600], glob[600];
+    snprintf(again, sizeof again, "%s/./twice.jsonl", scratch);
+    snprintf(glob, sizeof glob, "%s/twic*.jsonl", scratch);
     const char *pattern[] = {a, glob, again};
     kd_corpus c;
     ok(open_corpus(&c, pattern, 3));
@@ -569,7 +558,7 @@ static void a_bad_line_stops_with_its_place(void **state) {
     snprintf(place, sizeof place, "%s:2:", path);
     assert_non_null(strstr(kd_message(), place));
     assert_null(c.start);
-    pattern[0] = folder;
+    pattern[0] = scratch;
     assert_int_equal(open_corpus(&c, pattern, 1), KD_ENOTSUP);
     pattern[0] = "/no/such/*.jsonl";
     assert_int_equal(open_corpus(&c, pattern, 1), KD_EIO);
@@ -584,7 +573,7 @@ static void a_tokenizer_that_is_not_there_is_named(void **state) {
     assert_int_equal(kd_tokenizer_open(&tokenizer, "byte"), KD_ECONFIG);
     assert_non_null(strstr(kd_message(), "tokenizer: byte"));
     char *path = put("tokenizer.json", "{}");
-    assert_int_equal(kd_tokenizer_open(&tokenizer, folder), KD_ENOTSUP);
+    assert_int_equal(kd_tokenizer_open(&tokenizer, scratch), KD_ENOTSUP);
     unlink(path);
     free(path);
 }
@@ -643,5 +632,5 @@ int main(void) {
         cmocka_unit_test(a_tokenizer_that_is_not_there_is_named),
         cmocka_unit_test(the_real_corpus_has_seven_sources_and_every_byte),
     };
-    return cmocka_run_group_tests_name("data", test, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("data", test, scratch_open, scratch_close);
 }

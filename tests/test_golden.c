@@ -9,10 +9,9 @@
 
 #include <cmocka.h>
 
+#include "scratch.h"
 #include "format/safetensors.h"
 #include "train/optimizer.h"
-
-#define OK(call) do { if (call) fail_msg("%s: %s", #call, kd_message()); } while (0)
 
 static const char *const folders[] = {"llama-plain", "llama-grouped", "llama-linear", "qwen2"};
 static const char *const packed_folders[] = {"llama-grouped", "qwen2"};
@@ -31,13 +30,13 @@ static void open_fixture(fixture *f, const char *name, const char *expected, con
     char path[256];
     *f = (fixture){0};
     snprintf(path, sizeof path, "tests/golden/%s", name);
-    OK(kd_ctx_open_on(&f->ctx, device, 2));
-    OK(kd_config_open(&f->config, path));
+    assert_done(kd_ctx_open_on(&f->ctx, device, 2));
+    assert_done(kd_config_open(&f->config, path));
     kd_model_options options = {T, 1, 1, 8, KD_FRAME_WINDOW, recompute, true};
-    OK(kd_model_open(&f->model, f->ctx, &f->config, &options));
-    OK(kd_model_load(f->model, path));
+    assert_done(kd_model_open(&f->model, f->ctx, &f->config, &options));
+    assert_done(kd_model_load(f->model, path));
     snprintf(path, sizeof path, "tests/golden/%s/%s", name, expected);
-    OK(kd_tensors_open(&f->expected, path));
+    assert_done(kd_tensors_open(&f->expected, path));
 }
 
 static void close_fixture(fixture *f) {
@@ -57,7 +56,7 @@ static int32_t *ids(const fixture *f, const char *name, int64_t *count) {
     const kd_tensor *tensor = want(f, name);
     int64_t *wide = malloc((size_t)tensor->count * sizeof *wide);
     int32_t *id = malloc((size_t)tensor->count * sizeof *id);
-    OK(kd_tensor_read_i64(wide, tensor, 0, tensor->count));
+    assert_done(kd_tensor_read_i64(wide, tensor, 0, tensor->count));
     for (int64_t i = 0; i < tensor->count; i++) id[i] = (int32_t)wide[i];
     free(wide);
     *count = tensor->count;
@@ -74,7 +73,7 @@ static double number(const fixture *f, const char *name, int64_t i) {
 
 static float *floats(const kd_tensor *tensor) {
     float *x = malloc((size_t)tensor->count * sizeof *x);
-    OK(kd_tensor_read_f32(x, tensor, 0, tensor->count));
+    assert_done(kd_tensor_read_f32(x, tensor, 0, tensor->count));
     return x;
 }
 
@@ -85,7 +84,7 @@ static double logit_error(fixture *f, const char *name, int64_t T, const int64_t
     double worst = 0, most = 0;
     for (int64_t t = 0; t < T; t += KD_BLOCK) {
         int64_t n = T - t < KD_BLOCK ? T - t : KD_BLOCK;
-        OK(kd_model_logits(f->model, row, t, n));
+        assert_done(kd_model_logits(f->model, row, t, n));
         for (int64_t i = 0; i < n * V; i++) {
             double e = expected[(order ? order[t + i / V] : t + i / V) * V + i % V];
             worst = fmax(worst, fabs(row[i] - e));
@@ -111,7 +110,7 @@ static int64_t gradient_errors(fixture *f, const char *prefix, double *worst) {
         if (!tensor) continue;
         assert_int_equal(tensor->count, p.size);
         float *expected = floats(tensor), *g = malloc((size_t)p.size * sizeof *g);
-        OK(f->ctx->device->get(f->ctx, g, kd_model_gradient(f->model) + p.at, p.size * (int64_t)sizeof *g));
+        assert_done(f->ctx->device->get(f->ctx, g, kd_model_gradient(f->model) + p.at, p.size * (int64_t)sizeof *g));
         double d = 0, n = 0;
         for (int64_t k = 0; k < p.size; k++) d += pow(g[k] - expected[k], 2), n += pow(expected[k], 2);
         if (!(sqrt(d) <= 1e-4 * sqrt(n))) fail_msg("%s: |d|/|g| is %g", full, sqrt(d / n));
@@ -125,7 +124,7 @@ static int64_t gradient_errors(fixture *f, const char *prefix, double *worst) {
 
 static double mean_loss(fixture *f, const kd_plan *plan) {
     double *loss = malloc((size_t)plan->T * sizeof *loss), sum = 0, targets = 0;
-    OK(f->ctx->device->get(f->ctx, loss, kd_model_losses(f->model), plan->T * (int64_t)sizeof *loss));
+    assert_done(f->ctx->device->get(f->ctx, loss, kd_model_losses(f->model), plan->T * (int64_t)sizeof *loss));
     for (int64_t t = 0; t < plan->T; t++)
         if (plan->target[t] >= 0) sum += loss[t], targets++;
     free(loss);
@@ -144,7 +143,7 @@ static kd_plan plain_plan(const fixture *f) {
     kd_plan plan;
     kd_chunk chunk = {0, token, T};
     kd_piece piece = {.next = -1};
-    OK(kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1));
+    assert_done(kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1));
     memcpy(plan.target, target, (size_t)T * sizeof *target);
     free(target);
     free(token);
@@ -155,7 +154,7 @@ static int64_t golden_T(const char *name, const char *file, const char *tensor) 
     char path[256];
     kd_tensors expected;
     snprintf(path, sizeof path, "tests/golden/%s/%s", name, file);
-    OK(kd_tensors_open(&expected, path));
+    assert_done(kd_tensors_open(&expected, path));
     int64_t T = kd_tensors_find(&expected, tensor)->count;
     kd_tensors_close(&expected);
     return T;
@@ -167,10 +166,10 @@ static void check_plain(const char *name, const kd_device *device, kd_recompute 
     kd_plan plan = plain_plan(&f);
     const kd_plan *one = &plan;
     double worst;
-    OK(kd_model_forward(f.model, &one, 1, 0));
+    assert_done(kd_model_forward(f.model, &one, 1, 0));
     double logits = logit_error(&f, "logits", plan.T, NULL);
-    OK(kd_model_backward(f.model, scale_of(&plan)));
-    OK(kd_model_gradient_finish(f.model, 1));
+    assert_done(kd_model_backward(f.model, scale_of(&plan)));
+    assert_done(kd_model_gradient_finish(f.model, 1));
     double loss = fabs(mean_loss(&f, &plan) - number(&f, "loss", 0));
     int64_t seen = gradient_errors(&f, "grad.", &worst);
     print_message("%-14s %-5s logits %.1e  loss %.1e  gradients %.1e\n", name, device->name, logits, loss, worst);
@@ -207,13 +206,13 @@ static void ten_adamw_steps_agree_with_torch(void **state) {
         kd_optimizer optimizer;
         kd_adamw adamw = {1e-3, 0.9, 0.95, 1e-8, 0.1, 1.0, 0};
         double worst = 0, worst_norm = 0;
-        OK(kd_optimizer_open(&optimizer, f.ctx, f.model, false));
+        assert_done(kd_optimizer_open(&optimizer, f.ctx, f.model, false));
         for (int64_t step = 0; step < 10; step++) {
             kd_step_sums sums;
-            OK(kd_model_forward(f.model, &one, 1, 0));
-            OK(kd_model_backward(f.model, scale_of(&plan)));
-            OK(kd_model_gradient_finish(f.model, 1));
-            OK(kd_optimizer_step(&optimizer, &sums, f.model, &adamw, plan.T));
+            assert_done(kd_model_forward(f.model, &one, 1, 0));
+            assert_done(kd_model_backward(f.model, scale_of(&plan)));
+            assert_done(kd_model_gradient_finish(f.model, 1));
+            assert_done(kd_optimizer_step(&optimizer, &sums, f.model, &adamw, plan.T));
             double loss = sums.loss * scale_of(&plan), norm = number(&f, "adamw_grad_norms", step);
             worst = fmax(worst, fabs(loss - number(&f, "adamw_losses", step)));
             worst_norm = fmax(worst_norm, fabs(sums.grad_norm - norm) / norm);
@@ -281,7 +280,7 @@ static void check_packed(const char *folder, const char *mask) {
     kd_plan_options options = {.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT, .reset = strstr(mask, "reset") != NULL,
                                .lead_bos = !anchor, .bos = w.tokens[0]};
     kd_plan plan;
-    OK(kd_plan_init(&plan, &options, w.piece, w.pieces, w.chunk, w.chunks));
+    assert_done(kd_plan_init(&plan, &options, w.piece, w.pieces, w.chunk, w.chunks));
     assert_int_equal(plan.T, w.T);
     for (int64_t t = 0; t < w.T; t++) {
         assert_int_equal(plan.token[t], w.tokens[w.order[t]]);
@@ -290,11 +289,11 @@ static void check_packed(const char *folder, const char *mask) {
     }
     const kd_plan *one = &plan;
     double worst;
-    OK(kd_model_forward(f.model, &one, 1, 0));
+    assert_done(kd_model_forward(f.model, &one, 1, 0));
     snprintf(name, sizeof name, "%s.logits", mask);
     double logits = logit_error(&f, name, plan.T, w.order);
-    OK(kd_model_backward(f.model, scale_of(&plan)));
-    OK(kd_model_gradient_finish(f.model, 1));
+    assert_done(kd_model_backward(f.model, scale_of(&plan)));
+    assert_done(kd_model_gradient_finish(f.model, 1));
     snprintf(name, sizeof name, "%s.loss", mask);
     double loss = fabs(mean_loss(&f, &plan) - number(&f, name, 0));
     snprintf(name, sizeof name, "%s.grad.", mask);
@@ -322,9 +321,9 @@ static void inverse_frequencies_are_those_of_transformers(void **state) {
         kd_tensors expected;
         double inv_freq[128];
         snprintf(path, sizeof path, "tests/golden/%s", folders[i]);
-        OK(kd_config_open(&config, path));
+        assert_done(kd_config_open(&config, path));
         snprintf(path, sizeof path, "tests/golden/%s/expected.safetensors", folders[i]);
-        OK(kd_tensors_open(&expected, path));
+        assert_done(kd_tensors_open(&expected, path));
         kd_rope_frequencies(inv_freq, &config.rope, config.E);
         float *want_freq = floats(kd_tensors_find(&expected, "inv_freq"));
         for (int64_t e = 0; e < config.E / 2; e++) /* two libraries' powf: a unit in the last place */

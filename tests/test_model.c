@@ -8,10 +8,9 @@
 
 #include <cmocka.h>
 
+#include "scratch.h"
 #include "base/random.h"
 #include "model/model.h"
-
-#define OK(call) do { if (call) fail_msg("%s: %s", #call, kd_message()); } while (0)
 
 enum { T = 300, WINDOWS = 3 };
 
@@ -28,8 +27,8 @@ static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX5
 static kd_config make_config(const char *arch) {
     char *text;
     kd_config config;
-    OK(kd_config_preset(&text, arch, "tiny", 300, T));
-    OK(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
+    assert_done(kd_config_preset(&text, arch, "tiny", 300, T));
+    assert_done(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
     free(text);
     return config;
 }
@@ -53,7 +52,7 @@ static kd_plan make_plan(kd_mask mask, uint64_t seed) {
         pieces++;
     }
     kd_plan plan;
-    OK(kd_plan_init(&plan, &options, piece, pieces, chunk, pieces));
+    assert_done(kd_plan_init(&plan, &options, piece, pieces, chunk, pieces));
     assert_int_equal(plan.T, T);
     return plan;
 }
@@ -65,23 +64,23 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     kd_model *model;
     kd_plan plan[WINDOWS];
     const kd_plan *view[WINDOWS];
-    OK(kd_ctx_open_on(&ctx, how.device, how.threads));
+    assert_done(kd_ctx_open_on(&ctx, how.device, how.threads));
     if (how.isa < ctx->isa) ctx->isa = how.isa;
     kd_model_options options = {T, WINDOWS, how.micro, 8, KD_FRAME_DOCUMENT, how.recompute, true};
-    OK(kd_model_open(&model, ctx, &config, &options));
-    OK(kd_model_init(model, &config, 5));
+    assert_done(kd_model_open(&model, ctx, &config, &options));
+    assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < WINDOWS; i++) plan[i] = make_plan(mask, (uint64_t)i), view[i] = &plan[i];
     for (int64_t first = 0; first < WINDOWS; first += how.micro) {
         int64_t n = WINDOWS - first < how.micro ? WINDOWS - first : how.micro;
-        OK(kd_model_forward(model, view + first, n, first));
-        OK(kd_model_backward(model, 1.0f / 700));
+        assert_done(kd_model_forward(model, view + first, n, first));
+        assert_done(kd_model_backward(model, 1.0f / 700));
     }
-    OK(kd_model_gradient_finish(model, WINDOWS));
+    assert_done(kd_model_gradient_finish(model, WINDOWS));
     *count = kd_model_layout(model)->count;
     *gradient = malloc((size_t)*count * sizeof **gradient);
     *losses = malloc(WINDOWS * T * sizeof **losses);
-    OK(ctx->device->get(ctx, *gradient, kd_model_gradient(model), *count * (int64_t)sizeof **gradient));
-    OK(ctx->device->get(ctx, *losses, kd_model_losses(model), WINDOWS * T * (int64_t)sizeof **losses));
+    assert_done(ctx->device->get(ctx, *gradient, kd_model_gradient(model), *count * (int64_t)sizeof **gradient));
+    assert_done(ctx->device->get(ctx, *losses, kd_model_losses(model), WINDOWS * T * (int64_t)sizeof **losses));
     for (int64_t i = 0; i < WINDOWS; i++) kd_plan_free(&plan[i]);
     kd_model_close(model);
     kd_ctx_close(ctx);
@@ -93,18 +92,18 @@ static void add_step(double *sum, int64_t *n, int64_t from, int64_t count) {
     kd_config config = make_config("llama");
     kd_ctx *ctx;
     kd_model *model;
-    OK(kd_ctx_open(&ctx, 2));
+    assert_done(kd_ctx_open(&ctx, 2));
     kd_model_options options = {T, count, 1, 4, KD_FRAME_DOCUMENT, KD_RECOMPUTE_NONE, true};
-    OK(kd_model_open(&model, ctx, &config, &options));
-    OK(kd_model_init(model, &config, 5));
+    assert_done(kd_model_open(&model, ctx, &config, &options));
+    assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < count; i++) {
         kd_plan plan = make_plan(KD_MASK_ANCHOR, (uint64_t)(from + i));
         const kd_plan *view = &plan;
-        OK(kd_model_forward(model, &view, 1, i));
-        OK(kd_model_backward(model, 1.0f / 300));
+        assert_done(kd_model_forward(model, &view, 1, i));
+        assert_done(kd_model_backward(model, 1.0f / 300));
         kd_plan_free(&plan);
     }
-    OK(kd_model_gradient_finish(model, count));
+    assert_done(kd_model_gradient_finish(model, count));
     *n = kd_model_layout(model)->count;
     for (int64_t i = 0; i < *n; i++) sum[i] += kd_model_gradient(model)[i];
     kd_model_close(model);
@@ -197,19 +196,19 @@ static float *logits_of(kd_mask mask, int64_t before, int64_t count, int64_t *V)
     kd_chunk chunk[3] = {{0, token, before}, {1, token + before, count}, {0, token, 0}};
     kd_plan_options options = {.mask = mask, .reset = mask == KD_MASK_ANCHOR, .lead_bos = true, .bos = 256};
     kd_plan plan;
-    OK(kd_plan_init(&plan, &options, piece, 2, chunk, 2));
+    assert_done(kd_plan_init(&plan, &options, piece, 2, chunk, 2));
     kd_config config = make_config("llama");
     kd_ctx *ctx;
     kd_model *model;
     const kd_plan *view = &plan;
-    OK(kd_ctx_open(&ctx, 2));
+    assert_done(kd_ctx_open(&ctx, 2));
     kd_model_options how = {.window = plan.T, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
-    OK(kd_model_open(&model, ctx, &config, &how));
-    OK(kd_model_init(model, &config, 5));
-    OK(kd_model_forward(model, &view, 1, 0));
+    assert_done(kd_model_open(&model, ctx, &config, &how));
+    assert_done(kd_model_init(model, &config, 5));
+    assert_done(kd_model_forward(model, &view, 1, 0));
     *V = config.V;
     float *out = malloc((size_t)(count * config.V) * sizeof *out);
-    OK(kd_model_logits(model, out, plan.start[1] + (mask != KD_MASK_ANCHOR), count));
+    assert_done(kd_model_logits(model, out, plan.start[1] + (mask != KD_MASK_ANCHOR), count));
     kd_model_close(model);
     kd_ctx_close(ctx);
     kd_config_close(&config);
@@ -234,9 +233,9 @@ static void a_window_of_another_length_is_refused(void **state) {
     kd_model *model;
     kd_plan plan = make_plan(KD_MASK_FULL, 0);
     const kd_plan *view = &plan;
-    OK(kd_ctx_open(&ctx, 1));
+    assert_done(kd_ctx_open(&ctx, 1));
     kd_model_options how = {.window = T + 1, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
-    OK(kd_model_open(&model, ctx, &config, &how));
+    assert_done(kd_model_open(&model, ctx, &config, &how));
     assert_int_equal(kd_model_forward(model, &view, 1, 0), KD_EARG);
     assert_non_null(strstr(kd_message(), "300"));
     kd_model_close(model);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "scratch.h"
 #include "train/run_file.h"
 
 /* The keys that must be there; further lines of a test begin at line 6. */
@@ -16,19 +17,12 @@
 #define WITHOUT_MODEL "tokenizer: bytes\ndata: {train: [a.jsonl]}\nwindow: 4K\nsteps: 10\noutput: o\n"
 #define RUN NEEDED "output: o\n"
 
-static char folder[] = "/tmp/kedge-test-run-XXXXXX";
-static char path[100];
+static char path[600];
 
-static int make_folder(void **state) {
-    (void)state;
-    if (!mkdtemp(folder)) return 1;
-    snprintf(path, sizeof path, "%s/run.yaml", folder);
+static int open_folder(void **state) {
+    if (scratch_open(state)) return -1;
+    snprintf(path, sizeof path, "%s/run.yaml", scratch);
     return 0;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    return kd_remove_tree(folder);
 }
 
 static kd_status open_with(kd_run_file *run, const char *text, const char *const *set, int64_t sets) {
@@ -51,7 +45,7 @@ static void refuse_with(const char *text, const char *const *set, int64_t sets, 
     kd_status got = open_with(&run, text, set, sets);
     if (!got) fail_msg("accepted, expected: %s", message);
     const char *said = kd_message();
-    if (!strncmp(said, folder, strlen(folder))) said += strlen(folder) + 1;
+    if (!strncmp(said, scratch, strlen(scratch))) said += strlen(scratch) + 1;
     assert_string_equal(said, message);
     assert_int_equal(got, status);
     assert_null(run.tree);
@@ -382,5 +376,5 @@ int main(void) {
         cmocka_unit_test(what_cannot_go_together_is_refused),
         cmocka_unit_test(a_message_about_a_set_names_it),
     };
-    return cmocka_run_group_tests_name("run file", test, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("run file", test, open_folder, scratch_close);
 }
