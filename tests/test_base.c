@@ -49,8 +49,8 @@ static void measuring_and_placing_take_the_same_bytes(void **state) {
     kd_arena measured = {0}, placed = {0};
     uintptr_t counted[5];
     for (int i = 0; i < 5; i++) counted[i] = (uintptr_t)kd_arena_take(&measured, count[i], 4);
-    placed.base = aligned_alloc(KD_ALIGN, (size_t)measured.peak);
-    placed.size = measured.peak;
+    placed.base = aligned_alloc(KD_ALIGN, (size_t)measured.used);
+    placed.size = measured.used;
     char *end = placed.base;
     for (int i = 0; i < 5; i++) {
         char *taken = kd_arena_take(&placed, count[i], 4);
@@ -61,21 +61,7 @@ static void measuring_and_placing_take_the_same_bytes(void **state) {
         memset(taken, 1, (size_t)(4 * count[i]));
     }
     assert_int_equal(measured.used, placed.used);
-    assert_int_equal(measured.peak, placed.peak);
     free(placed.base);
-}
-
-static void a_release_gives_back_and_the_peak_remembers(void **state) {
-    (void)state;
-    kd_arena arena = {0};
-    kd_arena_take(&arena, 10, 8);
-    int64_t mark = kd_arena_mark(&arena);
-    kd_arena_take(&arena, 1000, 8);
-    int64_t peak = arena.used;
-    kd_arena_release(&arena, mark);
-    assert_int_equal(arena.used, mark);
-    kd_arena_take(&arena, 1, 8);
-    assert_int_equal(arena.peak, peak);
 }
 
 static void a_size_that_overflows_is_refused(void **state) {
@@ -334,7 +320,6 @@ int main(void) {
         cmocka_unit_test(a_message_may_be_built_from_the_last_one),
         cmocka_unit_test(a_long_message_is_cut_and_not_lost),
         cmocka_unit_test(measuring_and_placing_take_the_same_bytes),
-        cmocka_unit_test(a_release_gives_back_and_the_peak_remembers),
         cmocka_unit_test(a_size_that_overflows_is_refused),
         cmocka_unit_test(every_task_runs_exactly_once),
         cmocka_unit_test(the_lowest_failing_task_speaks),

@@ -30,7 +30,7 @@ int64_t kd_attn_workspace_ref(const kd_ctx *ctx, const void *args) {
     problem x;
     kd_arena arena = {0};
     place(&x, &arena, args);
-    return arena.peak;
+    return arena.used;
 }
 
 static kd_status forward_task(void *opaque, int64_t task, int64_t thread) {
@@ -47,7 +47,7 @@ static kd_status backward_task(void *opaque, int64_t task, int64_t thread) {
 
 static kd_status run(kd_ctx *ctx, const kd_attn *a, void *workspace, kd_task *task) {
     problem x;
-    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0, 0};
+    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0};
     place(&x, &arena, a);
     return kd_pool_run(ctx->pool, task, &x, a->G);
 }

@@ -59,7 +59,7 @@ static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool bac
         w->tile_floats = KD_KEYS * KD_QUERIES + (2 + 2 * KD_BLOCK_TILES) * KD_QUERIES * w->Ep +
                          (1 + 2 * KD_BLOCK_TILES) * KD_QUERIES;
     w->tile_floats = padded(w->tile_floats, KD_PAD);
-    w->scratch_floats = w->tile_floats + measure.peak / (int64_t)sizeof(float);
+    w->scratch_floats = w->tile_floats + measure.used / (int64_t)sizeof(float);
 
     w->segment = kd_arena_take(arena, N, sizeof *w->segment);
     w->rows = plan->T + KD_PAD * long_ones;
@@ -73,7 +73,7 @@ static int64_t workspace(const kd_ctx *ctx, const kd_attn *a, bool backward) {
     kd_attn_work work;
     kd_arena arena = {0};
     place(&work, ctx, a, backward, &arena);
-    return arena.peak;
+    return arena.used;
 }
 
 int64_t kd_attn_workspace_forward(const kd_ctx *ctx, const void *args) { return workspace(ctx, args, false); }
@@ -105,7 +105,7 @@ static void count_tiles(kd_attn_work *w, int64_t length) {
 }
 
 void kd_attn_work_init(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, void *memory) {
-    kd_arena arena = {memory, workspace(ctx, a, backward), 0, 0};
+    kd_arena arena = {memory, workspace(ctx, a, backward), 0};
     place(w, ctx, a, backward, &arena);
     order(w);
     int64_t row = 0;
@@ -137,7 +137,7 @@ const kd_attn_segment *kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *
                                            bool backward, int64_t task, int64_t thread) {
     const kd_attn_segment *of_work = &w->segment[w->segments + task / w->groups];
     int64_t bytes = w->scratch_floats * (int64_t)sizeof(float);
-    kd_arena arena = {(char *)w->scratch + thread * bytes, bytes, 0, 0};
+    kd_arena arena = {(char *)w->scratch + thread * bytes, bytes, 0};
     *mine = *w;
     kd_arena_take(&arena, w->tile_floats, sizeof(float));
     place_short(mine, &arena, backward);

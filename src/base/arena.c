@@ -15,7 +15,6 @@ int64_t kd_arena_bytes(int64_t count, int64_t element) {
 void *kd_arena_take(kd_arena *arena, int64_t count, int64_t element) {
     int64_t at = arena->used;
     arena->used += kd_arena_bytes(count, element);
-    if (arena->used > arena->peak) arena->peak = arena->used;
     if (!arena->base) return (void *)(uintptr_t)(KD_ALIGN + at); /* an address to compute with, not to touch */
     assert(arena->used <= arena->size);
     return arena->base + at;

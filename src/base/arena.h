@@ -13,17 +13,12 @@ typedef struct kd_arena {
     char *base;    /* NULL: measuring */
     int64_t size;  /* bytes behind base */
     int64_t used;  /* bytes taken so far */
-    int64_t peak;  /* the most that was ever in use */
 } kd_arena;
 
 /* The next `count` elements of `element` bytes, aligned to KD_ALIGN; while measuring an address that may be computed
  * with but not touched.
  * Taking more than was measured is a bug and asserts. */
 void *kd_arena_take(kd_arena *arena, int64_t count, int64_t element);
-
-/* Marks nest: what was taken after the mark is given back by the release. */
-static inline int64_t kd_arena_mark(const kd_arena *arena) { return arena->used; }
-static inline void kd_arena_release(kd_arena *arena, int64_t mark) { arena->used = mark; }
 
 /* Bytes of `count` elements, rounded up as kd_arena_take does; asserts on overflow. */
 int64_t kd_arena_bytes(int64_t count, int64_t element);

@@ -113,15 +113,6 @@ done:
     return status;
 }
 
-kd_status kd_file_size(int64_t *size, const char *path) {
-    struct stat about;
-    *size = 0;
-    if (stat(path, &about)) return kd_fail_errno(KD_EIO, "%s: cannot inspect", path);
-    if (S_ISDIR(about.st_mode)) return kd_fail(KD_EIO, "%s: is a folder, a file is needed", path);
-    *size = about.st_size;
-    return KD_OK;
-}
-
 /* ---- writing ----------------------------------------------------------------------------------------------- */
 
 kd_status kd_writer_open(kd_writer *writer, const char *path) {

@@ -35,7 +35,6 @@ kd_status kd_sync_folder(const char *path);       /* fsync of a directory */
 kd_status kd_remove_tree(const char *path);       /* links are removed, not followed; a missing path is KD_OK */
 bool kd_exists(const char *path);
 bool kd_is_folder(const char *path);
-kd_status kd_file_size(int64_t *size, const char *path);
 
 /* "folder/name" on the heap; an absolute or empty-folder name is returned alone. NULL when memory is out. */
 char *kd_path_join(const char *folder, const char *name);

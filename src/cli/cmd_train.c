@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli.h"
 #include "train/train.h"
 
@@ -31,7 +32,7 @@ int kd_cmd_train(int argc, char **argv) {
     const kd_option option[] = {
         {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be repeated"},
         {"--resume", KD_FLAG, &options.resume, NULL, "goes on from the newest checkpoint in the output folder"},
-        {"--quiet", KD_FLAG, &options.quiet, NULL, "no progress"},
+        {"--quiet", KD_FLAG, &options.quiet, NULL, "warnings and errors only"},
     };
     const kd_usage usage = {
         "train", "RUN.yaml [options]",
@@ -52,6 +53,7 @@ int kd_cmd_train(int argc, char **argv) {
     kd_run_file run;
     status = kd_run_file_open(&run, path, set.text, set.count);
     if (status) return kd_exit_code(status);
+    if (options.quiet) kd_log_level(KD_WARN);
     catch_signals();
     status = kd_train(&run, &options);
     kd_run_file_close(&run);

@@ -82,9 +82,9 @@ kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes) {
 
 kd_status kd_ctx_place(kd_ctx *ctx, kd_arena *arena) {
     void *memory;
-    int64_t size = arena->peak;
+    int64_t size = arena->used;
     KD_TRY(ctx->device->alloc(ctx, &memory, size > 0 ? size : KD_ALIGN));
-    *arena = (kd_arena){memory, size, 0, 0};
+    *arena = (kd_arena){memory, size, 0};
     return KD_OK;
 }
 

@@ -52,7 +52,7 @@ static kd_status walk(kd_model *m, phase p, int64_t layer, float scale, block_ba
             KD_TRY(leaf_begin(&g, m, p, m->first + j, leaf));
             int64_t end = (leaf + 1) * T / leaves;
             for (int64_t t = leaf * T / leaves; t < end; t += KD_BLOCK)
-                KD_TRY(run(m, layer, j * T + t, end - t < KD_BLOCK ? end - t : KD_BLOCK, g, scale));
+                KD_TRY(run(m, layer, j * T + t, kd_block(t, end), g, scale));
             KD_TRY(leaf_end(m, p, m->first + j, leaf));
         }
         KD_TRY(window_end(m, p, m->first + j));
@@ -66,8 +66,7 @@ static kd_status head_block(kd_model *m, int64_t layer, int64_t t, int64_t B, fl
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     const float *norm = kd_weight(m, KD_P_NORM, 0);
     float *dx = m->dx + t * m->C;
-    KD_TRY(kd_rmsnorm_forward(ctx, m->h, m->rinv_last + t, x, norm, m->eps, B, m->C));
-    KD_TRY(kd_linear_forward(ctx, m->logits, m->h, head, NULL, B, m->V, m->C));
+    KD_TRY(kd_block_logits(m, t, B));
     KD_TRY(kd_cross_entropy(ctx, m->losses + m->first * m->options.window + t, m->logits, m->target + t, scale, B, m->V));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
     KD_TRY(kd_linear_backward_weight(ctx, g + m->C, NULL, m->logits, m->h, B, m->V, m->C));
@@ -145,7 +144,7 @@ static kd_status embedding_backward(kd_model *m) {
         KD_TRY(leaf_begin(&g, m, p, m->first + j, 0));
         for (int64_t t = 0; t < T; t += KD_BLOCK)
             KD_TRY(kd_embedding_backward(m->ctx, g, m->dx + (j * T + t) * m->C, m->token + j * T + t,
-                                         T - t < KD_BLOCK ? T - t : KD_BLOCK, m->V, m->C));
+                                         kd_block(t, T), m->V, m->C));
         KD_TRY(window_end(m, p, m->first + j));
     }
     return KD_OK;

@@ -24,8 +24,6 @@ kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
     };
 }
 
-static int64_t block(int64_t at, int64_t end) { return end - at < KD_BLOCK ? end - at : KD_BLOCK; }
-
 kd_status kd_layer_attention(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
@@ -35,7 +33,7 @@ kd_status kd_layer_attention(kd_model *m, int64_t l) {
     const float *q_bias = biased ? kd_weight(m, KD_P_Q_BIAS, l) : NULL, *k_bias = biased ? kd_weight(m, KD_P_K_BIAS, l) : NULL,
                 *v_bias = biased ? kd_weight(m, KD_P_V_BIAS, l) : NULL;
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
-        int64_t B = block(t, M);
+        int64_t B = kd_block(t, M);
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x + t * C, kd_weight(m, KD_P_INPUT_NORM, l), m->eps, B, C));
         KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, B, HE, C));
         KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, B, GE, C));
@@ -46,7 +44,7 @@ kd_status kd_layer_attention(kd_model *m, int64_t l) {
         KD_TRY(kd_attn_forward(ctx, &attn));
     }
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
-        int64_t B = block(t, M);
+        int64_t B = kd_block(t, M);
         KD_TRY(kd_linear_forward(ctx, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), NULL, B, C, HE));
         KD_TRY(kd_add(ctx, a->mid + t * C, x + t * C, B * C));
     }
@@ -59,7 +57,7 @@ static kd_status layer_mlp(kd_model *m, int64_t l) {
     float *out = kd_layer_input(m, l + 1);
     int64_t C = m->C, F = m->F, M = m->count * m->options.window;
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
-        int64_t B = block(t, M);
+        int64_t B = kd_block(t, M);
         float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, a->mid + t * C, kd_weight(m, KD_P_POST_NORM, l), m->eps, B, C));
         KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, B, F, C));
@@ -86,7 +84,7 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     int64_t M = count * m->options.window;
     for (int64_t t = 0; t < M; t += KD_BLOCK)
         KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
-                                    block(t, M), m->V, m->C));
+                                    kd_block(t, M), m->V, m->C));
     for (int64_t l = 0; l < m->L; l++) {
         KD_TRY(kd_layer_attention(m, l));
         KD_TRY(layer_mlp(m, l));
@@ -94,7 +92,7 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     return KD_OK;
 }
 
-static kd_status block_logits(kd_model *m, int64_t t, int64_t B) {
+kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     KD_TRY(kd_rmsnorm_forward(m->ctx, m->h, m->rinv_last + t, x, kd_weight(m, KD_P_NORM, 0), m->eps, B, m->C));
     return kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, B, m->V, m->C);
@@ -104,8 +102,8 @@ kd_status kd_model_loss(kd_model *m) {
     int64_t M = m->count * m->options.window;
     double *losses = m->losses + m->first * m->options.window;
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
-        int64_t B = block(t, M);
-        KD_TRY(block_logits(m, t, B));
+        int64_t B = kd_block(t, M);
+        KD_TRY(kd_block_logits(m, t, B));
         KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + t, 0, B, m->V));
     }
     return KD_OK;
@@ -114,6 +112,6 @@ kd_status kd_model_loss(kd_model *m) {
 kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {
     if (count < 1 || count > KD_BLOCK || from < 0 || from + count > m->count * m->options.window)
         return kd_fail(KD_EARG, "logits of tokens %lld..%lld", (long long)from, (long long)(from + count));
-    KD_TRY(block_logits(m, from, count));
+    KD_TRY(kd_block_logits(m, from, count));
     return m->ctx->device->get(m->ctx, logits, m->logits, count * m->V * (int64_t)sizeof *logits);
 }

@@ -59,7 +59,7 @@ static void place_activations(kd_model *m, kd_arena *arena) {
 static int64_t activation_bytes(kd_model *m) {
     kd_arena measure = {0};
     place_activations(m, &measure);
-    return measure.peak;
+    return measure.used;
 }
 
 static void choose_recompute(kd_model *m) {

@@ -63,6 +63,11 @@ static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
     return &m->acts[m->options.recompute == KD_RECOMPUTE_NONE ? layer : 0];
 }
 
+/* Tokens of the block that begins at t. */
+static inline int64_t kd_block(int64_t t, int64_t end) { return end - t < KD_BLOCK ? end - t : KD_BLOCK; }
+
+/* model->logits of tokens t .. t+B-1, from the last norm of the last layer's output, which stays in model->h. */
+kd_status kd_block_logits(kd_model *model, int64_t t, int64_t B);
 /* Layer's attention half: q, k, v, o, lse and mid from the layer's input. */
 kd_status kd_layer_attention(kd_model *model, int64_t layer);
 /* What attention needs, for window j of those at once. */

@@ -43,7 +43,6 @@ kd_status kd_swiglu_backward(kd_ctx *ctx, float *dgate, float *dup, float *out, 
                              const float *up, int64_t n);
 /* out[i] += x[i] */
 kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n);
-kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n);
 kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n);
 
 /* ---- embedding (embedding.c) ------------------------------------------------------------------------------ */

@@ -62,7 +62,7 @@ typedef struct kd_adamw_args {
 } kd_adamw_args;
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
-    kd_swiglu_backward_op, kd_add_op, kd_copy_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
+    kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
     kd_cross_entropy_op, kd_sum_loss_op, kd_sum_norm_op, kd_adamw_op;
 
 /* x's column sums, added to out: one ascending chain over m for each column. */
