@@ -97,6 +97,11 @@ try train run.yaml --set output=runs/flip --resume
 [ $code -eq 0 ] && grep -q 'step-8 is not used' err && [ "$(sum runs/flip/step-8)" = "$whole" ]
 ok $? "a flipped byte is found by name, the checkpoint before it is used"
 
+for step in runs/flip/step-*; do printf 'x' | dd of=$step/model.safetensors bs=1 seek=6000 conv=notrunc 2>/dev/null; done
+try train run.yaml --set output=runs/flip --resume
+says 1 'none of its' 4
+[ "$(ls runs/flip | grep -c '^step-')" -eq 3 ]; ok $? "and none is touched"
+
 # What must not happen.
 try train run.yaml --set output=runs/a;                says 2 'holds a run already'
 mkdir -p runs/lock; exec 9>runs/lock/.lock; flock 9
@@ -149,6 +154,7 @@ try train from.yaml --set steps=6 --set save.every=1 --set save.keep=1 --set out
 [ $code -eq 0 ] && [ ! -e runs/from/step-5 ] && cmp -s model/tokenizer.json runs/from/step-6/tokenizer.json
 ok $? "they outlive the checkpoint that was resumed from"
 try init runs/a/step-8 --preset tiny;                  says 2 'holds a model already'
+try init few --preset tiny --vocabulary 100;           says 2 'take 259 ids'
 try init fresh --preset tiny --seed 4 && try info fresh --json
 grep -q '"parameters"' out; ok $? "init makes a model that info reads"
 for command in init train info bench; do try $command --help; [ $code -eq 0 ] && grep -q 'usage: kedge' out; ok $? "$command --help"; done

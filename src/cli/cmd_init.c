@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "cli.h"
+#include "data/tokenizer.h"
 #include "model/model.h"
 
 static kd_status make_model(const char *folder, const char *text, int64_t size, const char *name, int64_t seed) {
@@ -29,7 +30,7 @@ done:
 
 int kd_cmd_init(int argc, char **argv) {
     const char *arch = "llama", *preset = NULL, *config = NULL, *folder = NULL;
-    int64_t seed = 1, vocabulary = 0, window = 65536, count;
+    int64_t seed = 1, vocabulary = KD_BYTES_VOCABULARY, window = 65536, count;
     const kd_option option[] = {
         {"--arch", KD_TEXT, &arch, "NAME", "llama or qwen2"},
         {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
@@ -48,14 +49,15 @@ int kd_cmd_init(int argc, char **argv) {
     if (status || done) return kd_exit_code(status);
     if (!folder) return kd_exit_code(kd_fail(KD_ECONFIG, "init: which folder? kedge init DIR --preset NAME"));
     if (!preset == !config) return kd_exit_code(kd_fail(KD_ECONFIG, "init: one of --preset and --config is needed"));
-    if (vocabulary < 0 || (vocabulary && vocabulary < 1) || window < 1)
-        return kd_exit_code(kd_fail(KD_ECONFIG, "init: a vocabulary of %lld, a window of %lld", (long long)vocabulary, (long long)window));
+    if (vocabulary < KD_BYTES_VOCABULARY || window < 1)
+        return kd_exit_code(kd_fail(KD_ECONFIG, "init: a vocabulary of %lld, a window of %lld: bytes and specials take %d ids",
+                                    (long long)vocabulary, (long long)window, KD_BYTES_VOCABULARY));
     char *existing = kd_path_join(folder, "config.json"), *text = NULL;
     if (existing && kd_exists(existing)) status = kd_fail(KD_ECONFIG, "%s holds a model already", folder);
     free(existing);
     int64_t size = 0;
     if (!status && config) status = kd_file_read(&text, &size, config, 16 << 20);
-    if (!status && preset) status = kd_config_preset(&text, arch, preset, vocabulary ? vocabulary : 259, window);
+    if (!status && preset) status = kd_config_preset(&text, arch, preset, vocabulary, window);
     if (!status && preset) size = (int64_t)strlen(text);
     if (!status) status = make_model(folder, text, size, config ? config : preset, seed);
     free(text);

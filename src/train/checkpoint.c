@@ -180,14 +180,17 @@ kd_status kd_checkpoint_newest(char **folder, int64_t *step, const char *output)
         }
     }
     free(steps);
+    if (!status && count && !*folder)
+        status = kd_fail(KD_EFORMAT, "%s: none of its %lld checkpoints can be used", output, (long long)count);
     return status;
 }
 
-kd_status kd_checkpoint_prune(const char *output, int64_t keep) {
+kd_status kd_checkpoint_prune(const char *output, int64_t step, int64_t keep) {
     int64_t *steps, count;
     KD_TRY(list_steps(&steps, &count, output));
     kd_status status = KD_OK;
-    for (int64_t i = keep; i < count && !status; i++) {
+    for (int64_t i = 0; i < count && !status; i++) {
+        if (steps[i] > step || keep-- > 0) continue;
         char *path = step_folder(output, steps[i]), *gone = NULL;
         if (path && asprintf(&gone, "%s.del", path) < 0) gone = NULL;
         status = path && gone ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");

@@ -18,11 +18,12 @@ kd_status kd_checkpoint_save(const char *output, int64_t step, kd_checkpoint_fil
 /* KD_OK if every file is there with its size and hash; else KD_EFORMAT naming the file. */
 kd_status kd_checkpoint_verify(const char *folder);
 
-/* The newest checkpoint that verifies: *folder on the heap, or NULL if there is none. A newer one that does not verify is
- * named in a warning. */
+/* The newest checkpoint that verifies: *folder on the heap, or NULL if there is none at all. A newer one that does not
+ * verify is named in a warning; KD_EFORMAT if there are some and none verifies. */
 kd_status kd_checkpoint_newest(char **folder, int64_t *step, const char *output);
 
-/* Removes all but the newest `keep`. */
-kd_status kd_checkpoint_prune(const char *output, int64_t keep);
+/* Of the checkpoints up to `step`, removes all but the newest `keep`. Later ones, which a resumed run did not use, stay
+ * until it writes them again. */
+kd_status kd_checkpoint_prune(const char *output, int64_t step, int64_t keep);
 
 #endif

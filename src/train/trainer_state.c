@@ -71,7 +71,7 @@ kd_status kd_trainer_save(kd_trainer *t) {
         free(t->companions);
         t->companions = folder;
     }
-    return kd_checkpoint_prune(t->run->output, t->run->save_keep);
+    return kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep);
 }
 
 /* Names the first thing that differs. */
