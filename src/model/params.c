@@ -66,3 +66,9 @@ void kd_param_name(char name[128], kd_param kind, int64_t layer, bool layered) {
     if (layered) snprintf(name, 128, "model.layers.%lld.%s", (long long)layer, table[kind].name);
     else snprintf(name, 128, "%s", table[kind].name);
 }
+
+double kd_model_flops(const kd_config *c, int64_t tokens, int64_t pairs) {
+    double width = (double)c->C, layer = width * (double)(2 * c->H * c->E + 2 * c->G * c->E + 3 * c->F);
+    double multiplied = (double)c->L * layer + width * (double)c->V;
+    return 6 * multiplied * (double)tokens + 14 * (double)(c->E * c->H * c->L) * (double)pairs;
+}

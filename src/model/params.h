@@ -57,6 +57,11 @@ kd_param_place kd_layout_tensor(const kd_layout *layout, int64_t i);
 /* The name on disk, at most 127 characters. */
 void kd_param_name(char name[128], kd_param kind, int64_t layer, bool layered);
 
+/* Useful floating-point operations of one training step: 6 for each weight that multiplies a token (the embedding is a
+ * lookup, the head is not), 14 E for each query head, layer and pair of tokens that see each other (4 E forward, 2.5 times
+ * that backward). What recomputation repeats is not counted. */
+double kd_model_flops(const kd_config *config, int64_t tokens, int64_t pairs);
+
 /* Matrices decay, norms and biases do not. */
 static inline bool kd_param_is_matrix(const kd_layout *layout, kd_param kind) { return layout->columns[kind] > 0; }
 
