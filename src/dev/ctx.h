@@ -45,6 +45,8 @@ const char *kd_isa_name(kd_isa isa);
 
 /* Bytes of host memory that can be had without swapping; 0 when the system does not say. */
 int64_t kd_memory_available(void);
+/* Bytes of host memory that this process holds now; 0 when the system does not say. */
+int64_t kd_memory_resident(void);
 
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);

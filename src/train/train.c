@@ -17,13 +17,6 @@ static double learning_rate(const kd_run_file *run, int64_t step) {
     return run->lr;
 }
 
-/* What a step was, for the metrics. */
-typedef struct step_report {
-    kd_step_sums sums;
-    int64_t targets, pairs;
-    double lr, seconds;
-} step_report;
-
 static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan **view, float scale) {
     int64_t windows = t->run->batch_windows, micro = t->run->micro;
     for (int64_t first = 0; first < windows; first += micro) {
@@ -35,11 +28,11 @@ static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan *
     return kd_model_gradient_finish(t->model, windows);
 }
 
-static kd_status run_step(step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
+static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
     const kd_run_file *run = t->run;
     int64_t windows = run->batch_windows, built = 0;
     double began = kd_now();
-    *report = (step_report){.lr = learning_rate(run, t->step)};
+    *report = (kd_step_report){.lr = learning_rate(run, t->step)};
     kd_status status = KD_OK;
     for (; built < windows; built++) {
         KD_GO(kd_windows_plan(&plan[built], &t->train, t->step * windows + built, true));
@@ -58,19 +51,8 @@ done:
     return status;
 }
 
-static kd_status write_step(kd_trainer *t, const step_report *r) {
-    double tokens = (double)(t->run->batch_windows * t->run->window.window);
-    bool finite = r->sums.finite;
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f}", "step", (json_int_t)t->step, "loss",
-                            finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
-                            (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
-                            r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
-                            "tokens_per_second", tokens / r->seconds);
-    return kd_metrics_write(&t->metrics, row);
-}
-
 /* A step that must not be taken is counted; the weights are as they were. */
-static kd_status judge(kd_trainer *t, const step_report *r) {
+static kd_status judge(kd_trainer *t, const kd_step_report *r) {
     if (r->sums.finite) {
         t->bad_in_a_row = 0;
         return KD_OK;
@@ -94,7 +76,7 @@ static kd_status save(kd_trainer *t, bool must) {
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-static void show(kd_progress *bar, const kd_trainer *t, const step_report *r) {
+static void show(kd_progress *bar, const kd_trainer *t, const kd_step_report *r) {
     char note[96];
     double rate = (double)(t->run->batch_windows * t->run->window.window) / r->seconds;
     snprintf(note, sizeof note, "loss %.4f  %.0f tokens/s", r->sums.loss / (double)r->targets, rate);
@@ -105,11 +87,11 @@ static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_pro
     const kd_run_file *run = t->run;
     if (t->step == 0) KD_TRY(kd_trainer_validate(t));
     while (t->step < run->steps) {
-        step_report report;
+        kd_step_report report;
         KD_TRY(run_step(&report, t, plan, view));
         t->step++;
         KD_TRY(judge(t, &report));
-        KD_TRY(write_step(t, &report));
+        KD_TRY(kd_trainer_write_step(t, &report));
         if (!t->options->quiet) show(bar, t, &report);
         bool last = t->step == run->steps, stop = t->options->stop && *t->options->stop;
         if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(kd_trainer_validate(t));
@@ -148,10 +130,8 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     KD_GO(kd_new(&plan, run->batch_windows, sizeof *plan));
     KD_GO(kd_new(&view, run->micro, sizeof *view));
     announce(&t);
-    if (t.step) {
-        KD_GO(kd_metrics_write(&t.metrics, json_pack("{s:s, s:I}", "event", "resume", "step", (json_int_t)t.step)));
-        kd_info("going on after step %lld", (long long)t.step);
-    }
+    KD_GO(kd_trainer_write_start(&t));
+    if (t.step) kd_info("going on after step %lld", (long long)t.step);
     if (!options->quiet) kd_progress_open(&bar, run->steps);
     status = loop(&t, plan, view, &bar);
     if (!options->quiet) kd_progress_close(&bar);

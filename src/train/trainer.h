@@ -23,7 +23,15 @@ typedef struct kd_trainer {
     int64_t step;                    /* steps done */
     int64_t skipped, bad_in_a_row;   /* steps whose loss or gradient was not finite */
     double *losses;                  /* [T] one validation window on the host */
+    double peak;                     /* FLOP/s of this machine, measured at the start */
 } kd_trainer;
+
+/* What a step was. */
+typedef struct kd_step_report {
+    kd_step_sums sums;
+    int64_t targets, pairs;
+    double lr, seconds;
+} kd_step_report;
 
 /* Opens everything the run names; reads the newest checkpoint when resuming (trainer_open.c). */
 kd_status kd_trainer_open(kd_trainer *trainer, const kd_run_file *run, const kd_train_options *options);
@@ -32,6 +40,10 @@ void kd_trainer_close(kd_trainer *trainer);
 /* Checkpoints (trainer_state.c). */
 kd_status kd_trainer_save(kd_trainer *trainer);
 kd_status kd_trainer_load(kd_trainer *trainer, const char *folder);
+
+/* Rows of metrics (trainer_rows.c): a start, with what the run and the machine are; a step. */
+kd_status kd_trainer_write_start(kd_trainer *trainer);
+kd_status kd_trainer_write_step(kd_trainer *trainer, const kd_step_report *report);
 
 /* Mean loss over the first windows of the validation data, by position too; one line of metrics (validate.c). */
 kd_status kd_trainer_validate(kd_trainer *trainer);

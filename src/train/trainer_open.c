@@ -116,7 +116,7 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
     else if (run->model_path) KD_GO(kd_model_load(t->model, run->model_path));
     else KD_GO(kd_model_init(t->model, &t->config, run->init_seed));
-    KD_GO(kd_metrics_open(&t->metrics, run->output));
+    KD_GO(kd_metrics_open(&t->metrics, run->output, t->step ? t->step + 1 : 0));
     KD_GO(write_run_file(t));
 done:
     free(checkpoint);

@@ -1,0 +1,48 @@
+/* Rows of metrics: what a run is at its start, and what every step was. */
+#include <stdio.h>
+#include <string.h>
+
+#include "dev/peak.h"
+#include "format/jsonl.h"
+#include "trainer.h"
+
+static const char *cpu_name(char *line, size_t size) {
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char *name = NULL;
+    while (file && !name && fgets(line, (int)size, file))
+        if (!strncmp(line, "model name", 10)) name = strchr(line, ':');
+    if (file) fclose(file);
+    if (!name) return "unknown";
+    name += 1 + strspn(name + 1, " \t");
+    name[strcspn(name, "\n")] = 0;
+    return kd_utf8_invalid(name, (int64_t)strlen(name)) < 0 ? name : "unknown";
+}
+
+kd_status kd_trainer_write_start(kd_trainer *t) {
+    kd_model_memory memory = kd_model_memory_use(t->model);
+    char line[256];
+    t->peak = kd_peak_flops(t->ctx);
+    json_t *row = json_pack(
+        "{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
+        t->step ? "resume" : "start", "step", (json_int_t)t->step, "kedge", KD_VERSION, "device", t->ctx->device->name,
+        "cpu", cpu_name(line, sizeof line), "isa", kd_isa_name(t->ctx->isa), "threads",
+        (json_int_t)kd_pool_threads(t->ctx->pool), "model_type", t->config.model_type, "parameters",
+        (json_int_t)kd_model_layout(t->model)->count, "peak_flops", t->peak, "tokens_per_step",
+        (json_int_t)(t->run->batch_windows * t->run->window.window), "memory", "weights", (json_int_t)memory.weights,
+        "gradients", (json_int_t)memory.gradients, "moments", (json_int_t)t->optimizer.arena.size, "activations",
+        (json_int_t)memory.activations, "scratch", (json_int_t)memory.scratch);
+    return kd_metrics_write(&t->metrics, row);
+}
+
+kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
+    int64_t tokens = t->run->batch_windows * t->run->window.window;
+    double flops = kd_model_flops(&t->config, tokens, r->pairs);
+    bool finite = r->sums.finite;
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "step", (json_int_t)t->step,
+                            "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
+                            (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
+                            r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
+                            "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "share_of_peak",
+                            flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident());
+    return kd_metrics_write(&t->metrics, row);
+}
