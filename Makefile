@@ -1,4 +1,4 @@
-# make, make check, make demo; options: SAN=address,undefined | thread, CC=clang. See CONTRIBUTING.md.
+# make, make check, make demo, make install; options: SAN=address,undefined | thread, CC=clang. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -11,10 +11,14 @@ comma  := ,
 FLAVOUR := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
-CFLAGS   := -O2 -g
-KD_FLAGS := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -ffp-contract=off -fno-strict-aliasing -fvisibility=hidden -pthread
-CPPFLAGS := -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L
-LDLIBS   := -ljansson -lyaml -lzstd -lxxhash -lm -pthread
+# CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
+CFLAGS     ?= -O2 -g
+KD_FLAGS   := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -ffp-contract=off -fno-strict-aliasing \
+              -fPIC -fvisibility=hidden -pthread
+KD_CPP     := -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L
+KD_LINK    := -Wl,--as-needed -Wl,-z,relro,-z,now
+LDLIBS     := -ljansson -lyaml -lzstd -lxxhash -lm -pthread
+KEDGE_LIBS := -lm -pthread
 ifneq ($(SAN),)
 KD_FLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer
 endif
@@ -24,7 +28,7 @@ X86 := $(filter x86_64,$(shell uname -m))
 AVX2_FLAGS   := -mavx2 -mfma -mf16c
 AVX512_FLAGS := $(AVX2_FLAGS) -mavx512f -mavx512dq -mavx512bw -mavx512vl
 ifneq ($(X86),)
-CPPFLAGS += -DKD_X86
+KD_CPP += -DKD_X86
 endif
 machine_flags = $(if $(findstring _avx512,$1),$(AVX512_FLAGS),$(if $(findstring _avx2,$1),$(AVX2_FLAGS)))
 
@@ -38,12 +42,25 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c,$(wildcard tests/*.c)))
 HEADERS := $(wildcard include/*.h src/*/*.h)
 
+# What is installed: the version is the header's, the exported functions are its KD_API declarations.
+PREFIX     := /usr/local
+BINDIR     := $(PREFIX)/bin
+LIBDIR     := $(PREFIX)/lib
+INCLUDEDIR := $(PREFIX)/include
+MANDIR     := $(PREFIX)/share/man
+VERSION    := $(shell sed -n 's/^.define KD_VERSION "\(.*\)"/\1/p' include/kedge.h)
+MAJOR      := $(firstword $(subst ., ,$(VERSION)))
+PUBLIC     := $(shell sed -n 's/^KD_API [a-z0-9_ *]*\b\(kd_[a-z0-9_]*\).*/\1/p' include/kedge.h)
+SHARED     := libkedge.so.$(VERSION)
+PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD)/man/kedge.1
+
 # Short lines by default; V=1 shows the commands.
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check demo clean deps FORCE
-all: build/kedge
+.PHONY: all check demo install uninstall clean deps FORCE
+
+all: $(PRODUCTS)
 
 deps:
 	@tools/deps
@@ -58,31 +75,80 @@ build/kedge: $(BUILD)/kedge FORCE
 
 $(BUILD)/kedge: $(CLI) $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# Everything, for the command and the tests.
 $(BUILD)/libkedge.a: $(OBJECTS)
 	@rm -f $@
 	$(call say,AR,$@)
 	$(Q)ar rcs $@ $^
 
+# The installed libraries: the public functions and what they need, in one object that shows nothing else.
+$(BUILD)/lib/kedge.o: $(BUILD)/libkedge.a include/kedge.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(KD_FLAGS) -r -nostdlib $(PUBLIC:%=-Wl,-u,%) -o $@ $<
+	$(Q)objcopy --localize-hidden $@
+
+$(BUILD)/lib/libkedge.a: $(BUILD)/lib/kedge.o
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)ar rcs $@ $<
+
+$(BUILD)/lib/$(SHARED): $(BUILD)/lib/kedge.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -Wl,-z,defs $(LDFLAGS) -shared -Wl,-soname,libkedge.so.$(MAJOR) -o $@ $< $(KEDGE_LIBS)
+
+$(BUILD)/man/kedge.1: $(BUILD)/kedge tools/man
+	$(call say,MAN,$(@D))
+	$(Q)tools/man $(BUILD)/kedge $(@D)
+
 $(BUILD)/%.o: %.c | build/deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(KD_CPP) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
+
+# What the build says of itself is compiled last: a new commit alone makes nothing again.
+ABOUT := $(BUILD)/src/cli/build_info.o
+$(ABOUT): $(OBJECTS) $(filter-out $(ABOUT),$(CLI))
+$(ABOUT): CPPFLAGS += -DKD_COMMIT='"$(or $(if $(wildcard .git),$(shell git describe --always --dirty 2>/dev/null)),unknown)"' \
+	-DKD_FLAVOUR='"$(FLAVOUR)"' -DKD_BUILD_FLAGS='"$(filter-out -f%-prefix-map=%,$(CFLAGS))"'
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 -include $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
 check: build/kedge $(TESTS)
-	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(CPPFLAGS)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
+	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
 
 demo: build/kedge
 	@examples/demo/run
+
+under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
+substitute = sed -e 's|@PREFIX@|$(PREFIX)|; s|@PC_LIBDIR@|$(call under_prefix,$(LIBDIR))|' \
+	-e 's|@PC_INCLUDEDIR@|$(call under_prefix,$(INCLUDEDIR))|' -e 's|@KEDGE_LIBS@|$(KEDGE_LIBS)|' \
+	-e "s|@INCLUDE_FROM_LIB@|$$(realpath -ms --relative-to=$(LIBDIR) $(INCLUDEDIR))|" \
+	-e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@CMAKE_LIBS@|$(subst $() ,;,$(KEDGE_LIBS))|'
+
+install: $(PRODUCTS)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1)
+	install -m 755 $(BUILD)/kedge $(DESTDIR)$(BINDIR)/
+	install -m 644 include/kedge.h $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(DESTDIR)$(LIBDIR)/
+	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/libkedge.so.$(MAJOR)
+	ln -sf libkedge.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libkedge.so
+	$(substitute) tools/install/kedge.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/kedge.pc
+	for f in kedge-config kedge-config-version; do \
+		$(substitute) tools/install/$$f.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/kedge/$$f.cmake || exit 1; done
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/kedge $(INCLUDEDIR)/kedge.h $(LIBDIR)/libkedge.a $(LIBDIR)/libkedge.so* \
+		$(LIBDIR)/pkgconfig/kedge.pc $(MANDIR)/man1/kedge.1 $(MANDIR)/man1/kedge-*.1)
+	rm -rf $(DESTDIR)$(LIBDIR)/cmake/kedge
 
 clean:
 	rm -rf build

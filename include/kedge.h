@@ -22,6 +22,16 @@ extern "C" {
 
 #define KD_VERSION "0.1.0"
 
+/* Marks what the libraries export: these functions and nothing else. */
+#if defined(__GNUC__)
+#define KD_API __attribute__((visibility("default")))
+#else
+#define KD_API
+#endif
+
+/* KD_VERSION of the library that runs, which may be newer than this header. */
+KD_API const char *kd_version(void);
+
 typedef enum kd_status {
     KD_OK = 0,
     KD_EARG,      /* an argument is out of its range */
@@ -36,8 +46,8 @@ typedef enum kd_status {
 } kd_status;
 
 /* The last failure of this thread, one line, never NULL. Borrowed until the thread's next failure. */
-const char *kd_message(void);
-const char *kd_status_name(kd_status status);
+KD_API const char *kd_message(void);
+KD_API const char *kd_status_name(kd_status status);
 
 /* ---- context ---------------------------------------------------------------------------------------- */
 
@@ -46,8 +56,8 @@ typedef struct kd_ctx kd_ctx;
 
 /* Opens a context on the host. threads < 1: one for each core the process may use.
  * KEDGE_ISA=ref|avx2|avx512 caps the instruction set. Free with kd_ctx_close (NULL is allowed). */
-kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
-void kd_ctx_close(kd_ctx *ctx);
+KD_API kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
+KD_API void kd_ctx_close(kd_ctx *ctx);
 
 /* ---- plan: who sees whom -------------------------------------------------------------------------------- */
 
@@ -92,18 +102,18 @@ typedef struct kd_chunk {
 } kd_chunk;
 
 /* Tokens a window takes for its text's sake besides the text: the BOS or tag tokens of each piece, the anchor. */
-int64_t kd_plan_tokens(const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
-                       const kd_chunk *chunk, int64_t chunks);
+KD_API int64_t kd_plan_tokens(const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
+                              const kd_chunk *chunk, int64_t chunks);
 
 /* Lays out a window: BOS and tags are placed, positions and targets fixed in window order, then documents are
  * joined by a stable sort. Every piece must have at least one chunk (a chunk may be empty).
  * plan is overwritten; free with kd_plan_free. KD_EARG with values, KD_ENOMEM. */
-kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
-                       const kd_chunk *chunk, int64_t chunks);
-void kd_plan_free(kd_plan *plan);
+KD_API kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
+                              const kd_chunk *chunk, int64_t chunks);
+KD_API void kd_plan_free(kd_plan *plan);
 
 /* Query/key pairs with i seeing j, the anchor's included: what attention has to compute, for one head. */
-int64_t kd_plan_pairs(const kd_plan *plan);
+KD_API int64_t kd_plan_pairs(const kd_plan *plan);
 
 /* ---- rotary positions -------------------------------------------------------------------------------- */
 
@@ -119,8 +129,8 @@ typedef struct kd_rope {
 
 /* inv_freq [E/2]; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
  * KD_EARG unless E is even, 2 <= E <= 256 and 1 <= positions < 2^24. */
-kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions);
-void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
+KD_API kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions);
+KD_API void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
 
@@ -149,11 +159,11 @@ typedef struct kd_attn {
 
 /* o [T,H,E] and lse [H,T] overwritten. Source: Wang et al. 2024 (AnchorAttention), Dao 2023 (online softmax);
  * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1). */
-kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
+KD_API kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
 
 /* dq [T,H,E], dk, dv [T,G,E] overwritten, from dout and the forward's q, k, v, o, lse. dk and dv are one partial
  * sum per query head, then a binary tree over the group's heads. */
-kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn);
+KD_API kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn);
 
 #ifdef __cplusplus
 }

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
 #include "format/yaml.h"
+#include "help.h"
 
 static const struct { const char *name, *about; int (*run)(int argc, char **argv); } benches[] = {
     {"attention", "forward and backward of every variant, beside the FMA peak", kd_bench_attention},
@@ -15,8 +15,12 @@ enum { BENCHES = sizeof benches / sizeof *benches };
 
 static void print_usage(FILE *out) {
     fprintf(out, "usage: kedge bench WHAT [options]\n\n");
-    for (int i = 0; i < BENCHES; i++) fprintf(out, "  %-10s %s\n", benches[i].name, benches[i].about);
-    fprintf(out, "\n  kedge bench WHAT --help   options and examples\n");
+    kd_help_text(out, "Measures the speed of one part and states it beside the limit of this machine, measured in the same run. "
+                      "Figures are comparable only on a machine that does nothing else.");
+    fprintf(out, "\nwhat:\n");
+    for (int i = 0; i < BENCHES; i++) kd_help_row(out, benches[i].name, 10, benches[i].about);
+    fprintf(out, "\nmore:\n");
+    kd_help_row(out, "kedge help bench WHAT", 21, "options and examples");
 }
 
 int kd_cmd_bench(int argc, char **argv) {

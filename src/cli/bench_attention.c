@@ -204,16 +204,16 @@ int kd_bench_attention(int argc, char **argv) {
     options o = {.tokens = 4096, .heads = 4, .groups = 0, .size = 128, .documents = 1, .seconds = 2,
                  .frame = "document"};
     const kd_option option[] = {
-        {"--tokens", KD_INTEGER, &o.tokens, "N", "of the window; 4096 unless given"},
-        {"--heads", KD_INTEGER, &o.heads, "N", "query heads; 4 unless given"},
+        {"--tokens", KD_INTEGER, &o.tokens, "N", "of the window"},
+        {"--heads", KD_INTEGER, &o.heads, "N", "query heads"},
         {"--groups", KD_INTEGER, &o.groups, "N", "key/value heads; as many as query heads unless given"},
-        {"--size", KD_INTEGER, &o.size, "N", "of a head; 128 unless given"},
-        {"--documents", KD_INTEGER, &o.documents, "N", "of equal length; 1 unless given"},
+        {"--size", KD_INTEGER, &o.size, "N", "of a head"},
+        {"--documents", KD_INTEGER, &o.documents, "N", "of equal length"},
         {"--mean-length", KD_INTEGER, &o.mean_length, "N", "documents of exponentially distributed length instead"},
         {"--anchor", KD_FLAG, &o.anchor, NULL, "every document sees the window's first token"},
-        {"--frame", KD_TEXT, &o.frame, "NAME", "window or document; document unless given"},
+        {"--frame", KD_TEXT, &o.frame, "NAME", "window or document"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
-        {"--seconds", KD_INTEGER, &o.seconds, "N", "for each line; 2 unless given"},
+        {"--seconds", KD_INTEGER, &o.seconds, "N", "for each line"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},
     };
     const kd_usage usage = {"bench attention", "[options]",

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "build_info.h"
 #include "cli.h"
-#include "dev/ctx.h"
 #include "format/safetensors.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
@@ -79,18 +79,6 @@ static kd_status describe_file(json_t *to, const char *path) {
     return KD_OK;
 }
 
-static kd_status describe_build(json_t *to) {
-    kd_ctx *ctx;
-    KD_TRY(kd_ctx_open(&ctx, 0));
-    json_object_set_new(to, "kedge", json_string(KD_VERSION));
-    json_object_set_new(to, "instruction_set", json_string(kd_isa_name(ctx->isa)));
-    json_object_set_new(to, "threads", json_integer(kd_pool_threads(ctx->pool)));
-    json_object_set_new(to, "cuda", json_false());
-    json_object_set_new(to, "mpi", json_false());
-    kd_ctx_close(ctx);
-    return KD_OK;
-}
-
 static void print_lines(const json_t *object, int indent) {
     const char *key;
     json_t *value;
@@ -124,13 +112,19 @@ int kd_cmd_info(int argc, char **argv) {
     int64_t count;
     const kd_option option[] = {{"--json", KD_FLAG, &as_json, NULL, "one JSON object"}};
     const kd_usage usage = {"info", "[PATH] [--json]",
-                            "Says what a model folder, a checkpoint or a safetensors file contains; without a path, what this\n"
-                            "build can do. A checkpoint is verified against its manifest.",
-                            "  kedge info models/small\n  kedge info runs/anchor/step-100 --json\n", option, 1};
+                            "Says what a model folder, a checkpoint or a safetensors file contains; without a path, what this "
+                            "build can do. A checkpoint is verified against its manifest: its last line says \"complete\", "
+                            "or what is wrong with it.",
+                            "  kedge info\n"
+                            "  kedge info models/small\n"
+                            "  kedge info runs/anchor/step-100 --json\n"
+                            "  kedge info models/small/model.safetensors\n", option, 1};
     kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
     if (status || done) return kd_exit_code(status);
     json_t *out = json_object();
-    if (!path) status = describe_build(out);
+    if (!path && as_json) json_object_set_new(out, "kedge", json_string(KD_VERSION));
+    if (!path && !as_json) printf("kedge %s\n", KD_VERSION);
+    if (!path) status = kd_build_describe(out);
     else if (kd_is_folder(path)) status = describe_folder(out, path);
     else status = describe_file(out, path);
     if (!status && as_json) {

@@ -35,9 +35,9 @@ int kd_cmd_init(int argc, char **argv) {
         {"--arch", KD_TEXT, &arch, "NAME", "llama or qwen2"},
         {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
         {"--config", KD_TEXT, &config, "FILE", "a config.json instead of a preset"},
-        {"--vocabulary", KD_INTEGER, &vocabulary, "N", "of a preset; 259 (bytes and specials) unless given"},
-        {"--window", KD_INTEGER, &window, "N", "max_position_embeddings of a preset; 64K unless given"},
-        {"--seed", KD_INTEGER, &seed, "N", "of the weights; 1 unless given"},
+        {"--vocabulary", KD_INTEGER, &vocabulary, "N", "ids of a preset's vocabulary; the least is 259, bytes and specials"},
+        {"--window", KD_INTEGER, &window, "N", "max_position_embeddings of a preset"},
+        {"--seed", KD_INTEGER, &seed, "N", "of the weights"},
     };
     const kd_usage usage = {"init", "DIR --preset NAME | --config FILE [options]",
                             "Writes a fresh model with random weights as a Hugging Face folder.",

@@ -2,22 +2,70 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
 #include "format/yaml.h"
+#include "help.h"
 
-static const struct { const char *name, *about; int (*run)(int argc, char **argv); } commands[] = {
-    {"init", "a fresh model as a Hugging Face folder", kd_cmd_init},
-    {"train", "the main job: train a checkpoint on packed documents", kd_cmd_train},
-    {"info", "what a model or a checkpoint contains", kd_cmd_info},
-    {"bench", "speed beside the machine's own limit", kd_cmd_bench},
+/* Commands of one purpose stand together; a purpose is named in the first row of its group. */
+static const struct { const char *purpose, *name, *about; int (*run)(int argc, char **argv); } commands[] = {
+    {"models", "init", "makes a fresh model: a Hugging Face folder", kd_cmd_init},
+    {"training", "train", "trains a model on documents packed into long windows", kd_cmd_train},
+    {"looking inside", "info", "says what a model, a checkpoint or this build contains", kd_cmd_info},
+    {"speed", "bench", "measures speed beside the machine's own limit", kd_cmd_bench},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
+typedef struct row { const char *left, *right; } row;
+
+static const row exits[] = {
+    {"0", "done"},
+    {"1", "failed, or a check failed"},
+    {"2", "wrong usage or a wrong run file: nothing was changed"},
+    {"75", "stopped by SIGTERM and saved: the same command with --resume goes on"},
+    {"130", "interrupted (Ctrl-C) and saved"},
+};
+static const row variables[] = {
+    {"KEDGE_ISA", "ref, avx2 or avx512: the most that may be used of the machine's instructions"},
+    {"NO_COLOR", "when set, the progress bar has no colour"},
+};
+
+static void print_rows(FILE *out, const char *title, const row *rows, size_t count) {
+    fprintf(out, "\n%s:\n", title);
+    for (size_t i = 0; i < count; i++) kd_help_row(out, rows[i].left, 10, rows[i].right);
+}
+
 static void print_usage(FILE *out) {
-    fprintf(out, "usage: kedge COMMAND ...\n\n"
-                 "Trains long-context language models without letting low precision break their positions.\n\n");
-    for (int i = 0; i < COMMANDS; i++) fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].about);
-    fprintf(out, "\n  kedge COMMAND --help   options and examples\n  kedge --version\n");
+    fprintf(out, "usage: kedge COMMAND ...\n\n");
+    kd_help_text(out, "Trains long-context language models without letting low precision break their positions.");
+    for (int i = 0; i < COMMANDS; i++) {
+        if (commands[i].purpose) fprintf(out, "\n%s:\n", commands[i].purpose);
+        kd_help_row(out, commands[i].name, 10, commands[i].about);
+    }
+    static const row more[] = {
+        {"kedge help COMMAND", "options and examples; the same as kedge COMMAND --help"},
+        {"kedge --version", "what this build contains; with --json as one object"},
+    };
+    fprintf(out, "\nmore:\n");
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) kd_help_row(out, more[i].left, 18, more[i].right);
+}
+
+static void print_help(void) {
+    print_usage(stdout);
+    print_rows(stdout, "exit codes", exits, sizeof exits / sizeof *exits);
+    print_rows(stdout, "environment", variables, sizeof variables / sizeof *variables);
+}
+
+static int run(int argc, char **argv) {
+    const char *name[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) {
+        name[i] = commands[i].name;
+        if (strcmp(argv[0], name[i])) continue;
+        int code = commands[i].run(argc, argv);
+        if (fflush(stdout) || ferror(stdout)) return kd_exit_code(kd_fail(KD_EIO, "standard output could not be written"));
+        return code;
+    }
+    const char *near = kd_nearest(argv[0], name, COMMANDS);
+    if (near) return kd_exit_code(kd_fail(KD_ECONFIG, "unknown command \"%s\", did you mean %s?", argv[0], near));
+    return kd_exit_code(kd_fail(KD_ECONFIG, "unknown command \"%s\"; kedge --help lists them", argv[0]));
 }
 
 int main(int argc, char **argv) {
@@ -25,24 +73,16 @@ int main(int argc, char **argv) {
         print_usage(stderr);
         return KD_EXIT_USAGE;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-        print_usage(stdout);
+    bool help = !strcmp(argv[1], "help");
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || (help && argc == 2)) {
+        print_help();
         return KD_EXIT_OK;
     }
-    if (!strcmp(argv[1], "--version")) {
-        printf("kedge %s\n", KD_VERSION);
-        return KD_EXIT_OK;
-    }
-    const char *name[COMMANDS];
-    for (int i = 0; i < COMMANDS; i++) {
-        name[i] = commands[i].name;
-        if (!strcmp(argv[1], name[i])) {
-            int code = commands[i].run(argc - 1, argv + 1);
-            if (fflush(stdout) || ferror(stdout)) return kd_exit_code(kd_fail(KD_EIO, "standard output could not be written"));
-            return code;
-        }
-    }
-    const char *near = kd_nearest(argv[1], name, COMMANDS);
-    if (near) return kd_exit_code(kd_fail(KD_ECONFIG, "unknown command \"%s\", did you mean %s?", argv[1], near));
-    return kd_exit_code(kd_fail(KD_ECONFIG, "unknown command \"%s\"; kedge --help lists them", argv[1]));
+    if (!strcmp(argv[1], "--version")) return kd_cmd_info(argc - 1, argv + 1);
+    if (!help) return run(argc - 1, argv + 1);
+    /* kedge help train: the name moves to where it stands in kedge train --help */
+    static char option[] = "--help";
+    for (int i = 1; i + 1 < argc; i++) argv[i] = argv[i + 1];
+    argv[argc - 1] = option;
+    return run(argc - 1, argv + 1);
 }

@@ -3,20 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
 #include "format/yaml.h"
-
-static void print_help(const kd_usage *u) {
-    printf("usage: kedge %s %s\n\n%s\n\n", u->command, u->synopsis, u->about);
-    for (int64_t i = 0; i < u->options; i++) {
-        char left[48];
-        snprintf(left, sizeof left, "%s%s%s", u->option[i].name, u->option[i].value ? " " : "",
-                 u->option[i].value ? u->option[i].value : "");
-        printf("  %-22s %s\n", left, u->option[i].help);
-    }
-    printf("  %-22s %s\n", "--help", "this text");
-    if (u->examples) printf("\nexamples:\n%s", u->examples);
-}
+#include "help.h"
 
 static const kd_option *find(const kd_usage *u, const char *name, size_t length) {
     for (int64_t i = 0; i < u->options; i++)
@@ -58,6 +46,12 @@ kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char *
                           int64_t *count, bool *done) {
     *count = 0;
     *done = false;
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {  /* first, while variables hold their defaults */
+        if (strcmp(argv[i], "--help") && strcmp(argv[i], "-h")) continue;
+        kd_help_print(u);
+        *done = true;
+        return KD_OK;
+    }
     bool ended = false;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
@@ -69,11 +63,6 @@ kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char *
         if (!strcmp(word, "--")) {
             ended = true;
             continue;
-        }
-        if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-            print_help(u);
-            *done = true;
-            return KD_OK;
         }
         const kd_option *o = find(u, word, equals ? (size_t)(equals - word) : strlen(word));
         if (!o) return unknown(u, word);
