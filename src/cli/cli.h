@@ -6,7 +6,7 @@
 
 enum { KD_EXIT_OK = 0, KD_EXIT_FAILED = 1, KD_EXIT_USAGE = 2, KD_EXIT_AGAIN = 75, KD_EXIT_INTERRUPTED = 130 };
 
-typedef enum kd_option_kind { KD_FLAG, KD_TEXT, KD_INTEGER, KD_LIST } kd_option_kind;
+typedef enum kd_option_kind { KD_FLAG, KD_TEXT, KD_INTEGER /* may end in K, M or G */, KD_LIST } kd_option_kind;
 
 /* A list option may be given several times. */
 typedef struct kd_list { const char *text[64]; int64_t count; } kd_list;
@@ -38,6 +38,7 @@ int kd_exit_code(kd_status status);
 
 int kd_cmd_init(int argc, char **argv);
 int kd_cmd_train(int argc, char **argv);
+int kd_cmd_export(int argc, char **argv);
 int kd_cmd_info(int argc, char **argv);
 int kd_cmd_bench(int argc, char **argv);
 

@@ -18,7 +18,7 @@ static kd_status make_model(const char *folder, const char *text, int64_t size, 
     KD_GO(kd_model_open(&model, ctx, &config, &options));
     KD_GO(kd_model_init(model, &config, seed));
     KD_GO(kd_make_folders(folder));
-    KD_GO(kd_model_save(model, &config, folder, NULL));
+    KD_GO(kd_model_save(model, &config, folder, NULL, NULL));
     kd_info("%s: %s, %.2fM parameters, seed %lld", folder, config.model_type,
             (double)kd_model_layout(model)->count * 1e-6, (long long)seed);
 done:

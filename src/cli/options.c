@@ -34,7 +34,7 @@ static kd_status store(const kd_usage *u, const kd_option *o, const char *value)
         char *end;
         errno = 0;
         long long number = strtoll(value, &end, 10);
-        int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : 1;
+        int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
         if (errno || end == value || end[unit > 1] || number > INT64_MAX / unit || number < INT64_MIN / unit)
             return kd_fail(KD_ECONFIG, "%s: %s %s: not a number", u->command, o->name, value);
         *(int64_t *)o->to = number * unit;

@@ -31,7 +31,7 @@ kd_yaml *kd_yaml_get(const kd_yaml *map, const char *key);
 kd_status kd_yaml_set(kd_yaml *root, const char *assignment);
 
 /* Scalars by type; `where` is the dotted key, `name` the file: "run.yaml:12: optim.lr: ..." (KD_ECONFIG).
- * kd_yaml_size takes an optional K or M (x1024) and is not negative. Numbers accept 1e-5, 5.0e+6, .5 and are finite.
+ * kd_yaml_size takes an optional K, M or G (2^10, 2^20, 2^30) and is not negative. Numbers accept 1e-5, 5.0e+6, .5 and are finite.
  * Bools: true or false only. */
 kd_status kd_yaml_int(int64_t *out, const kd_yaml *node, const char *where, const char *name);
 kd_status kd_yaml_size(int64_t *out, const kd_yaml *node, const char *where, const char *name);

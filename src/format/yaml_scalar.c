@@ -46,7 +46,8 @@ kd_status kd_yaml_size(int64_t *out, const kd_yaml *node, const char *where, con
     const char *end;
     int64_t value, unit = 1;
     bool right = read_int(&value, &end, plain(node)) && value >= 0;
-    if (right && (*end == 'K' || *end == 'M')) unit = *end++ == 'K' ? 1024 : 1024 * 1024;
+    if (right && *end) unit = *end == 'K' ? 1 << 10 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
+    if (unit > 1) end++;
     if (!right || *end || __builtin_mul_overflow(value, unit, &value))
         return fail_type(node, where, name, "a size (such as 4096, 64K or 1M)");
     *out = value;

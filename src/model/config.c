@@ -196,7 +196,7 @@ kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, c
     const char *said = json_string_value(json_object_get(config->json, "dtype"));
     const char *key = said ? "dtype" : "torch_dtype";
     if (!said) said = json_string_value(json_object_get(config->json, "torch_dtype"));
-    if (!strcmp(said ? said : "float32", dtype)) {
+    if (!dtype || !strcmp(said ? said : "float32", dtype)) {
         KD_TRY(kd_new(text, config->text_size + 1, 1));
         memcpy(*text, config->text, (size_t)config->text_size);
         *size = config->text_size;

@@ -38,8 +38,8 @@ void kd_config_close(kd_config *config);
 /* Replaces theta and scaling, both dialects of config.json included. */
 kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
 
-/* config.json for weights stored as `dtype` ("float32"): the text as it was read when it says so already, else the same
- * object with only that key changed. free() *text. */
+/* config.json for weights stored as `dtype` ("float32"; NULL: as it says): the text as it was read when it says so already,
+ * else the same object with only that key changed. free() *text. */
 kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype);
 
 /* A fresh config.json. arch: llama, qwen2; preset: see kd_preset_names. free() *text. */

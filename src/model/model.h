@@ -7,6 +7,7 @@
 #ifndef KD_MODEL_H
 #define KD_MODEL_H
 
+#include "format/safetensors.h"
 #include "nn/nn.h"
 #include "params.h"
 
@@ -60,8 +61,24 @@ kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t 
 /* Hugging Face folder to weights: every tensor of the table must be there with its shape; others are an error, but
  * rotary_emb.inv_freq, and lm_head.weight where it is tied, are left out. */
 kd_status kd_model_load(kd_model *model, const char *folder);
-/* Writes model.safetensors (float32), config.json, and copies the tokenizer's files of `from` (NULL: none) byte for byte. */
-kd_status kd_model_save(kd_model *model, const kd_config *config, const char *folder, const char *from);
+/* What weights are stored as. */
+typedef struct kd_weights_form {
+    kd_dtype dtype;       /* KD_F32, KD_BF16, KD_F16: rounded to nearest, ties to even; KD_WEIGHTS_AS_STORED: of an export */
+    int64_t shard_bytes;  /* no file is larger, unless one tensor alone is; 0: one file */
+} kd_weights_form;
+
+#define KD_WEIGHTS_AS_STORED KD_DTYPES
+
+/* Writes a Hugging Face folder (weights_write.c): model.safetensors, or model-00001-of-0000N.safetensors and
+ * model.safetensors.index.json, the tensors in the canonical order; config.json, whose dtype says what is stored; and copies
+ * the tokenizer's files of `from` (NULL: none) byte for byte. form NULL: float32 in one file.
+ * KD_ENUMERIC naming tensor and index where a finite weight does not fit into the dtype. */
+kd_status kd_model_save(kd_model *model, const kd_config *config, const char *folder, const char *from,
+                        const kd_weights_form *form);
+/* The same from the files of one folder to another, tensor by tensor out of maps: memory does not grow with the model, and
+ * a tensor whose dtype does not change keeps its bytes. Nothing of the training state goes along. `to` is missing or
+ * empty; it appears whole or not at all. */
+kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form);
 /* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
 kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
 

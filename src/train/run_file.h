@@ -35,6 +35,7 @@ typedef struct kd_run_file {
     kd_recompute recompute;
     int64_t leaves;
     int64_t save_every, save_keep;
+    int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */
     int64_t eval_every, eval_windows;
     int64_t threads;                     /* 0: one for each core; results do not depend on it */
     char *output;

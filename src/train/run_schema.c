@@ -86,6 +86,7 @@ const kd_run_row kd_run_schema[] = {
     {"parallel.mode", KD_RUN_TEXT, "ulysses", NOWHERE, .word = SEQUENCE_MODES},
     {"save.every", KD_RUN_INTEGER, "100", AT(save_every), .range = "[0, inf)"},  /* 0: after the last step alone */
     {"save.keep", KD_RUN_INTEGER, "2", AT(save_keep), .range = "[1, inf)"},
+    {"save.shard", KD_RUN_SIZE, NULL, AT(save_shard), .range = "[1, inf)"},
     {"export", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
     {"eval.every", KD_RUN_INTEGER, "100", AT(eval_every), .range = "[0, inf)"},  /* 0: before the first step and after the last alone */
     {"eval.windows", KD_RUN_INTEGER, "4", AT(eval_windows), .range = "[1, inf)"},

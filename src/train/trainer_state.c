@@ -49,7 +49,7 @@ static kd_status fill(void *opaque, const char *folder) {
     char *optimizer = kd_path_join(folder, "optimizer.safetensors"), *run = kd_path_join(folder, "run.yaml"), *text = NULL;
     kd_status status;
     if (!optimizer || !run) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
-    KD_GO(kd_model_save(t->model, &t->config, folder, t->companions));
+    KD_GO(kd_model_save(t->model, &t->config, folder, t->companions, &(kd_weights_form){KD_F32, t->run->save_shard}));
     KD_GO(kd_model_save_flat(t->model, optimizer, moments, moment_suffix, 2));
     KD_GO(kd_run_file_print(&text, t->run));
     KD_GO(kd_file_write(run, text, (int64_t)strlen(text)));
