@@ -327,7 +327,7 @@ static void what_is_no_number_is_refused_with_its_line(void **state) {
     (void)state;
     static const char *const number[] = {"fast", "", "1e", "e5", ".", "1.2.3", "0x10", "inf", "nan", "1e999", "1 ", "1K", "--1", "1,5"};
     static const char *const integer[] = {"1.0", "", "1e3", "0x10", "9223372036854775808", "1K", "- 1", "+"};
-    static const char *const size[] = {"-1", "1.5K", "K", "1KK", "1k", "1G", "64 K", "8796093022208M", ""};
+    static const char *const size[] = {"-1", "1.5K", "K", "1KK", "1k", "1T", "1GB", "64 K", "8796093022208M", ""};
     static const char *const flag[] = {"yes", "True", "on", "1", ""};
     kd_yaml node = {.kind = KD_YAML_SCALAR, .line = 12};
     double d;
