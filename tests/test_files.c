@@ -37,36 +37,51 @@ static void assert_holds(const char *path, const char *text) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
 
-static void a_map_shows_the_file(void **state) {
+static void a_source_is_read_by_place(void **state) {
     (void)state;
-    kd_map map;
-    assert_done(kd_map_open(&map, scratch_text("map", "hello")));
-    assert_int_equal(map.size, 5);
-    assert_memory_equal(map.data, "hello", 5);
-    kd_map_close(&map);
-    kd_map_close(&map);
+    kd_source source;
+    char bytes[4] = "____";
+    assert_done(kd_source_open(&source, scratch_text("source", "hello")));
+    assert_int_equal(source.size, 5);
+    assert_done(kd_source_read(bytes, &source, 2, 3));
+    assert_memory_equal(bytes, "llo_", 4);
+    assert_done(kd_source_read(bytes, &source, 5, 0));
+    assert_fails(kd_source_read(bytes, &source, 3, 4), KD_EFORMAT, "source: ends at or before byte 5, it had 5 bytes");
+    kd_source_close(&source);
+    kd_source_close(&source);
+    assert_done(kd_source_open(&source, scratch_text("empty", "")));
+    assert_int_equal(source.size, 0);
+    kd_source_close(&source);
 }
 
-static void an_empty_file_maps_to_no_bytes(void **state) {
+static void a_source_that_shrinks_or_fails_is_an_error_and_no_signal(void **state) {
     (void)state;
-    kd_map map;
-    assert_done(kd_map_open(&map, scratch_text("empty", "")));
-    assert_int_equal(map.size, 0);
-    assert_string_equal(map.data, "");
-    kd_map_close(&map);
+    kd_source source;
+    char bytes[8192];
+    memset(bytes, 'x', sizeof bytes);
+    const char *path = scratch_file("shrinks", bytes, sizeof bytes);
+    assert_done(kd_source_open(&source, path));
+    assert_done(kd_source_read(bytes, &source, 0, sizeof bytes));
+    assert_int_equal(truncate(path, 100), 0);
+    assert_fails(kd_source_read(bytes, &source, 0, sizeof bytes), KD_EFORMAT,
+                 "shrinks: ends at or before byte 100, it had 8192 bytes when it was opened");
+    assert_fails(kd_source_read(bytes, &source, 4096, 1), KD_EFORMAT, "shrinks: ends at or before byte 4096");
+    assert_fails(kd_source_read(bytes, &source, -1, 1), KD_EIO, "shrinks: cannot read at byte -1: Invalid argument");
+    kd_source_close(&source);
 }
 
-static void a_folder_or_a_pipe_is_no_file_to_map(void **state) {
+static void a_folder_or_a_pipe_is_no_source(void **state) {
     (void)state;
-    kd_map map;
+    kd_source source;
     char *data;
     int64_t size;
     const char *pipe = in_scratch("pipe");
-    assert_fails(kd_map_open(&map, scratch), KD_EIO, scratch, "is a folder");
+    assert_fails(kd_source_open(&source, scratch), KD_EIO, scratch, "is a folder");
+    kd_source_close(&source);
     assert_fails(kd_file_read(&data, &size, scratch, 10), KD_EIO, scratch, "is a folder");
-    assert_fails(kd_map_open(&map, in_scratch("absent")), KD_EIO, "absent: cannot open: No such file");
+    assert_fails(kd_source_open(&source, in_scratch("absent")), KD_EIO, "absent: cannot open: No such file");
     assert_int_equal(mkfifo(pipe, 0600), 0);
-    assert_fails(kd_map_open(&map, pipe), KD_EIO, "pipe: is not a regular file");
+    assert_fails(kd_source_open(&source, pipe), KD_EIO, "pipe: is not a regular file");
     unlink(pipe);
 }
 
@@ -424,9 +439,9 @@ static void the_level_says_what_is_printed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_map_shows_the_file),
-        cmocka_unit_test(an_empty_file_maps_to_no_bytes),
-        cmocka_unit_test(a_folder_or_a_pipe_is_no_file_to_map),
+        cmocka_unit_test(a_source_is_read_by_place),
+        cmocka_unit_test(a_source_that_shrinks_or_fails_is_an_error_and_no_signal),
+        cmocka_unit_test(a_folder_or_a_pipe_is_no_source),
         cmocka_unit_test(a_file_is_read_up_to_its_limit),
         cmocka_unit_test(a_file_that_says_it_has_no_bytes_is_read_to_its_end),
         cmocka_unit_test(a_file_is_replaced_whole),

@@ -1,4 +1,4 @@
-/* Single files: mapped, read, written, copied, locked, hashed. Folders and patterns are in folder.c. */
+/* Single files: read, written, copied, locked, hashed. Folders and patterns are in folder.c. */
 #define _DEFAULT_SOURCE
 #include "file.h"
 
@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -49,30 +48,37 @@ static kd_status read_full(int64_t *got, int fd, char *data, int64_t size, const
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
 
-kd_status kd_map_open(kd_map *map, const char *path) {
-    *map = (kd_map){0};
+kd_status kd_source_open(kd_source *source, const char *path) {
+    *source = (kd_source){.fd = -1};
     struct stat about;
     int fd;
     KD_TRY(open_to_read(&fd, &about, path, O_NONBLOCK));  /* so that a named pipe is refused and not waited for */
     kd_status status = KD_OK;
-    if (!S_ISREG(about.st_mode)) {
-        status = kd_fail(KD_EIO, "%s: is not a regular file", path);
-    } else if (about.st_size == 0) {
-        map->data = "";
-    } else {
-        void *data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED)
-            status = kd_fail_errno(KD_EIO, "%s: cannot map %lld bytes", path, (long long)about.st_size);
-        else
-            *map = (kd_map){data, about.st_size};
-    }
-    close(fd);
+    char *copy = NULL;
+    if (!S_ISREG(about.st_mode)) status = kd_fail(KD_EIO, "%s: is not a regular file", path);
+    else if (!(copy = strdup(path))) status = kd_fail(KD_ENOMEM, "%s: out of memory", path);
+    else *source = (kd_source){fd, copy, about.st_size};
+    if (status) close(fd);
     return status;
 }
 
-void kd_map_close(kd_map *map) {
-    if (map->size > 0) munmap((void *)(uintptr_t)map->data, (size_t)map->size);
-    *map = (kd_map){0};
+kd_status kd_source_read(void *out, const kd_source *source, int64_t at, int64_t size) {
+    for (int64_t done = 0; done < size;) {
+        ssize_t n = pread(source->fd, (char *)out + done, (size_t)(size - done), at + done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kd_fail_errno(KD_EIO, "%s: cannot read at byte %lld", source->path, (long long)(at + done));
+        if (n == 0)
+            return kd_fail(KD_EFORMAT, "%s: ends at or before byte %lld, it had %lld bytes when it was opened",
+                           source->path, (long long)(at + done), (long long)source->size);
+        done += n;
+    }
+    return KD_OK;
+}
+
+void kd_source_close(kd_source *source) {
+    if (source->path) close(source->fd);
+    free(source->path);
+    *source = (kd_source){.fd = -1};
 }
 
 kd_status kd_file_read(char **data, int64_t *size, const char *path, int64_t limit) {

@@ -1,4 +1,4 @@
-/* Files: mapped for reading, written so that they are whole or not there. Every message names the path. */
+/* Files: read whole or by place, written so that they are whole or not there. Every message names the path. */
 #ifndef KD_FILE_H
 #define KD_FILE_H
 
@@ -6,11 +6,13 @@
 
 #include "arena.h"
 
-typedef struct kd_map { const char *data; int64_t size; } kd_map;
-
-/* Read-only map of a whole regular file (an empty file gives data = "" and size 0). Close with kd_map_close. */
-kd_status kd_map_open(kd_map *map, const char *path);
-void kd_map_close(kd_map *map);
+/* A regular file that is read by place. It is not mapped: a file that shrinks behind a map kills the process. */
+typedef struct kd_source { int fd; char *path; int64_t size; } kd_source;  /* size: when it was opened */
+kd_status kd_source_open(kd_source *source, const char *path);
+/* Exactly bytes at .. at+size-1; several threads may read at once. KD_EFORMAT with the offset when the file ends before,
+ * KD_EIO. */
+kd_status kd_source_read(void *out, const kd_source *source, int64_t at, int64_t size);
+void kd_source_close(kd_source *source);           /* one that was never opened, or is closed, is allowed */
 
 /* A whole small file on the heap, NUL-terminated for convenience; free() it. KD_EFORMAT if larger than limit bytes. */
 kd_status kd_file_read(char **data, int64_t *size, const char *path, int64_t limit);

@@ -1,4 +1,5 @@
-/* JSON through jansson, strict: a repeated key, bytes after the end, or invalid UTF-8 is an error with its place. */
+/* JSON as jansson's tree, strict: a repeated key, bytes after the end, invalid UTF-8, U+0000 in a key, an integer beyond
+ * 64 bits or nesting beyond 64 is an error with its place. */
 #ifndef KD_JSON_H
 #define KD_JSON_H
 
@@ -6,7 +7,8 @@
 
 #include "base/file.h"
 
-/* Free with json_decref. `name` stands in messages: "name:line:column: what". */
+/* An object or an array; free with json_decref. KD_EFORMAT "name:line:column: what" (columns are bytes), KD_ENOMEM. Never
+ * more than 3 million values, so that the tree stays below a gigabyte. -0 is a real number: integers have no such zero. */
 kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name);
 kd_status kd_json_load(json_t **out, const char *path);
 

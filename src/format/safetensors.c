@@ -9,7 +9,6 @@
 #include "json.h"
 
 #define HEADER_LIMIT 100000000 /* bytes; the limit of the reference implementation */
-#define HEADER_DEPTH 3         /* {"name": {"shape": [1]}} */
 
 static const struct { const char *name; int64_t size; } dtype_table[KD_DTYPES] = {
     [KD_F64] = {"F64", 8}, [KD_F32] = {"F32", 4}, [KD_F16] = {"F16", 2}, [KD_BF16] = {"BF16", 2},
@@ -23,51 +22,34 @@ int64_t kd_dtype_size(kd_dtype dtype) { return dtype_table[dtype].size; }
 
 /* ---- one header -------------------------------------------------------------------------------------------- */
 
-/* Everything a valid header has outside of strings is braces, brackets, colons, commas, digits and spaces. Seeing to it
- * first keeps -0 and deep nesting from the JSON parser, which would take them. */
-static kd_status check_letters(const char *text, int64_t size, const char *path) {
-    bool in_string = false;
-    int64_t depth = 0;
-    for (int64_t i = 0; i < size; i++) {
-        char c = text[i];
-        if (in_string) {
-            if (c == '\\') i++;
-            else if (c == '"') in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > HEADER_DEPTH)
-                return kd_fail(KD_EFORMAT, "%s: header nested too deep at byte %lld", path, (long long)i + 8);
-        } else if (c == '}' || c == ']') {
-            depth--;
-        } else if (c == '-') {
-            return kd_fail(KD_EFORMAT, "%s: a negative number in the header at byte %lld", path, (long long)i + 8);
-        }
-    }
-    return KD_OK;
-}
-
 /* The header as JSON, and where the data begins. */
-static kd_status read_header(json_t **header, int64_t *data_start, const kd_map *map, const char *path) {
-    if (map->size < 8)
-        return kd_fail(KD_EFORMAT, "%s: %lld bytes, not even a header's length", path, (long long)map->size);
+static kd_status read_header(json_t **header, int64_t *data_start, const kd_source *file) {
+    const char *path = file->path;
+    if (file->size < 8)
+        return kd_fail(KD_EFORMAT, "%s: %lld bytes, not even a header's length", path, (long long)file->size);
+    unsigned char length[8];
+    KD_TRY(kd_source_read(length, file, 0, 8));
     uint64_t size = 0;
-    for (int i = 7; i >= 0; i--) size = size << 8 | (unsigned char)map->data[i];
+    for (int i = 7; i >= 0; i--) size = size << 8 | length[i];
     if (size > HEADER_LIMIT)
         return kd_fail(KD_EFORMAT, "%s: header of %llu bytes, at most %d are believed", path, (unsigned long long)size,
                        HEADER_LIMIT);
-    if ((int64_t)size > map->size - 8)
+    if ((int64_t)size > file->size - 8)
         return kd_fail(KD_EFORMAT, "%s: header of %lld bytes in a file of %lld", path, (long long)size,
-                       (long long)map->size);
-    const char *text = map->data + 8;
+                       (long long)file->size);
+    *data_start = 8 + (int64_t)size;
+    char *text;
+    kd_status status;
+    KD_TRY(kd_new(&text, (int64_t)size, 1));
+    KD_GO(kd_source_read(text, file, 8, (int64_t)size));
     int64_t end = (int64_t)size;
     while (end > 0 && text[end - 1] == ' ') end--;
     if (end < 2 || text[0] != '{' || text[end - 1] != '}')
-        return kd_fail(KD_EFORMAT, "%s: the header is not one {...} padded with spaces", path);
-    KD_TRY(check_letters(text, end, path));
-    KD_TRY(kd_json_parse(header, text, end, path));
-    *data_start = 8 + (int64_t)size;
-    return KD_OK;
+        KD_GO(kd_fail(KD_EFORMAT, "%s: the header is not one {...} padded with spaces", path));
+    status = kd_json_parse(header, text, end, path);
+done:
+    free(text);
+    return status;
 }
 
 static kd_status check_metadata(const json_t *metadata, const char *path) {
@@ -79,7 +61,7 @@ static kd_status check_metadata(const json_t *metadata, const char *path) {
     return KD_OK;
 }
 
-/* An array of at most limit numbers; JSON's reals and what is no number are refused, signs were before. */
+/* An array of at most limit numbers that are whole and not negative. */
 static kd_status read_numbers(int64_t *out, int64_t *count, int64_t limit, const json_t *array, const char *path,
                               const char *name, const char *what) {
     if (!json_is_array(array)) return kd_fail(KD_EFORMAT, "%s: tensor %s: %s is not a list", path, name, what);
@@ -92,6 +74,8 @@ static kd_status read_numbers(int64_t *out, int64_t *count, int64_t limit, const
         if (!json_is_integer(value))
             return kd_fail(KD_EFORMAT, "%s: tensor %s: %s[%lld] is not an integer", path, name, what, (long long)i);
         out[i] = json_integer_value(value);
+        if (out[i] < 0)
+            return kd_fail(KD_EFORMAT, "%s: tensor %s: %s[%lld] is %lld", path, name, what, (long long)i, (long long)out[i]);
     }
     return KD_OK;
 }
@@ -116,10 +100,12 @@ static kd_status count_elements(kd_tensor *tensor, int64_t *bytes) {
     return kd_size_multiply(bytes, tensor->count, kd_dtype_size(tensor->dtype));
 }
 
-/* The tensor's data is data[0, size). name is borrowed. */
-static kd_status read_entry(kd_tensor *tensor, const char *name, const json_t *entry, const char *data, int64_t size,
-                            const char *path) {
-    *tensor = (kd_tensor){.path = path};
+/* The file's data begins at data_start and ends with the file. name is borrowed. */
+static kd_status read_entry(kd_tensor *tensor, const char *name, const json_t *entry, const kd_source *file,
+                            int64_t data_start) {
+    const char *path = file->path;
+    int64_t size = file->size - data_start;
+    *tensor = (kd_tensor){.file = file, .path = path};
     const json_t *dtype = json_object_get(entry, "dtype"), *shape = json_object_get(entry, "shape");
     const json_t *offsets = json_object_get(entry, "data_offsets");
     if (!dtype || !shape || !offsets || json_object_size(entry) != 3)
@@ -137,19 +123,17 @@ static kd_status read_entry(kd_tensor *tensor, const char *name, const json_t *e
     if (bytes != offset[1] - offset[0])
         return kd_fail(KD_EFORMAT, "%s: tensor %s: %lld bytes, its shape needs %lld", path, name,
                        (long long)(offset[1] - offset[0]), (long long)bytes);
-    tensor->data = data + offset[0];
+    tensor->at = data_start + offset[0];
     tensor->name = strdup(name);
     return tensor->name ? KD_OK : kd_fail(KD_ENOMEM, "%s: out of memory", path);
 }
 
-static const char *data_end(const kd_tensor *tensor) {
-    return (const char *)tensor->data + tensor->count * kd_dtype_size(tensor->dtype);
-}
+static int64_t data_end(const kd_tensor *tensor) { return tensor->at + tensor->count * kd_dtype_size(tensor->dtype); }
 
 /* By place; an empty tensor stands before the one that begins where it is. */
-static int by_data(const void *a, const void *b) {
+static int by_place(const void *a, const void *b) {
     const kd_tensor *x = a, *y = b;
-    if (x->data != y->data) return (const char *)x->data < (const char *)y->data ? -1 : 1;
+    if (x->at != y->at) return x->at < y->at ? -1 : 1;
     return (data_end(x) > data_end(y)) - (data_end(x) < data_end(y));
 }
 
@@ -161,35 +145,35 @@ static void sort(kd_tensor *tensor, int64_t count, int (*order)(const void *, co
     if (count > 0) qsort(tensor, (size_t)count, sizeof *tensor, order);
 }
 
-static kd_status check_tiling(kd_tensor *tensor, int64_t count, const char *data, int64_t size, const char *path) {
-    sort(tensor, count, by_data);
-    const char *end = data;
+static kd_status check_tiling(kd_tensor *tensor, int64_t count, const kd_source *file, int64_t data_start) {
+    sort(tensor, count, by_place);
+    int64_t end = data_start;
     for (int64_t i = 0; i < count; i++) {
-        if (tensor[i].data != end)
-            return kd_fail(KD_EFORMAT, "%s: tensor %s: begins at byte %lld of the data, %s byte %lld", path,
-                           tensor[i].name, (long long)((const char *)tensor[i].data - data),
-                           (const char *)tensor[i].data < end ? "overlapping what ends at" : "leaving a hole from",
-                           (long long)(end - data));
+        if (tensor[i].at != end)
+            return kd_fail(KD_EFORMAT, "%s: tensor %s: begins at byte %lld of the data, %s byte %lld", file->path,
+                           tensor[i].name, (long long)(tensor[i].at - data_start),
+                           tensor[i].at < end ? "overlapping what ends at" : "leaving a hole from",
+                           (long long)(end - data_start));
         end = data_end(&tensor[i]);
     }
-    if (end != data + size)
-        return kd_fail(KD_EFORMAT, "%s: the tensors end at byte %lld of %lld bytes of data", path,
-                       (long long)(end - data), (long long)size);
+    if (end != file->size)
+        return kd_fail(KD_EFORMAT, "%s: the tensors end at byte %lld of %lld bytes of data", file->path,
+                       (long long)(end - data_start), (long long)(file->size - data_start));
     return KD_OK;
 }
 
 /* ---- tables of tensors ------------------------------------------------------------------------------------- */
 
-/* Maps the next file and appends its tensors; room for the file is there. Takes path over when it succeeds. */
-static kd_status add_file(kd_tensors *tensors, char *path) {
-    kd_map map;
+/* Opens the next file and appends its tensors; room for the file is there. */
+static kd_status add_file(kd_tensors *tensors, const char *path) {
+    kd_source *file = &tensors->file[tensors->files];
     kd_status status = KD_OK;
     json_t *header = NULL, *entry;
     const char *name;
     int64_t data_start = 0, first = tensors->count;
-    KD_TRY(kd_map_open(&map, path));
-    KD_GO(read_header(&header, &data_start, &map, path));
-    const char *data = map.data + data_start;
+    KD_TRY(kd_source_open(file, path));
+    tensors->files++;
+    KD_GO(read_header(&header, &data_start, file));
     kd_tensor *larger = realloc(tensors->tensor, ((size_t)first + json_object_size(header)) * sizeof *larger + 1);
     if (!larger) {
         status = kd_fail(KD_ENOMEM, "%s: out of memory: %zu tensors", path, json_object_size(header));
@@ -199,50 +183,33 @@ static kd_status add_file(kd_tensors *tensors, char *path) {
     json_object_foreach(header, name, entry) {
         if (strcmp(name, "__metadata__") == 0) {
             KD_GO(check_metadata(entry, path));
-            if (tensors->files > 0) continue;
+            if (tensors->files > 1) continue;
             KD_GO(kd_json_print(&tensors->metadata, entry, JSON_COMPACT, path));
         } else {
-            KD_GO(read_entry(&tensors->tensor[tensors->count], name, entry, data, map.size - data_start, path));
+            KD_GO(read_entry(&tensors->tensor[tensors->count], name, entry, file, data_start));
             tensors->count++;
         }
     }
-    KD_GO(check_tiling(tensors->tensor + first, tensors->count - first, data, map.size - data_start, path));
-    tensors->map[tensors->files] = map;
-    tensors->path[tensors->files++] = path;
+    status = check_tiling(tensors->tensor + first, tensors->count - first, file, data_start);
 done:
     json_decref(header);
-    if (status) kd_map_close(&map);
     return status;
-}
-
-static kd_status make_room(kd_tensors *tensors, int64_t files) {
-    KD_TRY(kd_new(&tensors->map, files, sizeof *tensors->map));
-    return kd_new(&tensors->path, files, sizeof *tensors->path);
 }
 
 kd_status kd_tensors_open(kd_tensors *tensors, const char *path) {
     *tensors = (kd_tensors){0};
-    kd_status status = make_room(tensors, 1);
-    char *copy = strdup(path);
-    if (!status) status = copy ? add_file(tensors, copy) : kd_fail(KD_ENOMEM, "%s: out of memory", path);
-    if (status) {
-        free(copy);
-        kd_tensors_close(tensors);
-        return status;
-    }
-    sort(tensors->tensor, tensors->count, by_name);
-    return KD_OK;
+    kd_status status = kd_new(&tensors->file, 1, sizeof *tensors->file);
+    if (!status) status = add_file(tensors, path);
+    if (status) kd_tensors_close(tensors);
+    else sort(tensors->tensor, tensors->count, by_name);
+    return status;
 }
 
 void kd_tensors_close(kd_tensors *tensors) {
     for (int64_t i = 0; i < tensors->count; i++) free(tensors->tensor[i].name);
-    for (int64_t i = 0; i < tensors->files; i++) {
-        kd_map_close(&tensors->map[i]);
-        free(tensors->path[i]);
-    }
+    for (int64_t i = 0; i < tensors->files; i++) kd_source_close(&tensors->file[i]);
     free(tensors->tensor);
-    free(tensors->map);
-    free(tensors->path);
+    free(tensors->file);
     free(tensors->metadata);
     *tensors = (kd_tensors){0};
 }
@@ -294,6 +261,10 @@ static kd_status check_index(const kd_tensors *tensors, json_t *map, const char 
         if (strcmp(file, shard) != 0)
             return kd_fail(KD_EFORMAT, "%s: tensor %s is in %s and not in %s", path, name, file, shard);
     }
+    for (int64_t i = 0; i < tensors->count; i++)
+        if (!json_object_get(map, tensors->tensor[i].name))
+            return kd_fail(KD_EFORMAT, "%s: tensor %s of %s is not in the map", path, tensors->tensor[i].name,
+                           tensors->tensor[i].path);
     return KD_OK;
 }
 
@@ -304,16 +275,14 @@ static kd_status open_index(kd_tensors *tensors, const char *folder, const char 
     KD_GO(kd_json_load(&index, index_path));
     json_t *map = json_object_get(index, "weight_map");
     KD_GO(read_shards(&shards, map, index_path));
-    KD_GO(make_room(tensors, (int64_t)json_object_size(shards)));
+    KD_GO(kd_new(&tensors->file, (int64_t)json_object_size(shards), sizeof *tensors->file));
     json_object_foreach(shards, shard, value) {
         char *path = kd_path_join(folder, shard);
         status = !path ? kd_fail(KD_ENOMEM, "%s: out of memory", folder)
                : !kd_exists(path) ? kd_fail(KD_EIO, "%s: shard %s is missing", index_path, shard)
                : add_file(tensors, path);
-        if (status) {
-            free(path);
-            goto done;
-        }
+        free(path);
+        if (status) goto done;
     }
     sort(tensors->tensor, tensors->count, by_name);
     status = check_index(tensors, map, index_path);
@@ -341,6 +310,7 @@ kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder) {
 /* ---- elements ---------------------------------------------------------------------------------------------- */
 
 #define BLOCK 1024 /* elements: a count that the compiler knows, so that it widens by vectors */
+#define READ 8192  /* elements read at once */
 
 #define WIDEN_BLOCK(type, out_type, expression)                                                                   \
     do {                                                                                                          \
@@ -362,23 +332,61 @@ static kd_status check_range(const kd_tensor *tensor, int64_t from, int64_t coun
     return KD_OK;
 }
 
-kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count) {
+kd_status kd_tensor_read(void *out, const kd_tensor *tensor, int64_t from, int64_t count) {
     KD_TRY(check_range(tensor, from, count));
     int64_t size = kd_dtype_size(tensor->dtype);
-    const char *data = (const char *)tensor->data + from * size;
-    if (tensor->dtype == KD_F32) {
-        memcpy(out, data, (size_t)count * sizeof(float));
-        return KD_OK;
+    return kd_source_read(out, tensor->file, tensor->at + from * size, count * size);
+}
+
+/* At most READ elements into raw; *count is how many. */
+static kd_status read_some(char *raw, int64_t *count, const kd_tensor *tensor, int64_t from, int64_t left) {
+    *count = left < READ ? left : READ;
+    return kd_tensor_read(raw, tensor, from, *count);
+}
+
+/* n <= BLOCK elements. */
+static kd_status widen_f32(float *out, const char *data, int64_t n, const kd_tensor *tensor) {
+    switch (tensor->dtype) {
+    case KD_F64: WIDEN_BLOCK(double, float, (float)x); break;
+    case KD_F16: WIDEN_BLOCK(uint16_t, float, kd_f16_widen(x)); break;
+    case KD_BF16: WIDEN_BLOCK(uint16_t, float, kd_bf16_widen(x)); break;
+    default:
+        return kd_fail(KD_EFORMAT, "%s: tensor %s: %s is not a floating-point type", tensor->path, tensor->name,
+                       kd_dtype_name(tensor->dtype));
     }
-    for (int64_t n; count > 0; count -= n, out += n, data += n * size) {
-        n = count < BLOCK ? count : BLOCK;
-        switch (tensor->dtype) {
-        case KD_F64: WIDEN_BLOCK(double, float, (float)x); break;
-        case KD_F16: WIDEN_BLOCK(uint16_t, float, kd_f16_widen(x)); break;
-        case KD_BF16: WIDEN_BLOCK(uint16_t, float, kd_bf16_widen(x)); break;
-        default:
-            return kd_fail(KD_EFORMAT, "%s: tensor %s: %s is not a floating-point type", tensor->path, tensor->name,
-                           kd_dtype_name(tensor->dtype));
+    return KD_OK;
+}
+
+static kd_status widen_i64(int64_t *out, const char *data, int64_t n, const kd_tensor *tensor) {
+    switch (tensor->dtype) {
+    case KD_I64: WIDEN_BLOCK(int64_t, int64_t, x); break;
+    case KD_I32: WIDEN_BLOCK(int32_t, int64_t, x); break;
+    case KD_I16: WIDEN_BLOCK(int16_t, int64_t, x); break;
+    case KD_I8: WIDEN_BLOCK(int8_t, int64_t, x); break;
+    case KD_U64: WIDEN_BLOCK(uint64_t, int64_t, (int64_t)x); break;
+    case KD_U32: WIDEN_BLOCK(uint32_t, int64_t, x); break;
+    case KD_U16: WIDEN_BLOCK(uint16_t, int64_t, x); break;
+    case KD_U8: WIDEN_BLOCK(uint8_t, int64_t, x); break;
+    default:
+        return kd_fail(KD_EFORMAT, "%s: tensor %s: %s is not an integer type", tensor->path, tensor->name,
+                       kd_dtype_name(tensor->dtype));
+    }
+    for (int64_t i = 0; tensor->dtype == KD_U64 && i < n; i++)
+        if (out[i] < 0)
+            return kd_fail(KD_EFORMAT, "%s: tensor %s: %llu does not fit", tensor->path, tensor->name,
+                           (unsigned long long)out[i]);
+    return KD_OK;
+}
+
+kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count) {
+    if (tensor->dtype == KD_F32) return kd_tensor_read(out, tensor, from, count);
+    KD_TRY(check_range(tensor, from, count));
+    char raw[READ * 8];
+    for (int64_t got; count > 0; from += got, count -= got) {
+        KD_TRY(read_some(raw, &got, tensor, from, count));
+        for (int64_t at = 0, n; at < got; at += n, out += n) {
+            n = got - at < BLOCK ? got - at : BLOCK;
+            KD_TRY(widen_f32(out, raw + at * kd_dtype_size(tensor->dtype), n, tensor));
         }
     }
     return KD_OK;
@@ -386,27 +394,13 @@ kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, 
 
 kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count) {
     KD_TRY(check_range(tensor, from, count));
-    int64_t size = kd_dtype_size(tensor->dtype);
-    const char *data = (const char *)tensor->data + from * size;
-    for (int64_t n; count > 0; count -= n, out += n, data += n * size) {
-        n = count < BLOCK ? count : BLOCK;
-        switch (tensor->dtype) {
-        case KD_I64: WIDEN_BLOCK(int64_t, int64_t, x); break;
-        case KD_I32: WIDEN_BLOCK(int32_t, int64_t, x); break;
-        case KD_I16: WIDEN_BLOCK(int16_t, int64_t, x); break;
-        case KD_I8: WIDEN_BLOCK(int8_t, int64_t, x); break;
-        case KD_U64: WIDEN_BLOCK(uint64_t, int64_t, (int64_t)x); break;
-        case KD_U32: WIDEN_BLOCK(uint32_t, int64_t, x); break;
-        case KD_U16: WIDEN_BLOCK(uint16_t, int64_t, x); break;
-        case KD_U8: WIDEN_BLOCK(uint8_t, int64_t, x); break;
-        default:
-            return kd_fail(KD_EFORMAT, "%s: tensor %s: %s is not an integer type", tensor->path, tensor->name,
-                           kd_dtype_name(tensor->dtype));
+    char raw[READ * 8];
+    for (int64_t got; count > 0; from += got, count -= got) {
+        KD_TRY(read_some(raw, &got, tensor, from, count));
+        for (int64_t at = 0, n; at < got; at += n, out += n) {
+            n = got - at < BLOCK ? got - at : BLOCK;
+            KD_TRY(widen_i64(out, raw + at * kd_dtype_size(tensor->dtype), n, tensor));
         }
-        for (int64_t i = 0; tensor->dtype == KD_U64 && i < n; i++)
-            if (out[i] < 0)
-                return kd_fail(KD_EFORMAT, "%s: tensor %s: %llu does not fit", tensor->path, tensor->name,
-                               (unsigned long long)out[i]);
     }
     return KD_OK;
 }

@@ -19,30 +19,33 @@ typedef struct kd_tensor {
     kd_dtype dtype;
     int64_t rank, shape[KD_RANK];
     int64_t count;            /* elements */
-    const void *data;         /* in the map; may be unaligned: read with memcpy or the functions below */
-    const char *path;         /* of the file it lies in, for messages; borrowed */
+    const kd_source *file;    /* that it lies in; borrowed */
+    int64_t at;               /* byte of that file where its data begins */
+    const char *path;         /* the file's, for messages; borrowed */
 } kd_tensor;
 
-/* One or more mapped files seen as one table of tensors, sorted by name. */
+/* One or more open files seen as one table of tensors, sorted by name. */
 typedef struct kd_tensors {
     kd_tensor *tensor;
     int64_t count;
-    kd_map *map;              /* [files] */
-    char **path;              /* [files] */
+    kd_source *file;          /* [files] */
     int64_t files;
     char *metadata;           /* the first file's __metadata__ as JSON text, or NULL */
 } kd_tensors;
 
 /* One file. KD_EFORMAT naming file, tensor and figures. */
 kd_status kd_tensors_open(kd_tensors *tensors, const char *path);
-/* A model folder: model.safetensors.index.json with its shards if it is there (each name in the index must be in the
- * shard it names, a shard may not lie outside the folder), else model.safetensors. */
+/* A model folder: model.safetensors.index.json with its shards if it is there (the index and the shards must name the same
+ * tensors; a shard is named without a folder, links are followed), else model.safetensors. */
 kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder);
 void kd_tensors_close(kd_tensors *tensors);
 
 const kd_tensor *kd_tensors_find(const kd_tensors *tensors, const char *name);
 
-/* `count` elements from element `from`, widened to float32 (F64, F32, F16, BF16). */
+/* `count` elements from element `from` as they lie in the file: count * kd_dtype_size bytes. This and the following are
+ * read when asked for: a file that has shrunk meanwhile is KD_EFORMAT with the offset. */
+kd_status kd_tensor_read(void *out, const kd_tensor *tensor, int64_t from, int64_t count);
+/* The same, widened to float32 (F64, F32, F16, BF16). */
 kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count);
 /* Any integer type to int64. */
 kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count);

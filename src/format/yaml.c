@@ -5,8 +5,9 @@
 #include <string.h>
 #include <yaml.h>
 
-#define LIMIT ((int64_t)16 << 20) /* bytes of a file */
+#define LIMIT ((int64_t)4 << 20) /* bytes of a file */
 #define DEPTH 64
+#define KEYS 4096               /* of one map: each is compared with those before it */
 
 typedef struct source {
     yaml_parser_t parser;
@@ -141,6 +142,10 @@ static kd_status build_member(kd_yaml *map, source *from, yaml_event_t *event, i
     KD_GO(copy_scalar(&key, from, event));
     if (!*key) {
         status = fail_at(from, &mark, "an empty key");
+        goto done;
+    }
+    if (map->count >= KEYS) {
+        status = fail_at(from, &mark, "a map of more than 4096 keys");
         goto done;
     }
     int64_t first = find(map, key);

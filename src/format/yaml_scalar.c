@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "yaml.h"
 
 static kd_status fail_type(const kd_yaml *node, const char *where, const char *name, const char *wanted) {
@@ -76,7 +77,7 @@ static bool looks_like_number(const char *text) {
 kd_status kd_yaml_number(double *out, const kd_yaml *node, const char *where, const char *name) {
     const char *text = plain(node);
     char *end = NULL;
-    double value = looks_like_number(text) ? strtod(text, &end) : 0;
+    double value = looks_like_number(text) ? kd_number_parse(text, &end) : 0;
     if (!end || *end || !isfinite(value)) return fail_type(node, where, name, "a number");
     *out = value;
     return KD_OK;

@@ -36,14 +36,15 @@ static kd_status parse_family(kd_config *config, const json_t *json, const char 
 }
 
 static kd_status parse_shape(kd_config *config, const json_t *json, const char *name) {
-    const struct { const char *key; int64_t *to; } size[] = {
-        {"vocab_size", &config->V},          {"hidden_size", &config->C},         {"intermediate_size", &config->F},
-        {"num_hidden_layers", &config->L},   {"num_attention_heads", &config->H},
+    const struct { const char *key; int64_t *to, most; } size[] = {
+        {"vocab_size", &config->V, 1 << 24}, {"hidden_size", &config->C, 1 << 24}, {"intermediate_size", &config->F, 1 << 24},
+        {"num_hidden_layers", &config->L, 1 << 14}, {"num_attention_heads", &config->H, 1 << 20},
     };
     for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
         KD_TRY(kd_json_int(size[i].to, json, size[i].key, name));
-        if (*size[i].to < 1 || *size[i].to > 1 << 24)
-            return kd_fail(KD_EFORMAT, "%s: %s is %lld", name, size[i].key, (long long)*size[i].to);
+        if (*size[i].to < 1 || *size[i].to > size[i].most)
+            return kd_fail(KD_EFORMAT, "%s: %s is %lld, outside 1..%lld", name, size[i].key, (long long)*size[i].to,
+                           (long long)size[i].most);
     }
     config->G = config->H;
     KD_TRY(kd_json_maybe_int(&config->G, NULL, json, "num_key_value_heads", name));
@@ -92,24 +93,28 @@ static kd_status parse_switches(kd_config *config, const json_t *json, const cha
 }
 
 /* A single id, the first of a list, or none. */
-static kd_status parse_token(int64_t *id, const json_t *json, const char *key, const char *name) {
+static kd_status parse_token(int64_t *id, const json_t *json, const char *key, int64_t V, const char *name) {
     const json_t *value = json_object_get(json, key);
     *id = -1;
     if (json_is_array(value)) value = json_array_get(value, 0);
     if (!value || json_is_null(value)) return KD_OK;
     if (!json_is_integer(value)) return kd_fail(KD_EFORMAT, "%s: %s is not an id", name, key);
     *id = json_integer_value(value);
+    if (*id < -1 || *id >= V)
+        return kd_fail(KD_EFORMAT, "%s: %s is %lld, vocab_size %lld", name, key, (long long)*id, (long long)V);
     return KD_OK;
 }
 
 static void warn_unknown(const json_t *json, const char *name) {
     const char *key;
     json_t *value;
+    int64_t strangers = 0;
     json_object_foreach((json_t *)json, key, value) {
         bool known = false;
         for (size_t i = 0; i < sizeof harmless / sizeof *harmless && !known; i++) known = !strcmp(key, harmless[i]);
-        if (!known) kd_warn("%s: key \"%s\" is not known here; it is kept as it is", name, key);
+        if (!known && strangers++ < 16) kd_warn("%s: key \"%s\" is not known here; it is kept as it is", name, key);
     }
+    if (strangers > 16) kd_warn("%s: %lld more keys are not known here", name, (long long)strangers - 16);
 }
 
 kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, const char *name) {
@@ -132,8 +137,8 @@ kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, con
         status = kd_fail(KD_EFORMAT, "%s: rms_norm_eps is %g", name, config->eps);
         goto done;
     }
-    KD_GO(parse_token(&config->bos, config->json, "bos_token_id", name));
-    KD_GO(parse_token(&config->eos, config->json, "eos_token_id", name));
+    KD_GO(parse_token(&config->bos, config->json, "bos_token_id", config->V, name));
+    KD_GO(parse_token(&config->eos, config->json, "eos_token_id", config->V, name));
     KD_GO(kd_rope_parse(&config->rope, config->json, name));
     warn_unknown(config->json, name);
 done:

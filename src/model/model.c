@@ -102,6 +102,17 @@ static kd_status check_options(const kd_model_options *o) {
     return KD_OK;
 }
 
+/* So that no product below leaves int64: a layer keeps fewer than 16 numbers for each token and unit of width. */
+static kd_status check_size(const kd_model *m) {
+    int64_t width = m->H * m->E, tokens = m->options.micro * m->options.window, bytes;
+    if (m->C > width) width = m->C;
+    if (m->F > width) width = m->F;
+    if (!__builtin_mul_overflow(tokens, (m->L + 1) * 16 * (int64_t)sizeof(float), &bytes) &&
+        !__builtin_mul_overflow(bytes, width, &bytes)) return KD_OK;
+    return kd_fail(KD_ENOMEM, "out of memory: %lld tokens at once in %lld layers of width %lld", (long long)tokens,
+                   (long long)m->L, (long long)width);
+}
+
 kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
     *out = NULL;
     KD_TRY(check_options(options));
@@ -115,6 +126,7 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     double inv_freq[128];
     kd_status status;
     KD_GO(kd_layout_init(&m->layout, c));
+    KD_GO(check_size(m));
     m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     choose_recompute(m);

@@ -33,8 +33,8 @@ kd_status kd_layout_init(kd_layout *layout, const kd_config *config) {
     layout->layers_at = total[ONCE];
     int64_t layered, bytes;
     KD_TRY(kd_size_multiply(&layered, total[LAYER], config->L));
-    layout->count = total[ONCE] + layered + total[LAST];
-    KD_TRY(kd_size_multiply(&bytes, layout->count, 4 * (int64_t)sizeof(double)));
+    if (__builtin_add_overflow(total[ONCE] + total[LAST], layered, &layout->count)) layout->count = INT64_MAX;
+    KD_TRY(kd_size_multiply(&bytes, layout->count, 1024));  /* weights, moments and every partial gradient */
 
     int64_t at[3] = {0, total[ONCE], total[ONCE] + layered};
     for (int kind = 0; kind < KD_PARAM_KINDS; kind++) {
