@@ -73,12 +73,13 @@ static kd_status narrow(float *stage, kd_dtype dtype, const source *from, int64_
 }
 
 static kd_status put_tensor(kd_tensors_writer *writer, kd_ctx *ctx, const source *from, kd_dtype dtype, float *stage) {
-    if (from->stored && from->stored->dtype == dtype) return kd_tensors_put(writer, from->stored->data, from->bytes);
+    bool as_stored = from->stored && from->stored->dtype == dtype;
     for (int64_t at = 0; at < from->count; at += KD_PIECE) {
         int64_t n = from->count - at < KD_PIECE ? from->count - at : KD_PIECE;
-        if (from->stored) KD_TRY(kd_tensor_read_f32(stage, from->stored, at, n));
+        if (as_stored) KD_TRY(kd_tensor_read(stage, from->stored, at, n));
+        else if (from->stored) KD_TRY(kd_tensor_read_f32(stage, from->stored, at, n));
         else KD_TRY(ctx->device->get(ctx, stage, from->device + at, n * (int64_t)sizeof *stage));
-        if (dtype != KD_F32) KD_TRY(narrow(stage, dtype, from, at, n));
+        if (dtype != KD_F32 && !as_stored) KD_TRY(narrow(stage, dtype, from, at, n));
         KD_TRY(kd_tensors_put(writer, stage, n * kd_dtype_size(dtype)));
     }
     return KD_OK;
