@@ -127,8 +127,8 @@ static void no_shard_is_larger_than_asked_but_for_one_tensor_alone(void **state)
         for (int64_t k = 0; k < tensors.files; k++) {
             kd_tensors one;
             struct stat about;
-            assert_done(kd_tensors_open(&one, tensors.path[k]));
-            assert_int_equal(stat(tensors.path[k], &about), 0);
+            assert_done(kd_tensors_open(&one, tensors.file[k].path));
+            assert_int_equal(stat(tensors.file[k].path, &about), 0);
             if (about.st_size > asked[i]) assert_int_equal(one.count, 1);
             kd_tensors_close(&one);
         }
