@@ -236,9 +236,9 @@ static void a_measured_product_asks_for_its_workspace_and_touches_nothing(void *
     (void)state;
     kd_ctx *ctx = nn_open(2);
     float y = 7.0f;
-    ctx->measuring = true;
+    ctx->measuring = KD_MEASURE_THIS;
     assert_int_equal(kd_linear_forward(ctx, &y, NULL, NULL, NULL, 256, 2048, 768), KD_OK);
-    ctx->measuring = false;
+    ctx->measuring = KD_MEASURE_NOTHING;
     assert_true(y == 7.0f);
     if (ctx->isa > KD_ISA_REF) assert_true(ctx->scratch_need >= 256 * 768 * 4);
     assert_null(ctx->scratch);

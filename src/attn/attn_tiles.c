@@ -4,10 +4,7 @@
 
 #include "attn_variants.h"
 
-enum {
-    BATCH_TOKENS = 65536,  /* tokens x heads that make a batch worth its barriers */
-    FREE_DOCUMENTS = 64,   /* tokens: plans whose documents are as long on average need no more workspace */
-};
+enum { BATCH_TOKENS = 65536 };  /* tokens x heads that make a batch worth its barriers */
 
 static int64_t padded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -17,8 +14,30 @@ static int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Documents, as far as memory goes. */
-static int64_t documents(const kd_plan *plan) { return max(plan->N, plan->T / FREE_DOCUMENTS + 1); }
+/* What of a plan the workspace depends on. */
+typedef struct extent {
+    int64_t documents, anchors;
+    int64_t rows, query_tiles;  /* packed rows and tiles of documents of KD_SHORT tokens and more */
+    int64_t all_query_tiles;
+} extent;
+
+static extent extent_of(const kd_plan *plan) {
+    extent x = {.documents = plan->N, .anchors = plan->anchors};
+    for (int64_t n = 0; n < plan->N; n++) {
+        int64_t length = plan->start[n + 1] - plan->start[n], tiles = tiles_of(length, KD_QUERIES);
+        x.all_query_tiles += tiles;
+        if (length < KD_SHORT) continue;
+        x.rows += padded(length, KD_PAD);
+        x.query_tiles += tiles;
+    }
+    return x;
+}
+
+/* No plan of T tokens goes beyond. */
+static extent extent_of_any(int64_t T) {
+    int64_t long_ones = T / KD_SHORT + 1;
+    return (extent){T, 1, T + KD_PAD * long_ones, T / KD_QUERIES + long_ones, T / KD_QUERIES + T};
+}
 
 /* Packed data of `groups` key/value heads and `heads` query heads; `partials` heads have a dkey and dvalue. */
 static void place_packed(kd_attn_work *w, kd_arena *arena, bool backward, int64_t groups, int64_t heads,
@@ -45,7 +64,8 @@ static void place_short(kd_attn_work *w, kd_arena *arena, bool backward) {
 
 static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, kd_arena *arena) {
     const kd_plan *plan = a->plan;
-    int64_t threads = kd_pool_threads(ctx->pool), N = documents(plan), long_ones = plan->T / KD_SHORT + 1;
+    extent x = ctx->measuring == KD_MEASURE_ANY ? extent_of_any(plan->T) : extent_of(plan);
+    int64_t threads = kd_pool_threads(ctx->pool);
     *w = (kd_attn_work){.a = a, .Ep = padded(a->E, KD_PAD), .group = a->H / a->G};
     w->scale = a->scale > 0 ? a->scale : (float)(1 / sqrt((double)a->E));
     w->batch = min(a->G, tiles_of(max(2 * threads, BATCH_TOKENS / plan->T), w->group));
@@ -61,11 +81,11 @@ static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool bac
     w->tile_floats = padded(w->tile_floats, KD_PAD);
     w->scratch_floats = w->tile_floats + measure.used / (int64_t)sizeof(float);
 
-    w->segment = kd_arena_take(arena, N, sizeof *w->segment);
-    w->rows = plan->T + KD_PAD * long_ones;
-    place_packed(w, arena, backward, w->batch, heads, heads, plan->T / KD_QUERIES + long_ones);
+    w->segment = kd_arena_take(arena, x.documents, sizeof *w->segment);
+    w->rows = x.rows;
+    place_packed(w, arena, backward, w->batch, heads, heads, x.query_tiles);
     if (backward)
-        w->anchor_sum = kd_arena_take(arena, plan->anchors * heads * (plan->T / KD_QUERIES + N) * 2 * w->Ep, sizeof(float));
+        w->anchor_sum = kd_arena_take(arena, x.anchors * heads * x.all_query_tiles * 2 * w->Ep, sizeof(float));
     w->scratch = kd_arena_take(arena, threads * w->scratch_floats, sizeof(float));
 }
 

@@ -49,13 +49,13 @@ typedef struct kd_attn_work {
     float *dkey, *dvalue;                /* rows: one partial sum for each query head */
     float *lse2, *delta;                 /* [heads][rows]: log-sum-exp in base 2, and dO.O */
     float *anchor_ds;                    /* [heads][rows]: the gradient of the anchor's logit */
-    float *anchor_sum;                   /* [heads][all_query_tiles, at least 1][2][Ep]: shares of dk_a, dv_a */
+    float *anchor_sum;                   /* [heads][all_query_tiles][2][Ep]: shares of dk_a, dv_a */
     atomic_int *turn;                    /* [heads][query_tiles]: the key tile whose share of dquery_t comes next */
     float *scratch;                      /* [threads][scratch_floats]: tiles, then a short document's packed data */
     int64_t scratch_floats, tile_floats;
 } kd_attn_work;
 
-/* Bytes of workspace. They depend on T and hardly on the documents: they are the same for any plan of up to T/64. */
+/* Bytes of workspace: what the plan's documents need, or while KD_MEASURE_ANY the most that T tokens can need. */
 int64_t kd_attn_workspace_forward(const kd_ctx *ctx, const void *args);
 int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args);
 

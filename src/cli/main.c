@@ -9,7 +9,8 @@
 static const struct { const char *purpose, *name, *about; int (*run)(int argc, char **argv); } commands[] = {
     {"models", "init", "makes a fresh model: a Hugging Face folder", kd_cmd_init},
     {NULL, "export", "writes a model or a checkpoint as a plain Hugging Face folder", kd_cmd_export},
-    {"training", "train", "trains a model on documents packed into long windows", kd_cmd_train},
+    {"training", "plan", "says what a run will take: memory, disk, operations, time", kd_cmd_plan},
+    {NULL, "train", "trains a model on documents packed into long windows", kd_cmd_train},
     {"looking inside", "info", "says what a model, a checkpoint or this build contains", kd_cmd_info},
     {"speed", "bench", "measures speed beside the machine's own limit", kd_cmd_bench},
 };

@@ -1,10 +1,8 @@
 #include "ctx.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *kd_isa_name(kd_isa isa) {
     static const char *const name[] = {"ref", "avx2", "avx512"};
@@ -58,24 +56,6 @@ void kd_ctx_close(kd_ctx *ctx) {
     if (ctx->scratch) ctx->device->release(ctx, ctx->scratch, ctx->scratch_bytes);
     kd_pool_free(ctx->pool);
     free(ctx);
-}
-
-int64_t kd_memory_available(void) {
-    FILE *file = fopen("/proc/meminfo", "r");
-    char line[256];
-    long long kilobytes = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1) break;
-    if (file) fclose(file);
-    return (int64_t)kilobytes * 1024;
-}
-
-int64_t kd_memory_resident(void) {
-    FILE *file = fopen("/proc/self/statm", "r");
-    long long pages = 0;
-    if (file && fscanf(file, "%*d %lld", &pages) != 1) pages = 0;
-    if (file) fclose(file);
-    return (int64_t)pages * sysconf(_SC_PAGESIZE);
 }
 
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes) {

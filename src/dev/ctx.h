@@ -22,13 +22,17 @@ typedef struct kd_device {
 extern const kd_device kd_device_host;   /* ordinary memory */
 extern const kd_device kd_device_guard;  /* for tests: memory that faults when touched outside an operation */
 
+/* Instead of running, operations only say how much scratch they need: for these arguments, or the most that any window
+ * of as many tokens can make them need. */
+typedef enum kd_measuring { KD_MEASURE_NOTHING, KD_MEASURE_THIS, KD_MEASURE_ANY } kd_measuring;
+
 typedef struct kd_region { void *memory; int64_t bytes; struct kd_region *next; } kd_region;
 
 struct kd_ctx {
     const kd_device *device;
     kd_pool *pool;
     kd_isa isa;                /* the best variant that may be used */
-    bool measuring;            /* operations only say how much scratch they need */
+    kd_measuring measuring;
     int64_t scratch_need;      /* bytes, the most that a measured operation asked for */
     void *scratch;             /* device memory for one operation at a time */
     int64_t scratch_bytes;
@@ -42,11 +46,6 @@ kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads)
 /* The best instruction set of this machine. */
 kd_isa kd_isa_best(void);
 const char *kd_isa_name(kd_isa isa);
-
-/* Bytes of host memory that can be had without swapping; 0 when the system does not say. */
-int64_t kd_memory_available(void);
-/* Bytes of host memory that this process holds now; 0 when the system does not say. */
-int64_t kd_memory_resident(void);
 
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);

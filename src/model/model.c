@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/memory.h"
 #include "model_state.h"
 
 /* Partial sums that a binary tree over n items in order keeps at once, the one being filled included. */
@@ -70,27 +71,27 @@ static void choose_recompute(kd_model *m) {
     if (activation_bytes(m) > kd_memory_available() / 2) m->options.recompute = KD_RECOMPUTE_LAYER;
 }
 
-/* The step's walk without running it: finds how much scratch the operations ask for. */
-static kd_status measure_scratch(kd_model *m) {
-    int64_t T = m->options.window;
-    kd_plan plan;
-    int32_t *token;
-    KD_TRY(kd_new(&token, T, sizeof *token));
-    kd_chunk chunk = {0, token, T};
-    kd_piece piece = {.next = -1};
-    kd_status status = kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1);
-    free(token);
-    if (status) return status;
-    const kd_plan *one = &plan;
-    m->ctx->measuring = true;
-    m->ctx->scratch_need = 0;
-    status = kd_model_forward(m, &one, 1, 0);
+/* The step's walk without running it: how much scratch the operations ask for. */
+static kd_status measure_scratch(int64_t *bytes, kd_model *m, const kd_plan *plan, kd_measuring measuring) {
+    kd_ctx *ctx = m->ctx;
+    ctx->measuring = measuring;
+    ctx->scratch_need = 0;
+    kd_status status = kd_model_forward(m, &plan, 1, 0);
     if (!status) status = m->options.training ? kd_model_backward(m, 1) : kd_model_loss(m);
-    m->ctx->measuring = false;
-    m->scratch = m->ctx->scratch_need;
+    ctx->measuring = KD_MEASURE_NOTHING;
+    *bytes = ctx->scratch_need;
     m->plan = NULL;
-    kd_plan_free(&plan);
-    return status ? status : kd_ctx_reserve(m->ctx, m->scratch);
+    return status;
+}
+
+/* Documents do not matter here: none are given. */
+static kd_status measure_any(int64_t *bytes, kd_model *m) {
+    const kd_plan plan = {.T = m->options.window};
+    return measure_scratch(bytes, m, &plan, KD_MEASURE_ANY);
+}
+
+kd_status kd_model_scratch(int64_t *bytes, kd_model *m, const kd_plan *plan) {
+    return measure_scratch(bytes, m, plan, KD_MEASURE_THIS);
 }
 
 static kd_status check_options(const kd_model_options *o) {
@@ -113,7 +114,7 @@ static kd_status check_size(const kd_model *m) {
                    (long long)m->L, (long long)width);
 }
 
-kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
+kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
     *out = NULL;
     KD_TRY(check_options(options));
     kd_model *m;
@@ -123,21 +124,31 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
     m->eps = (float)c->eps;
     m->tied = c->tied;
-    double inv_freq[128];
+    m->rope = (kd_rope){.E = c->E, .positions = options->window + 1};
     kd_status status;
     KD_GO(kd_layout_init(&m->layout, c));
     KD_GO(check_size(m));
     m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     choose_recompute(m);
-    kd_rope_frequencies(inv_freq, &c->rope, c->E);
-    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, c->E, options->window + 1));
-
     m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
     if (options->training) place_gradients(m, &m->gradients);
     place_activations(m, &m->activations);
-    KD_GO(measure_scratch(m));
+    KD_GO(measure_any(&m->scratch, m));
+    *out = m;
+done:
+    if (status) kd_model_close(m);
+    return status;
+}
 
+kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
+    kd_model *m;
+    double inv_freq[128];
+    kd_status status;
+    KD_TRY(kd_model_measure(&m, ctx, c, options));
+    kd_rope_frequencies(inv_freq, &c->rope, c->E);
+    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, m->rope.E, m->rope.positions));
+    KD_GO(kd_ctx_reserve(ctx, m->scratch));
     KD_GO(kd_ctx_place(ctx, &m->weights));
     m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
     KD_GO(kd_ctx_place(ctx, &m->activations));
@@ -146,9 +157,9 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
         KD_GO(kd_ctx_place(ctx, &m->gradients));
         place_gradients(m, &m->gradients);
     }
-    *out = m;
 done:
     if (status) kd_model_close(m);
+    *out = status ? NULL : m;
     return status;
 }
 
@@ -169,6 +180,6 @@ float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
 double *kd_model_losses(kd_model *m) { return m->losses; }
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {
-    return (kd_model_memory){m->weights.size, m->gradients.size,
-                             m->activations.size + kd_arena_bytes(m->rope.positions * m->E, sizeof(float)), m->scratch};
+    int64_t rope = kd_arena_bytes(m->rope.positions * m->E, sizeof(float));
+    return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch};
 }

@@ -28,6 +28,9 @@ typedef struct kd_model kd_model;
 
 /* Measures, then allocates once: weights (uninitialised), gradients, activations, scratch. */
 kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *config, const kd_model_options *options);
+/* Measures only: nothing but kd_model_layout, kd_model_recompute, kd_model_memory_use, kd_model_scratch and
+ * kd_model_close may follow. */
+kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *config, const kd_model_options *options);
 void kd_model_close(kd_model *model);
 
 const kd_layout *kd_model_layout(const kd_model *model);
@@ -38,9 +41,10 @@ float *kd_model_gradient(kd_model *model);
 /* Losses of the step's windows, [windows * T] in double, the device's: 0 where a token has no target. */
 double *kd_model_losses(kd_model *model);
 
-/* Bytes by use, for people: weights, gradients, activations, scratch. */
+/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. */
 typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch; } kd_model_memory;
 kd_model_memory kd_model_memory_use(const kd_model *model);
+kd_status kd_model_scratch(int64_t *bytes, kd_model *model, const kd_plan *plan);
 
 /* Hidden states of `count` windows (at most micro), kept for what follows. first: the place of the first of them among
  * the step's windows. */

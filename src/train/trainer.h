@@ -37,6 +37,11 @@ typedef struct kd_step_report {
 kd_status kd_trainer_open(kd_trainer *trainer, const kd_run_file *run, const kd_train_options *options);
 void kd_trainer_close(kd_trainer *trainer);
 
+/* What both training and planning begin with: configuration, data, context. checkpoint: NULL, or the folder that the
+ * configuration comes from instead of the run file's model. */
+kd_status kd_trainer_prepare(kd_trainer *trainer, const char *checkpoint);
+kd_model_options kd_trainer_model_options(const kd_run_file *run);
+
 /* Checkpoints (trainer_state.c). */
 kd_status kd_trainer_save(kd_trainer *trainer);
 kd_status kd_trainer_load(kd_trainer *trainer, const char *folder);

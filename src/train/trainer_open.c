@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "estimate.h"
 #include "trainer.h"
 
 static kd_status open_config(kd_trainer *t, const char *checkpoint) {
@@ -55,10 +56,30 @@ static kd_status open_data(kd_trainer *t) {
     return kd_windows_open(&t->valid, &t->valid_corpus, &run->window);
 }
 
+kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
+    KD_TRY(open_config(t, checkpoint));
+    KD_TRY(set_rope(t));
+    KD_TRY(open_data(t));
+    return kd_ctx_open(&t->ctx, t->run->threads);
+}
+
+kd_model_options kd_trainer_model_options(const kd_run_file *run) {
+    return (kd_model_options){run->window.window, run->batch_windows, run->micro, run->leaves, run->frame, run->recompute, true};
+}
+
+/* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
+static kd_status warn_of_memory(const kd_trainer *t) {
+    kd_estimate e;
+    KD_TRY(kd_estimate_memory(&e, t, 4));
+    if (e.available && e.memory - e.program > e.available)
+        kd_warn("this run needs %.2f GiB of memory, %.2f GiB are free: it may be killed; kedge plan says where they go",
+                (double)e.memory / (1 << 30), (double)(e.program + e.available) / (1 << 30));
+    return KD_OK;
+}
+
 static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
-    kd_model_options options = {run->window.window, run->batch_windows, run->micro, run->leaves, run->frame,
-                                run->recompute, true};
+    kd_model_options options = kd_trainer_model_options(run);
     KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
     KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all));
     return kd_new(&t->losses, run->window.window, sizeof *t->losses);
@@ -106,10 +127,8 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     bool existed = kd_exists(run->output);
     kd_status status;
     KD_GO(claim_output(t, &checkpoint));
-    KD_GO(open_config(t, checkpoint));
-    KD_GO(set_rope(t));
-    KD_GO(open_data(t));
-    KD_GO(kd_ctx_open(&t->ctx, run->threads));
+    KD_GO(kd_trainer_prepare(t, checkpoint));
+    KD_GO(warn_of_memory(t));
     KD_GO(open_model(t));
     const char *from = checkpoint ? checkpoint : run->model_path;
     if (from && !(t->companions = strdup(from))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));

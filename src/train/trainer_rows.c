@@ -4,6 +4,7 @@
 
 #include "dev/peak.h"
 #include "format/jsonl.h"
+#include "dev/memory.h"
 #include "trainer.h"
 
 static const char *cpu_name(char *line, size_t size) {

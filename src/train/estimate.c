@@ -1,0 +1,111 @@
+#include "estimate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "base/file.h"
+#include "dev/memory.h"
+
+/* Both moments, and the sums of a step. */
+static int64_t moment_bytes(int64_t parameters) { return 2 * kd_arena_bytes(parameters, sizeof(float)); }
+
+static int64_t plan_bytes(const kd_plan *plan) {
+    return plan->T * 4 * (int64_t)sizeof(int32_t) + (plan->N + 1) * (int64_t)(sizeof(int64_t) + sizeof(int32_t));
+}
+
+/* Adds up what one window has; its scratch counts as the most of any. */
+static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
+    int64_t scratch;
+    KD_TRY(kd_model_scratch(&scratch, model, plan));
+    if (scratch > e->scratch) e->scratch = scratch;
+    if (plan_bytes(plan) > e->plans) e->plans = plan_bytes(plan);
+    e->documents += plan->N;
+    e->pairs += (double)kd_plan_pairs(plan);
+    for (int64_t n = 0; n < plan->N; n++) {
+        double length = (double)(plan->start[n + 1] - plan->start[n]);
+        e->length += length * length * (length + 1) / 2;
+    }
+    for (int64_t t = 0; t < plan->T; t++) e->targets += plan->target[t] >= 0;
+    e->sampled++;
+    return KD_OK;
+}
+
+/* Sums over the sample become means of a step. */
+static void finish(kd_estimate *e, const kd_trainer *t) {
+    double T = (double)t->run->window.window, share = (double)t->run->batch_windows / (double)e->sampled;
+    e->length /= e->pairs;
+    e->pairs *= share;
+    e->targets *= share;
+    e->documents = (int64_t)((double)e->documents * share + 0.5);
+    e->plans *= t->run->batch_windows;
+    e->tokens = t->run->batch_windows * t->run->window.window;
+    e->full_pairs = (double)t->run->batch_windows * T * (T + 1) / 2;
+    e->flops = kd_model_flops(&t->config, e->tokens, (int64_t)e->pairs);
+}
+
+/* The output folder, or the nearest one above it that is there. */
+static int64_t disk_available(const char *output) {
+    char *path = strdup(output);
+    struct statvfs disk;
+    int64_t free_bytes = -1;
+    while (path && *path && statvfs(path, &disk)) {
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path) strcpy(path, slash ? "/" : ".");
+        else *slash = 0;
+    }
+    if (path && *path && !statvfs(path, &disk)) free_bytes = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+    free(path);
+    return free_bytes;
+}
+
+/* Checkpoints hold weights and moments; a new one stands beside those that are kept until it is whole. */
+static void measure_disk(kd_estimate *e, const kd_trainer *t, int64_t parameters) {
+    const kd_run_file *run = t->run;
+    e->checkpoint = 3 * parameters * (int64_t)sizeof(float);
+    int64_t saves = run->save_every ? (run->steps + run->save_every - 1) / run->save_every : 1;
+    int64_t most = run->save_keep + 1;
+    e->disk = (saves < most ? saves : most) * e->checkpoint;
+    e->disk_available = disk_available(run->output);
+}
+
+kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
+    *e = (kd_estimate){.program = kd_memory_resident(), .available = kd_memory_available()};
+    kd_model *model;
+    kd_model_options options = kd_trainer_model_options(t->run);
+    KD_TRY(kd_model_measure(&model, t->ctx, &t->config, &options));
+    int64_t all = t->run->steps * t->run->batch_windows;
+    kd_status status = KD_OK;
+    for (int64_t i = 0; i < windows && i < all && !status; i++) {
+        kd_plan plan;
+        KD_GO(kd_windows_plan(&plan, &t->train, i, true));
+        status = sample(e, model, &plan);
+        kd_plan_free(&plan);
+    }
+    if (status) goto done;
+    finish(e, t);
+    kd_model_memory memory = kd_model_memory_use(model);
+    int64_t parameters = kd_model_layout(model)->count;
+    e->weights = memory.weights;
+    e->gradients = memory.gradients;
+    e->activations = memory.activations;
+    e->moments = moment_bytes(parameters);
+    e->recompute = kd_model_recompute(model);
+    e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
+    measure_disk(e, t, parameters);
+done:
+    kd_model_close(model);
+    return status;
+}
+
+kd_status kd_estimate_fits(const kd_estimate *e) {
+    const double gib = 1 << 30;
+    if (e->available && e->memory - e->program > e->available)
+        return kd_fail(KD_ENOMEM, "it will not fit: %.2f GiB of memory are needed, %.2f GiB can be had; a shorter window, "
+                       "batch.micro: 1 and recompute: layer need less", (double)e->memory / gib,
+                       (double)(e->program + e->available) / gib);
+    if (e->disk_available >= 0 && e->disk > e->disk_available)
+        return kd_fail(KD_EIO, "it will not fit: checkpoints need %.2f GiB of disk, %.2f GiB are free; a smaller save.keep "
+                       "needs less", (double)e->disk / gib, (double)e->disk_available / gib);
+    return KD_OK;
+}

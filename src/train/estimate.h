@@ -1,0 +1,45 @@
+/* What a run will take, before it runs: memory and disk by the same walk that allocates, operations by counting, time by
+ * measuring a piece of the model on this machine. */
+#ifndef KD_ESTIMATE_H
+#define KD_ESTIMATE_H
+
+#include "trainer.h"
+
+typedef struct kd_estimate {
+    /* Bytes. */
+    int64_t weights, gradients, moments, activations;
+    int64_t scratch;          /* what the sampled windows touch of it */
+    int64_t plans;            /* of the windows of a step */
+    int64_t program;          /* this process so far: the code, the documents in memory */
+    int64_t memory;           /* all of these */
+    int64_t available;        /* what the system can still give; 0: it does not say */
+    kd_recompute recompute;   /* what auto becomes */
+    int64_t checkpoint;       /* one on disk */
+    int64_t disk;             /* all that are there at once, exports included */
+    int64_t disk_available;   /* where the output folder is or will be; -1: it cannot be told */
+
+    /* A step, by the mean of the sampled windows. */
+    int64_t sampled;          /* windows */
+    int64_t tokens, documents;
+    double pairs, full_pairs; /* that see each other; if every window were one document */
+    double targets;
+    double flops;             /* kd_model_flops */
+    double length;            /* tokens of the document that a pair of tokens is in, by the mean over pairs */
+
+    /* Measured; 0 until kd_estimate_time. */
+    double peak;              /* FLOP/s */
+    double seconds;           /* of a step */
+} kd_estimate;
+
+/* Bytes, operations and windows of a prepared run, from the first `windows` windows in training order (fewer where a
+ * run has fewer). */
+kd_status kd_estimate_memory(kd_estimate *estimate, const kd_trainer *prepared, int64_t windows);
+
+/* Seconds of a step: one and two layers of the model, no wider than 1024, on documents of the length that pairs are in.
+ * Takes a second or two. */
+kd_status kd_estimate_time(kd_estimate *estimate, const kd_trainer *prepared);
+
+/* KD_ENOMEM or KD_EIO when memory or disk will not do, saying by how much; KD_OK when they do or nobody knows. */
+kd_status kd_estimate_fits(const kd_estimate *estimate);
+
+#endif
