@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dev/memory.h"
 #include "dev/peak.h"
 #include "format/jsonl.h"
-#include "dev/memory.h"
 #include "trainer.h"
 
 static const char *cpu_name(char *line, size_t size) {
