@@ -53,7 +53,7 @@ try export runs/whole/step-4 out-g --shard-size 5G; ok $code "sizes may end in G
 try export runs/whole/step-4 out-a; says 2 "out-a holds a model already"
 try export runs/whole/step-4 x --dtype int8; says 2 "export: --dtype int8: it is one of f32, bf16, f16"
 try export runs/whole/step-4; says 2 "export: from where to where?"
-try export nowhere x; says 1 "nowhere/config.json: cannot open"
+try export nowhere x; says 1 "nowhere: no such folder"
 printf 'x' | dd of=runs/whole/step-4/model.safetensors bs=1 seek=5000 conv=notrunc status=none
 try export runs/whole/step-4 x; says 1 "the manifest says"
 [ ! -e x ]; ok $? "nothing is written then"

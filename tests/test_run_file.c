@@ -265,9 +265,10 @@ static void an_unknown_key_names_the_nearest(void **state) {
 
 static void missing_keys_are_named_together(void **state) {
     (void)state;
-    refuse("", "run.yaml: missing: model.path or model.init, tokenizer, data.train, window, steps, output");
+    refuse("", "run.yaml: missing: model.path or model.init, tokenizer, data.train, window, steps, output "
+               "(kedge help run-file shows a whole one)");
     refuse("steps: 3\nwindow: 8\ndata: {valid: x}\nmodel: {path: m}\n",
-           "run.yaml: missing: tokenizer, data.train, output");
+           "run.yaml: missing: tokenizer, data.train, output (kedge help run-file shows a whole one)");
     refuse(NEEDED "output:\n", "run.yaml:6: output: no value");
     refuse("data: {train: []}\n", "run.yaml:1: data.train: an empty list");
 }

@@ -217,7 +217,7 @@ kd_status kd_glob(kd_paths *paths, const char *pattern) {
     }
     size_t slashes = strspn(pattern, "/");
     KD_TRY(expand(paths, slashes ? "/" : "", pattern + slashes));
-    if (paths->count == from) return kd_fail(KD_EIO, "%s: no file matches", pattern);
+    if (paths->count == from) return kd_fail(KD_EIO, "%s: no file matches; * stays in a folder, ** crosses folders", pattern);
     sort(paths, from);
     int64_t kept = from + 1;  /* two ** can reach one file in several ways */
     for (int64_t i = kept; i < paths->count; i++) {

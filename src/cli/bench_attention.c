@@ -191,8 +191,9 @@ done:
 static kd_status check(const options *o) {
     if (o->tokens < 2 || o->heads < 1 || o->groups < 1 || o->heads % o->groups || o->documents < 1 ||
         o->mean_length < 0 || o->seconds < 0)
-        return kd_fail(KD_ECONFIG, "bench attention: %lld tokens, %lld documents, %lld heads on %lld",
-                       (long long)o->tokens, (long long)o->documents, (long long)o->heads, (long long)o->groups);
+        return kd_fail(KD_ECONFIG, "bench attention: --tokens %lld --documents %lld --heads %lld --groups %lld: at least 2 tokens, 1 of the "
+                       "others, and --groups divides --heads", (long long)o->tokens, (long long)o->documents, (long long)o->heads,
+                       (long long)o->groups);
     if (o->size < 2 || o->size > 256 || o->size % 2)
         return kd_fail(KD_ECONFIG, "bench attention: head size %lld is not even in 2..256", (long long)o->size);
     if (strcmp(o->frame, "window") && strcmp(o->frame, "document"))

@@ -48,9 +48,20 @@ static kd_status describe_state(json_t *to, const char *folder) {
     return status;
 }
 
+/* A run's output folder holds no model itself. */
+static kd_status refuse_run(const char *folder) {
+    char *metrics = kd_path_join(folder, "metrics.jsonl");
+    if (!metrics) return kd_fail(KD_ENOMEM, "out of memory");
+    bool run = kd_exists(metrics);
+    free(metrics);
+    if (run) return kd_fail(KD_ECONFIG, "info: %s is a run; its checkpoints are what can be looked at: kedge info %s/step-N", folder, folder);
+    return KD_OK;
+}
+
 static kd_status describe_folder(json_t *to, const char *folder) {
     kd_config config;
     kd_layout layout;
+    KD_TRY(refuse_run(folder));
     KD_TRY(kd_config_open(&config, folder));
     kd_status status = kd_layout_init(&layout, &config);
     if (!status) {
@@ -62,6 +73,11 @@ static kd_status describe_folder(json_t *to, const char *folder) {
     if (!status) status = describe_state(to, folder);
     kd_config_close(&config);
     return status;
+}
+
+static bool ends_with(const char *path, const char *suffix) {
+    size_t length = strlen(path), end = strlen(suffix);
+    return length >= end && !strcmp(path + length - end, suffix);
 }
 
 static kd_status describe_file(json_t *to, const char *path) {
@@ -123,9 +139,10 @@ int kd_cmd_info(int argc, char **argv) {
     if (status || done) return kd_exit_code(status);
     json_t *out = json_object();
     if (!path && as_json) json_object_set_new(out, "kedge", json_string(KD_VERSION));
-    if (!path && !as_json) printf("kedge %s\n", KD_VERSION);
     if (!path) status = kd_build_describe(out);
     else if (kd_is_folder(path)) status = describe_folder(out, path);
+    else if (kd_exists(path) && !ends_with(path, ".safetensors"))
+        status = kd_fail(KD_ECONFIG, "info: %s: a model's folder, a checkpoint or a .safetensors file is needed", path);
     else status = describe_file(out, path);
     if (!status && as_json) {
         json_dumpf(out, stdout, JSON_INDENT(2));
@@ -133,6 +150,7 @@ int kd_cmd_info(int argc, char **argv) {
     } else if (!status && json_object_get(out, "tensors") && json_is_array(json_object_get(out, "tensors"))) {
         print_tensors(json_object_get(out, "tensors"));
     } else if (!status) {
+        if (!path) printf("kedge %s\n", KD_VERSION);
         print_lines(out, 0);
     }
     json_decref(out);

@@ -40,7 +40,8 @@ int kd_cmd_init(int argc, char **argv) {
         {"--seed", KD_INTEGER, &seed, "N", "of the weights"},
     };
     const kd_usage usage = {"init", "DIR --preset NAME | --config FILE [options]",
-                            "Writes a fresh model with random weights as a Hugging Face folder.",
+                            "Writes a fresh model with random weights as a Hugging Face folder: config.json and model.safetensors. The "
+                            "same seed gives the same bits.",
                             "  kedge init models/small --preset 10m\n"
                             "  kedge init models/mine --config config.json --seed 7\n",
                             option, sizeof option / sizeof *option};
@@ -48,12 +49,13 @@ int kd_cmd_init(int argc, char **argv) {
     kd_status status = kd_options_read(&usage, argc, argv, &folder, 1, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (!folder) return kd_exit_code(kd_fail(KD_ECONFIG, "init: which folder? kedge init DIR --preset NAME"));
-    if (!preset == !config) return kd_exit_code(kd_fail(KD_ECONFIG, "init: one of --preset and --config is needed"));
-    if (vocabulary < KD_BYTES_VOCABULARY || window < 1)
-        return kd_exit_code(kd_fail(KD_ECONFIG, "init: a vocabulary of %lld, a window of %lld: bytes and specials take %d ids",
-                                    (long long)vocabulary, (long long)window, KD_BYTES_VOCABULARY));
+    if (!preset == !config) return kd_exit_code(kd_fail(KD_ECONFIG, "init: one of --preset and --config is needed, as in kedge init %s --preset 10m", folder));
+    if (vocabulary < KD_BYTES_VOCABULARY)
+        return kd_exit_code(kd_fail(KD_ECONFIG, "init: --vocabulary %lld: bytes and specials take %d ids", (long long)vocabulary,
+                                    KD_BYTES_VOCABULARY));
+    if (window < 1) return kd_exit_code(kd_fail(KD_ECONFIG, "init: --window %lld: at least 1", (long long)window));
     char *existing = kd_path_join(folder, "config.json"), *text = NULL;
-    if (existing && kd_exists(existing)) status = kd_fail(KD_ECONFIG, "%s holds a model already", folder);
+    if (existing && kd_exists(existing)) status = kd_fail(KD_ECONFIG, "%s holds a model already: name another folder", folder);
     free(existing);
     int64_t size = 0;
     if (!status && config) status = kd_file_read(&text, &size, config, 16 << 20);

@@ -30,15 +30,17 @@ int kd_cmd_train(int argc, char **argv) {
     kd_list set = {.count = 0};
     kd_train_options options = {.stop = &stopped_by};
     const kd_option option[] = {
-        {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be repeated"},
+        {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be given several times"},
         {"--resume", KD_FLAG, &options.resume, NULL, "goes on from the newest checkpoint in the output folder"},
         {"--quiet", KD_FLAG, &options.quiet, NULL, "warnings and errors only"},
     };
     const kd_usage usage = {
         "train", "RUN.yaml [options]",
-        "Trains a model on documents packed into windows, as the run file says. The output folder receives run.yaml,\n"
-        "metrics.jsonl and step-N/, each a Hugging Face folder with the training state beside the weights.\n"
-        "SIGTERM: the step is finished and saved, exit 75; --resume then goes on bit for bit.",
+        "Trains a model on documents packed into windows, as the run file says; kedge help run-file shows one and names "
+        "every key. The output folder receives run.yaml, metrics.jsonl and step-N/, each a Hugging Face folder with the "
+        "training state beside the weights.\n\n"
+        "SIGTERM or Ctrl-C: the step is finished and saved, exit code 75 or 130; --resume goes on bit for bit. A second signal "
+        "ends the process at once. After a crash or a kill --resume goes on from the last whole checkpoint.",
         "  kedge train run.yaml\n"
         "  kedge train run.yaml --set mask=document --set output=runs/document\n"
         "  kedge train run.yaml --resume\n",
@@ -49,6 +51,8 @@ int kd_cmd_train(int argc, char **argv) {
     kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (!count) return kd_exit_code(kd_fail(KD_ECONFIG, "train: which run file? kedge train RUN.yaml"));
+    if (!kd_exists(path))
+        return kd_exit_code(kd_fail(KD_EIO, "%s: no such run file; kedge help run-file shows one to begin with", path));
 
     kd_run_file run;
     status = kd_run_file_open(&run, path, set.text, set.count);

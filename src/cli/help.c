@@ -14,15 +14,16 @@ static int columns(void) {
     return size.ws_col < NARROW ? NARROW : size.ws_col;
 }
 
-/* Words from text to its end or to an empty line, the first at column `at`, later lines from `indent`.
- * A line that begins with a space is printed as it is. Returns where it stopped. */
-static const char *print_words(FILE *out, const char *text, int indent, int at) {
-    int width = columns();
+/* Words from text to its end or to an empty line; the column is `indent`, and later lines begin there. A line that
+ * begins with a space is printed as it is. Returns where it stopped. */
+static const char *print_words(FILE *out, const char *text, int indent) {
+    int width = columns(), at = indent;
+    const char *begin = text;
     while (*text && strncmp(text, "\n\n", 2)) {
-        if (*text == '\n' && text[1] == ' ') {
-            int length = (int)strcspn(text + 1, "\n");
-            fprintf(out, "\n%*s%.*s", indent, "", length, text + 1);
-            text += 1 + length;
+        if (*text == ' ' && (text == begin || text[-1] == '\n')) {
+            int length = (int)strcspn(text, "\n");
+            fprintf(out, "%s%.*s", text == begin ? "" : "\n", length, text);
+            text += length;
             at = width;
             continue;
         }
@@ -44,19 +45,16 @@ static const char *print_words(FILE *out, const char *text, int indent, int at) 
 
 void kd_help_text(FILE *out, const char *text) {
     while (*text) {
-        text = print_words(out, text, 0, 0);
+        text = print_words(out, text, 0);
         if (*text) fputc('\n', out);
         while (*text == '\n') text++;
     }
 }
 
 void kd_help_row(FILE *out, const char *left, int width, const char *right) {
-    int at = fprintf(out, "  %-*s  ", width, left);
-    if (at > width + 4) {
-        fputc('\n', out);
-        at = fprintf(out, "%*s", width + 4, "");
-    }
-    print_words(out, right, width + 4, at);
+    if ((int)strlen(left) <= width) fprintf(out, "  %-*s  ", width, left);
+    else fprintf(out, "  %s\n%*s", left, width + 4, "");
+    print_words(out, right, width + 4);
 }
 
 static void option_left(char *out, size_t size, const kd_option *o) {

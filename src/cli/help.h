@@ -15,4 +15,7 @@ void kd_help_row(FILE *out, const char *left, int width, const char *right);
 /* What `kedge COMMAND --help` prints. Options show the values that their variables hold as defaults. */
 void kd_help_print(const kd_usage *usage);
 
+/* A run file to begin with, and every key that has a choice. */
+kd_status kd_help_run_file(void);
+
 #endif

@@ -44,10 +44,11 @@ static void print_usage(FILE *out) {
     }
     static const row more[] = {
         {"kedge help COMMAND", "options and examples; the same as kedge COMMAND --help"},
+        {"kedge help run-file", "what a run file says: one to begin with, and every key"},
         {"kedge --version", "what this build contains; with --json as one object"},
     };
     fprintf(out, "\nmore:\n");
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) kd_help_row(out, more[i].left, 18, more[i].right);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) kd_help_row(out, more[i].left, 19, more[i].right);
 }
 
 static void print_help(void) {
@@ -82,6 +83,7 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(argv[1], "--version")) return kd_cmd_info(argc - 1, argv + 1);
     if (!help) return run(argc - 1, argv + 1);
+    if (!strcmp(argv[2], "run-file")) return kd_exit_code(kd_help_run_file());
     /* kedge help train: the name moves to where it stands in kedge train --help */
     static char option[] = "--help";
     for (int i = 1; i + 1 < argc; i++) argv[i] = argv[i + 1];

@@ -27,7 +27,7 @@ static kd_status store(const kd_usage *u, const kd_option *o, const char *value)
     if (o->kind == KD_LIST) {
         kd_list *list = o->to;
         if (list->count == (int64_t)(sizeof list->text / sizeof *list->text))
-            return kd_fail(KD_ECONFIG, "%s: too many %s", u->command, o->name);
+            return kd_fail(KD_ECONFIG, "%s: too many %s: %d are taken", u->command, o->name, (int)(sizeof list->text / sizeof *list->text));
         list->text[list->count++] = value;
     }
     if (o->kind == KD_INTEGER) {
@@ -36,7 +36,7 @@ static kd_status store(const kd_usage *u, const kd_option *o, const char *value)
         long long number = strtoll(value, &end, 10);
         int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
         if (errno || end == value || end[unit > 1] || number > INT64_MAX / unit || number < INT64_MIN / unit)
-            return kd_fail(KD_ECONFIG, "%s: %s %s: not a number", u->command, o->name, value);
+            return kd_fail(KD_ECONFIG, "%s: %s %s: not a whole number (K, M and G may end it)", u->command, o->name, value);
         *(int64_t *)o->to = number * unit;
     }
     return KD_OK;
@@ -56,7 +56,7 @@ kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char *
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
         if (ended || word[0] != '-' || !word[1]) {
-            if (*count == most) return kd_fail(KD_ECONFIG, "%s: unexpected \"%s\"; kedge %s --help", u->command, word, u->command);
+            if (*count == most) return kd_fail(KD_ECONFIG, "%s: \"%s\" is one argument too many; usage: kedge %s %s", u->command, word, u->command, u->synopsis);
             positional[(*count)++] = word;
             continue;
         }

@@ -108,7 +108,7 @@ kd_status kd_windows_open(kd_windows *w, const kd_corpus *corpus, const kd_windo
     KD_GO(check_room(w));
     int64_t segments = pack(w);
     if (!w->count) {
-        status = kd_fail(KD_ECONFIG, "%lld documents of %lld tokens in all: not one window of %lld",
+        status = kd_fail(KD_ECONFIG, "%lld documents of %lld tokens in all: not one window of %lld; name more files or a smaller window",
                          (long long)corpus->documents, (long long)corpus->tokens, (long long)options->window);
         goto done;
     }

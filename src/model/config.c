@@ -151,7 +151,11 @@ kd_status kd_config_open(kd_config *config, const char *folder) {
     char *path = kd_path_join(folder, "config.json"), *text = NULL;
     if (!path) return kd_fail(KD_ENOMEM, "out of memory");
     int64_t size;
-    kd_status status = kd_file_read(&text, &size, path, 16 << 20);
+    kd_status status = KD_OK;
+    if (!kd_exists(path))
+        status = kd_fail(KD_EIO, "%s: %s: a model is a Hugging Face folder on this machine (config.json, model.safetensors, ...); "
+                         "nothing is downloaded", folder, kd_exists(folder) ? "no config.json in it" : "no such folder");
+    if (!status) status = kd_file_read(&text, &size, path, 16 << 20);
     if (!status) status = kd_config_parse(config, text, size, path);
     free(text);
     free(path);

@@ -251,7 +251,7 @@ static kd_status check_target(char **out, const char *to) {
     bool model = false, taken = names.count > 0 || (kd_exists(to) && !kd_is_folder(to));
     for (int64_t i = 0; i < names.count; i++) model |= !strcmp(names.path[i], "config.json");
     kd_paths_free(&names);
-    if (taken) return kd_fail(KD_ECONFIG, "%s %s", to, model ? "holds a model already" : "is there already and is not an empty folder");
+    if (taken) return kd_fail(KD_ECONFIG, "%s %s", to, model ? "holds a model already: name another folder" : "is there already and is not an empty folder: name another");
     *out = strndup(to, size);
     return *out && size ? KD_OK : kd_fail(size ? KD_ENOMEM : KD_ECONFIG, "\"%s\" is no folder", to);
 }

@@ -272,7 +272,7 @@ static kd_status check_missing(const reader *r) {
         size_t used = strlen(missing);
         snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", kd_run_schema[i].key);
     }
-    return *missing ? kd_fail(KD_ECONFIG, "%s: missing: %s", r->name, missing) : KD_OK;
+    return *missing ? kd_fail(KD_ECONFIG, "%s: missing: %s (kedge help run-file shows a whole one)", r->name, missing) : KD_OK;
 }
 
 static kd_status check_model(const reader *r) {

@@ -32,6 +32,7 @@ typedef struct kd_run_row {
     const char *only;        /* every other value is not in this build yet */
     bool later;              /* the key itself is not in this build yet */
     bool required;
+    const char *about;       /* what it means, for people; needed where there is a choice */
     const char *within;      /* `absent` holds only where this group is in the file */
 } kd_run_row;
 

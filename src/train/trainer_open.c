@@ -43,17 +43,23 @@ static kd_status set_rope(kd_trainer *t) {
     return kd_config_set_rope(&t->config, &rope);
 }
 
+static kd_status open_windows(kd_windows *windows, kd_corpus *corpus, const kd_trainer *t, const char *key,
+                              const kd_strings *files) {
+    kd_status status = kd_corpus_open(corpus, &t->tokenizer, (const char *const *)files->text, files->count);
+    if (!status) status = kd_windows_open(windows, corpus, &t->run->window);
+    return status ? kd_fail_prefix(status, "%s", key) : KD_OK;
+}
+
 static kd_status open_data(kd_trainer *t) {
     const kd_run_file *run = t->run;
     KD_TRY(kd_tokenizer_open(&t->tokenizer, run->tokenizer));
     if (t->tokenizer.vocabulary > t->config.V)
-        return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld", run->tokenizer,
+        return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld: a model with a larger vocabulary is "
+                       "needed (kedge init makes one)", run->tokenizer,
                        (long long)t->tokenizer.vocabulary, (long long)t->config.V);
-    KD_TRY(kd_corpus_open(&t->train_corpus, &t->tokenizer, (const char *const *)run->train.text, run->train.count));
-    KD_TRY(kd_windows_open(&t->train, &t->train_corpus, &run->window));
+    KD_TRY(open_windows(&t->train, &t->train_corpus, t, "data.train", &run->train));
     if (run->valid.count == 0 || run->eval_windows == 0) return KD_OK;
-    KD_TRY(kd_corpus_open(&t->valid_corpus, &t->tokenizer, (const char *const *)run->valid.text, run->valid.count));
-    return kd_windows_open(&t->valid, &t->valid_corpus, &run->window);
+    return open_windows(&t->valid, &t->valid_corpus, t, "data.valid", &run->valid);
 }
 
 kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
