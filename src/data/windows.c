@@ -181,44 +181,56 @@ static int64_t cut(sortable *out, const kd_windows *w, const kd_segment *s, int6
     return x.parts;
 }
 
-static kd_status plan_window(kd_plan *plan, const kd_windows *w, int64_t window) {
+void kd_window_parts_free(kd_window_parts *parts) {
+    free(parts->token);
+    free(parts->piece);
+    free(parts->chunk);
+    *parts = (kd_window_parts){0};
+}
+
+static kd_status part_window(kd_window_parts *p, const kd_windows *w, int64_t window) {
     const kd_segment *segment = w->segment + w->first[window];
-    int64_t pieces = w->first[window + 1] - w->first[window], chunks = 0;
+    int64_t pieces = w->first[window + 1] - w->first[window];
     int64_t space = w->options.window - shared_anchor(w);
-    int32_t *token = NULL, *at;
-    kd_piece *piece = NULL;
+    int32_t *at;
     sortable *sorted = NULL;
-    kd_chunk *chunk = NULL;
     kd_status status;
-    KD_GO(kd_new(&token, w->options.window, sizeof *token));
-    KD_GO(kd_new(&piece, pieces, sizeof *piece));
+    KD_GO(kd_new(&p->token, w->options.window, sizeof *p->token));
+    KD_GO(kd_new(&p->piece, pieces, sizeof *p->piece));
     KD_GO(kd_new(&sorted, pieces * KD_INTERLEAVE_PARTS, sizeof *sorted));
-    KD_GO(kd_new(&chunk, pieces * KD_INTERLEAVE_PARTS, sizeof *chunk));
-    at = token;
+    KD_GO(kd_new(&p->chunk, pieces * KD_INTERLEAVE_PARTS, sizeof *p->chunk));
+    at = p->token;
+    p->pieces = pieces;
     for (int64_t s = 0; s < pieces; s++) {
-        piece[s] = piece_of(w, &segment[s], space);
-        space -= leads(w) + piece[s].tag_count + segment[s].count;
+        p->piece[s] = piece_of(w, &segment[s], space);
+        space -= leads(w) + p->piece[s].tag_count + segment[s].count;
         read_text(at, w, &segment[s]);
-        chunks += cut(sorted + chunks, w, &segment[s], s, at);
+        p->chunks += cut(sorted + p->chunks, w, &segment[s], s, at);
         at += segment[s].count;
     }
-    if (w->options.interleave) qsort(sorted, (size_t)chunks, sizeof *sorted, by_key);
-    for (int64_t c = 0; c < chunks; c++) chunk[c] = sorted[c].chunk;
-    status = kd_plan_init(plan, &w->plan, piece, pieces, chunk, chunks);
+    if (w->options.interleave) qsort(sorted, (size_t)p->chunks, sizeof *sorted, by_key);
+    for (int64_t c = 0; c < p->chunks; c++) p->chunk[c] = sorted[c].chunk;
 done:
-    free(token);
-    free(piece);
     free(sorted);
-    free(chunk);
+    if (status) kd_window_parts_free(p);
     return status;
 }
 
-kd_status kd_windows_plan(kd_plan *plan, const kd_windows *w, int64_t index, bool shuffled) {
-    *plan = (kd_plan){0};
+kd_status kd_windows_parts(kd_window_parts *parts, const kd_windows *w, int64_t index, bool shuffled) {
+    *parts = (kd_window_parts){0};
     if (index < 0) return kd_fail(KD_EARG, "window %lld: the first is 0", (long long)index);
     int64_t pass = index / w->count, window = index % w->count;
     if (shuffled)
         window = (int64_t)kd_random_permute(w->options.seed, ORDER_STREAM | (uint64_t)pass, (uint64_t)window,
                                             (uint64_t)w->count);
-    return plan_window(plan, w, window);
+    return part_window(parts, w, window);
+}
+
+kd_status kd_windows_plan(kd_plan *plan, const kd_windows *w, int64_t index, bool shuffled) {
+    kd_window_parts parts;
+    *plan = (kd_plan){0};
+    KD_TRY(kd_windows_parts(&parts, w, index, shuffled));
+    kd_status status = kd_plan_init(plan, &w->plan, parts.piece, parts.pieces, parts.chunk, parts.chunks);
+    kd_window_parts_free(&parts);
+    return status;
 }

@@ -48,6 +48,18 @@ typedef struct kd_windows {
 kd_status kd_windows_open(kd_windows *windows, const kd_corpus *corpus, const kd_window_options *options);
 void kd_windows_close(kd_windows *windows);
 
+/* What a plan is made of, chunks in window order. */
+typedef struct kd_window_parts {
+    int32_t *token;            /* the text of all chunks */
+    kd_piece *piece;           /* tags are borrowed from the windows */
+    kd_chunk *chunk;
+    int64_t pieces, chunks;
+} kd_window_parts;
+
+/* As kd_windows_plan, before it is laid out. Free with kd_window_parts_free. */
+kd_status kd_windows_parts(kd_window_parts *parts, const kd_windows *windows, int64_t index, bool shuffled);
+void kd_window_parts_free(kd_window_parts *parts);
+
 /* The plan of window `index`, index >= 0, counted through the passes. shuffled: in training order, a bijection of the
  * pass index / count; otherwise in corpus order, as validation reads. Free with kd_plan_free. KD_EARG, KD_ENOMEM. */
 kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
