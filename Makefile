@@ -39,7 +39,8 @@ endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c,$(wildcard tests/*.c)))
+HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c,$(wildcard tests/*.c)))
+SHIM    := $(BUILD)/tests/fault_shim.so
 HEADERS := $(wildcard include/*.h src/*/*.h)
 
 # What is installed: the version is the header's, the exported functions are its KD_API declarations.
@@ -117,11 +118,17 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+# Makes chosen calls of a program fail; it stands in front of libc, so it has no sanitizer.
+$(SHIM): tests/fault_shim.c tests/fault_shim.h | build/deps
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=c11 -Wall -Wextra -Wshadow -O2 -g -fPIC -shared -pthread -o $@ $< -ldl
+
 -include $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
-check: build/kedge $(TESTS)
+check: build/kedge $(TESTS) $(SHIM)
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
 
 demo: build/kedge

@@ -40,8 +40,16 @@ kd_status kd_make_folders(const char *path) {
     return status;
 }
 
+/* openat of a folder, again after a signal; -1 and errno. */
+static int open_folder(int parent, const char *name, int flags) {
+    int fd;
+    do fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 kd_status kd_sync_folder(const char *path) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open_folder(AT_FDCWD, path, 0);
     if (fd < 0) return kd_fail_errno(KD_EIO, "%s: cannot open folder", path);
     int failed;
     do failed = fsync(fd);
@@ -118,7 +126,7 @@ static kd_status list(kd_paths *names, int fd, const char *path) {
 
 kd_status kd_list_folder(kd_paths *names, const char *path) {
     *names = (kd_paths){0};
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open_folder(AT_FDCWD, path, 0);
     if (fd < 0) return kd_fail_errno(KD_EIO, "%s: cannot open folder", path);
     return list(names, fd, path);
 }
@@ -130,7 +138,7 @@ kd_status kd_list_folder(kd_paths *names, const char *path) {
 static kd_status remove_at(int parent, const char *name, const char *path) {
     if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return KD_OK;
     if (errno != EISDIR && errno != EPERM) return kd_fail_errno(KD_EIO, "%s: cannot remove", path);
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open_folder(parent, name, O_NOFOLLOW);
     if (fd < 0) return kd_fail_errno(KD_EIO, "%s: cannot remove", path);
     kd_paths names = {0};
     kd_status status = KD_OK;

@@ -1,9 +1,8 @@
-#define _GNU_SOURCE
 #include "checkpoint.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "format/json.h"
@@ -16,22 +15,35 @@ static int64_t step_of(const char *name) {
     return strtoll(name + 5, NULL, 10);
 }
 
-static bool is_leftover(const char *name) {
-    size_t length = strlen(name);
-    return !strncmp(name, "step-", 5) && length > 4 && (!strcmp(name + length - 4, ".tmp") || !strcmp(name + length - 4, ".del"));
+/* output/step-N, output/step-N.tmp, output/step-N.del: what a save works with. */
+typedef struct places { char *final, *half, *gone; } places;
+
+static char *step_place(const char *output, int64_t step, const char *suffix) {
+    char name[40];
+    snprintf(name, sizeof name, "step-%lld%s", (long long)step, suffix);
+    return kd_path_join(output, name);
 }
 
-static kd_status remove_leftovers(const char *output) {
-    kd_paths names = {0};
-    kd_status status = kd_list_folder(&names, output);
-    for (int64_t i = 0; i < names.count && !status; i++) {
-        if (!is_leftover(names.path[i])) continue;
-        char *path = kd_path_join(output, names.path[i]);
-        status = path ? kd_remove_tree(path) : kd_fail(KD_ENOMEM, "out of memory");
-        free(path);
-    }
-    kd_paths_free(&names);
-    return status;
+static void places_free(places *p) {
+    free(p->final);
+    free(p->half);
+    free(p->gone);
+}
+
+static kd_status places_init(places *p, const char *output, int64_t step) {
+    *p = (places){step_place(output, step, ""), step_place(output, step, ".tmp"), step_place(output, step, ".del")};
+    if (p->final && p->half && p->gone) return KD_OK;
+    places_free(p);
+    return kd_fail(KD_ENOMEM, "out of memory");
+}
+
+/* ---- the manifest ------------------------------------------------------------------------------------------- */
+
+/* Its last line is the hash of all bytes before that line, so no byte of it can change unseen. */
+enum { SEAL = sizeof " \"xxh3\": \"0123456789abcdef\"\n}\n" - 1 };
+
+static void seal(char line[SEAL + 1], const char *text, int64_t size) {
+    snprintf(line, SEAL + 1, " \"xxh3\": \"%016llx\"\n}\n", (unsigned long long)kd_hash(text, size));
 }
 
 static kd_status manifest_row(json_t *files, const char *folder, const char *name) {
@@ -48,13 +60,18 @@ static kd_status manifest_row(json_t *files, const char *folder, const char *nam
 
 static kd_status write_manifest(const char *folder, int64_t step) {
     kd_paths names = {0};
-    json_t *files = json_object(), *manifest = json_pack("{s:s, s:I, s:o}", "kedge", KD_VERSION, "step", (json_int_t)step,
-                                                         "files", files);
-    char *text = NULL, *path = kd_path_join(folder, MANIFEST);
+    json_t *files = json_object(), *manifest = json_pack("{s:s, s:I, s:o, s:s}", "kedge", KD_VERSION, "step",
+                                                         (json_int_t)step, "files", files, "xxh3", "0123456789abcdef");
+    char *text = NULL, *path = kd_path_join(folder, MANIFEST), line[SEAL + 1];
     kd_status status = manifest && path ? kd_list_folder(&names, folder) : kd_fail(KD_ENOMEM, "out of memory");
     for (int64_t i = 0; i < names.count && !status; i++) status = manifest_row(files, folder, names.path[i]);
     if (!status) status = kd_json_print(&text, manifest, JSON_INDENT(1) | JSON_SORT_KEYS, path);
-    if (!status) status = kd_file_write(path, text, (int64_t)strlen(text));
+    if (!status) {
+        int64_t size = (int64_t)strlen(text) + 1;  /* with a line break in the place of the ending NUL */
+        seal(line, text, size - SEAL);
+        memcpy(text + size - SEAL, line, SEAL);
+        status = kd_file_write(path, text, size);
+    }
     kd_paths_free(&names);
     json_decref(manifest);
     free(text);
@@ -62,40 +79,16 @@ static kd_status write_manifest(const char *folder, int64_t step) {
     return status;
 }
 
-static kd_status move(const char *to, const char *from) {
-    return rename(from, to) ? kd_fail_errno(KD_EIO, "%s: rename to %s", from, to) : KD_OK;
-}
-
-kd_status kd_checkpoint_save(const char *output, int64_t step, kd_checkpoint_fill *fill, void *arg) {
-    char name[32], aside[40], old[40];
-    snprintf(name, sizeof name, "step-%lld", (long long)step);
-    snprintf(aside, sizeof aside, "%s.tmp", name);
-    snprintf(old, sizeof old, "%s.del", name);
-    char *final = kd_path_join(output, name), *half = kd_path_join(output, aside), *gone = kd_path_join(output, old);
-    bool made = false;
-    kd_status status;
-    if (!final || !half || !gone) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
-    KD_GO(remove_leftovers(output));
-    KD_GO(kd_make_folders(half));
-    made = true;
-    KD_GO(fill(arg, half));
-    KD_GO(write_manifest(half, step));
-    KD_GO(kd_sync_folder(half));
-    if (kd_exists(final)) KD_GO(move(gone, final));
-    KD_GO(move(final, half));
-    made = false;
-    KD_GO(kd_sync_folder(output));
-    if (kd_exists(gone)) kd_remove_tree(gone);  /* committed: what is left goes with the next save */
-done:
-    if (status && made) {
-        char message[1024];
-        snprintf(message, sizeof message, "%s", kd_message());
-        kd_remove_tree(half);
-        kd_message_set(message);
-    }
-    free(gone);
-    free(half);
-    free(final);
+static kd_status read_manifest(json_t **manifest, const char *path) {
+    char *text, line[SEAL + 1];
+    int64_t size;
+    *manifest = NULL;
+    KD_TRY(kd_file_read(&text, &size, path, 16 << 20));
+    seal(line, text, size > SEAL ? size - SEAL : 0);
+    kd_status status = size > SEAL && !memcmp(text + size - SEAL, line, SEAL)
+                           ? kd_json_parse(manifest, text, size, path)
+                           : kd_fail(KD_EFORMAT, "%s: its last line is not the hash of those before it", path);
+    free(text);
     return status;
 }
 
@@ -119,10 +112,24 @@ done:
     return status;
 }
 
-kd_status kd_checkpoint_verify(const char *folder) {
+/* A stranger could be read in the place of what was saved: an index beside the weights, a tokenizer. */
+static kd_status find_strangers(const char *folder, const json_t *files) {
+    kd_paths names = {0};
+    KD_TRY(kd_list_folder(&names, folder));
+    kd_status status = KD_OK;
+    for (int64_t i = 0; i < names.count && !status; i++) {
+        const char *name = names.path[i];
+        if (name[0] != '.' && strcmp(name, MANIFEST) && !json_object_get(files, name))
+            status = kd_fail(KD_EFORMAT, "%s/%s: not in the manifest", folder, name);
+    }
+    kd_paths_free(&names);
+    return status;
+}
+
+static kd_status verify(const char *folder, bool strangers) {
     char *path = kd_path_join(folder, MANIFEST);
     json_t *manifest = NULL;
-    kd_status status = path ? kd_json_load(&manifest, path) : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = path ? read_manifest(&manifest, path) : kd_fail(KD_ENOMEM, "out of memory");
     if (!status) {
         json_t *files = json_object_get(manifest, "files"), *row;
         const char *name;
@@ -130,11 +137,93 @@ kd_status kd_checkpoint_verify(const char *folder) {
         json_object_foreach(files, name, row) {
             if (!status) status = verify_file(folder, name, row);
         }
+        if (!status && !strangers) status = find_strangers(folder, files);
     }
     json_decref(manifest);
     free(path);
     return status;
 }
+
+kd_status kd_checkpoint_verify(const char *folder) { return verify(folder, false); }
+
+/* ---- saving ------------------------------------------------------------------------------------------------- */
+
+/* step-N.tmp and step-N.del with nothing but digits for N: names that only a save gives, in a folder that the run has
+ * locked. What cannot be removed is in nobody's way but its own step's. */
+static kd_status remove_leftovers(const char *output) {
+    kd_paths names = {0};
+    kd_status status = kd_list_folder(&names, output);
+    for (int64_t i = 0; i < names.count && !status; i++) {
+        char *name = names.path[i], *end = strrchr(name, '.');
+        if (!end || (strcmp(end, ".tmp") && strcmp(end, ".del"))) continue;
+        char *path = kd_path_join(output, name);
+        *end = 0;
+        if (!path) status = kd_fail(KD_ENOMEM, "out of memory");
+        else if (step_of(name) >= 0 && kd_is_folder(path) && kd_remove_tree(path))
+            kd_warn("left by a save that was interrupted, and cannot be removed: %s", kd_message());
+        free(path);
+    }
+    kd_paths_free(&names);
+    return status;
+}
+
+static kd_status move(const char *to, const char *from) {
+    return rename(from, to) ? kd_fail_errno(KD_EIO, "%s: rename to %s", from, to) : KD_OK;
+}
+
+/* Cleaning up must not hide why it was needed. */
+static void remove_quietly(const char *path) {
+    char message[1024];
+    snprintf(message, sizeof message, "%s", kd_message());
+    kd_remove_tree(path);
+    kd_message_set(message);
+}
+
+/* Whether final is whole and holds the same files as half, byte for byte. */
+static bool same_folder(const char *final, const char *half) {
+    char *a = kd_path_join(final, MANIFEST), *b = kd_path_join(half, MANIFEST);
+    uint64_t ha, hb;
+    int64_t sa, sb;
+    bool same = a && b && kd_exists(a) && !kd_file_hash(&ha, &sa, a) && !kd_file_hash(&hb, &sb, b) && ha == hb &&
+                sa == sb && !verify(final, true);
+    free(b);
+    free(a);
+    return same;
+}
+
+/* half becomes final; what stood there is final again if that fails. */
+static kd_status replace(const places *p) {
+    bool was = kd_exists(p->final);
+    if (was) KD_TRY(move(p->gone, p->final));
+    kd_status status = move(p->final, p->half);
+    if (status && was) (void)rename(p->gone, p->final);
+    return status;
+}
+
+kd_status kd_checkpoint_save(const char *output, int64_t step, kd_checkpoint_fill *fill, void *arg) {
+    places p;
+    bool made = false;
+    kd_status status;
+    KD_TRY(places_init(&p, output, step));
+    KD_GO(kd_make_folders(output));
+    KD_GO(remove_leftovers(output));
+    if (mkdir(p.half, 0777)) KD_GO(kd_fail_errno(KD_EIO, "%s: cannot make folder", p.half));
+    made = true;
+    KD_GO(fill(arg, p.half));
+    KD_GO(write_manifest(p.half, step));
+    if (same_folder(p.final, p.half)) goto done;
+    KD_GO(kd_sync_folder(p.half));
+    KD_GO(replace(&p));
+    made = false;
+    KD_GO(kd_sync_folder(output));
+done:
+    if (made) remove_quietly(p.half);
+    else if (kd_exists(p.gone)) remove_quietly(p.gone);
+    places_free(&p);
+    return status;
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------------ */
 
 static int newest_first(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -156,28 +245,23 @@ static kd_status list_steps(int64_t **step, int64_t *count, const char *output) 
     return status;
 }
 
-static char *step_folder(const char *output, int64_t step) {
-    char name[32];
-    snprintf(name, sizeof name, "step-%lld", (long long)step);
-    return kd_path_join(output, name);
-}
-
 kd_status kd_checkpoint_newest(char **folder, int64_t *step, const char *output) {
     int64_t *steps, count;
     *folder = NULL;
     KD_TRY(list_steps(&steps, &count, output));
     kd_status status = KD_OK;
     for (int64_t i = 0; i < count && !*folder && !status; i++) {
-        char *path = step_folder(output, steps[i]);
-        if (!path) {
-            status = kd_fail(KD_ENOMEM, "out of memory");
-        } else if (kd_checkpoint_verify(path)) {
+        char *path = step_place(output, steps[i], "");
+        kd_status whole = path ? kd_checkpoint_verify(path) : kd_fail(KD_ENOMEM, "out of memory");
+        if (whole == KD_ENOMEM) {  /* says nothing about the checkpoint */
+            status = whole;
+        } else if (whole) {
             kd_warn("checkpoint %s is not used: %s", path, kd_message());
-            free(path);
         } else {
             *folder = path;
             *step = steps[i];
         }
+        if (!*folder) free(path);
     }
     free(steps);
     if (!status && count && !*folder)
@@ -191,13 +275,12 @@ kd_status kd_checkpoint_prune(const char *output, int64_t step, int64_t keep) {
     kd_status status = KD_OK;
     for (int64_t i = 0; i < count && !status; i++) {
         if (steps[i] > step || keep-- > 0) continue;
-        char *path = step_folder(output, steps[i]), *gone = NULL;
-        if (path && asprintf(&gone, "%s.del", path) < 0) gone = NULL;
-        status = path && gone ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
-        if (!status) status = move(gone, path);
-        if (!status) status = kd_remove_tree(gone);
-        free(gone);
-        free(path);
+        places p;
+        status = places_init(&p, output, steps[i]);
+        if (status) break;
+        status = move(p.gone, p.final);
+        if (!status) status = kd_remove_tree(p.gone);
+        places_free(&p);
     }
     free(steps);
     return status;

@@ -2,8 +2,8 @@
  *
  *   step-N/ config.json model.safetensors [tokenizer files] optimizer.safetensors trainer_state.json run.yaml manifest.json
  *
- * Written into step-N.tmp, every file synced, the manifest (names, sizes, XXH3 hashes) last; then the folder is synced,
- * renamed, and its parent synced. A reader believes the manifest and nothing else. */
+ * Written into step-N.tmp, every file synced, the manifest (names, sizes, XXH3 hashes, its own hash) last; then the folder is
+ * synced, renamed, and its parent synced. A reader believes the manifest and nothing else. Exported weights go the same way. */
 #ifndef KD_CHECKPOINT_H
 #define KD_CHECKPOINT_H
 
@@ -11,11 +11,14 @@
 
 typedef kd_status kd_checkpoint_fill(void *arg, const char *folder);
 
-/* Commits output/step-<step>; fill writes the files. After a failure the half-made folder is gone and what was there
- * before is untouched. Leftovers of saves that were interrupted are removed. */
+/* Commits output/step-<step>; fill writes the files. KD_OK: it is there, whole and synced. After a failure the half-made
+ * folder is gone and what was there before is untouched (after a failed sync of `output`, the last thing, the new one
+ * stands). A step-<step> that is there with the same bytes already stays; another is replaced. Leftovers of saves that
+ * were interrupted, step-<digits>.tmp and .del, are removed: `output` must be the caller's alone. */
 kd_status kd_checkpoint_save(const char *output, int64_t step, kd_checkpoint_fill *fill, void *arg);
 
-/* KD_OK if every file is there with its size and hash; else KD_EFORMAT naming the file. */
+/* KD_OK if the manifest is whole, every file is there with its size and hash, and no other (hidden names aside); else
+ * KD_EFORMAT naming the file. */
 kd_status kd_checkpoint_verify(const char *folder);
 
 /* The newest checkpoint that verifies: *folder on the heap, or NULL if there is none at all. A newer one that does not

@@ -61,17 +61,21 @@ done:
     return status;
 }
 
+/* The checkpoint's folder is found before it is made: nothing can fail between saving and knowing it. */
 kd_status kd_trainer_save(kd_trainer *t) {
-    KD_TRY(kd_checkpoint_save(t->run->output, t->step, fill, t));
-    if (t->companions) {  /* from now on out of this checkpoint: the one that was resumed from will be pruned */
-        char name[32];
-        snprintf(name, sizeof name, "step-%lld", (long long)t->step);
-        char *folder = kd_path_join(t->run->output, name);
-        if (!folder) return kd_fail(KD_ENOMEM, "out of memory");
-        free(t->companions);
+    char name[32];
+    snprintf(name, sizeof name, "step-%lld", (long long)t->step);
+    char *folder = kd_path_join(t->run->output, name);
+    kd_status status = folder ? kd_checkpoint_save(t->run->output, t->step, fill, t) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status && t->companions) {  /* from now on out of this checkpoint: the one that was resumed from will be pruned */
+        char *old = t->companions;
         t->companions = folder;
+        folder = old;
     }
-    return kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep);
+    free(folder);
+    if (!status && kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep))
+        kd_warn("step %lld is saved, an older checkpoint could not be removed: %s", (long long)t->step, kd_message());
+    return status;
 }
 
 /* Names the first thing that differs. */
