@@ -180,7 +180,6 @@ static void a_save_that_fails_anywhere_leaves_the_old_or_the_new(void **state) {
             }
             assert_int_equal(waitpid(child, &code, 0), child);
             bool killed = WIFSIGNALED(code), saved = !killed && WEXITSTATUS(code) == 0;
-            print_message("");
             int64_t step = newest_step();
             if ((step != 1 && step != 2) || (saved && step != 2) || (!killed && has_leftovers() && k <= committed + 1) ||
                 ((way == FAULT_INTERRUPTED || way == FAULT_SHORT) && !saved) || killed != (way <= FAULT_TORN) ||
@@ -200,7 +199,7 @@ static void a_save_that_fails_anywhere_leaves_the_old_or_the_new(void **state) {
 /* ---- setting up ---------------------------------------------------------------------------------------------- */
 
 static int open_run(void **state) {
-    if (!access("/dev/shm", W_OK)) setenv("TMPDIR", "/dev/shm", 1);  /* thousands of syncs */
+    scratch_in_memory();
     if (scratch_open(state)) return -1;
     kd_log_level(KD_WARN);
     char set[3][1100];
@@ -227,11 +226,14 @@ static int close_run(void **state) {
 }
 
 /* Sanitizers stand in front of libc themselves. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SANITIZED true
-#elif defined(__has_feature)
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#endif
+#ifndef SANITIZED
 #define SANITIZED false
 #endif
 

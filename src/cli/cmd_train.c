@@ -1,7 +1,9 @@
 /* kedge train */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -9,19 +11,28 @@
 #include "train/train.h"
 
 static volatile sig_atomic_t stopped_by;
+static struct timespec stopped_at;
 
-/* The first signal asks the loop to finish its step and save; the second ends the process at once. */
+/* The first signal asks the loop to finish its step and save; the next ends the process at once. Within a second it is
+ * the same request: timeout(1), terminals and launchers send one to the process and one to its group. */
 static void on_signal(int number) {
-    if (stopped_by) _exit(128 + number);
+    struct timespec now;
+    int kept = errno;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (stopped_by && (now.tv_sec - stopped_at.tv_sec) * 1000 + (now.tv_nsec - stopped_at.tv_nsec) / 1000000 >= 1000)
+        _exit(128 + number);
+    if (!stopped_by) stopped_at = now;
     stopped_by = number;
+    errno = kept;
 }
 
 static void catch_signals(void) {
+    static const int asks[] = {SIGTERM, SIGINT, SIGUSR1};
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    for (int i = 0; i < 3; i++) sigaddset(&action.sa_mask, asks[i]);
+    for (int i = 0; i < 3; i++) sigaction(asks[i], &action, NULL);
     signal(SIGXFSZ, SIG_IGN);  /* a file size limit is an error of write(), not the end */
     signal(SIGPIPE, SIG_IGN);
 }
@@ -39,8 +50,9 @@ int kd_cmd_train(int argc, char **argv) {
         "Trains a model on documents packed into windows, as the run file says; kedge help run-file shows one and names "
         "every key. The output folder receives run.yaml, metrics.jsonl and step-N/, each a Hugging Face folder with the "
         "training state beside the weights.\n\n"
-        "SIGTERM or Ctrl-C: the step is finished and saved, exit code 75 or 130; --resume goes on bit for bit. A second signal "
-        "ends the process at once. After a crash or a kill --resume goes on from the last whole checkpoint.",
+        "SIGTERM, SIGUSR1 or Ctrl-C: the step is finished and saved, exit code 75, 75 or 130; --resume goes on bit for bit. A "
+        "second signal, a second later or more, ends the process at once with 128 and its number. After a crash or a kill "
+        "--resume goes on from the last whole checkpoint.",
         "  kedge train run.yaml\n"
         "  kedge train run.yaml --set mask=document --set output=runs/document\n"
         "  kedge train run.yaml --resume\n",

@@ -9,10 +9,17 @@
 
 #include "base/log.h"
 
+/* One write: lines do not mix. A line that was cut short is ended before the next, so that it spoils no other. */
 static void append(kd_metrics *metrics, const char *line, size_t length) {
-    ssize_t written;
-    do written = write(metrics->fd, line, length);  /* one write: lines do not mix */
-    while (written < 0 && errno == EINTR);
+    ssize_t written = 1;
+    const char *text[] = {"\n", line};
+    const size_t size[] = {1, length};
+    for (int i = metrics->cut ? 0 : 1; i < 2 && written >= 0; i++) {
+        do written = write(metrics->fd, text[i], size[i]);
+        while (written < 0 && errno == EINTR);
+        if (written == (ssize_t)size[i]) metrics->cut = false;
+        else if (written > 0) metrics->cut = true;
+    }
     if (written != (ssize_t)length && metrics->lost++ == 0)
         kd_warn("%s: a line could not be written: %s", metrics->path, written < 0 ? strerror(errno) : "cut short");
 }

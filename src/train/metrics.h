@@ -6,7 +6,13 @@
 #include "format/json.h"
 #include "format/tfevents.h"
 
-typedef struct kd_metrics { int fd; int64_t lost; char *path; kd_tfevents events; } kd_metrics;
+typedef struct kd_metrics {
+    int fd;
+    bool cut;          /* in the midst of a line */
+    int64_t lost;
+    char *path;
+    kd_tfevents events;
+} kd_metrics;
 
 /* Appends to output/metrics.jsonl; a last line that was cut short by a crash is ended first. `step`: the first that will be
  * written. Without a folder for TensorBoard a run goes on with a warning. */
