@@ -1,5 +1,5 @@
 #!/bin/bash
-# The command as a user types it: train, stop, resume, bad input. Usage: tests/cli_train.sh build/gcc
+# The command as a user types it: train, resume, bad input. Stops and faults are in cli_faults.sh. Usage: tests/cli_train.sh build/gcc
 # One line a fact, "ok N" or "not ok N"; "done" at the end.
 set -u
 kedge=$(realpath "$1/kedge")
@@ -73,43 +73,6 @@ try train run.yaml --set batch.micro=2 --set output=runs/micro
 [ "$(sum runs/micro/step-8)" = "$whole" ]; ok $? "two windows at once: the same bits"
 try train run.yaml --set output=runs/again
 [ "$(sum runs/again/step-8)" = "$whole" ]; ok $? "run to run: the same bits"
-
-# Stopped, killed, resumed.
-"$kedge" train run.yaml --quiet --set steps=1000000 --set output=runs/term 2>err & pid=$!
-while kill -0 $pid 2>/dev/null && ! grep -q '"step":1' runs/term/metrics.jsonl 2>/dev/null; do sleep 0.02; done
-kill -TERM $pid; wait $pid; code=$?
-[ $code -eq 75 ]; ok $? "SIGTERM: saved, exit 75"
-last=$(($(ls runs/term | sed -n 's/^step-//p' | sort -n | tail -1) + 4))
-try train run.yaml --set output=runs/term --resume --set steps=$last
-try train run.yaml --set output=runs/straight --set steps=$last
-[ -e runs/term/step-$last ] && [ "$(sum runs/term/step-$last)" = "$(sum runs/straight/step-$last)" ]
-ok $? "resumed after SIGTERM: the same bits"
-for round in 1 2 3 4 5; do
-    rm -rf runs/kill
-    "$kedge" train run.yaml --quiet --set save.every=1 --set output=runs/kill 2>err & pid=$!
-    sleep 0.$((RANDOM % 4))$((RANDOM % 10)); kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
-    try train run.yaml --set save.every=1 --set output=runs/kill --resume
-    [ "$(sum runs/kill/step-8)" = "$whole" ]; ok $? "kill -9 at a random moment ($round), resumed: the same bits"
-done
-cp -r runs/a runs/flip
-printf 'x' | dd of=runs/flip/step-8/model.safetensors bs=1 seek=5000 conv=notrunc 2>/dev/null
-try train run.yaml --set output=runs/flip --resume
-[ $code -eq 0 ] && grep -q 'step-8 is not used' err && [ "$(sum runs/flip/step-8)" = "$whole" ]
-ok $? "a flipped byte is found by name, the checkpoint before it is used"
-
-for step in runs/flip/step-*; do printf 'x' | dd of=$step/model.safetensors bs=1 seek=6000 conv=notrunc 2>/dev/null; done
-try train run.yaml --set output=runs/flip --resume
-says 1 'none of its' 4
-[ "$(ls runs/flip | grep -c '^step-')" -eq 3 ]; ok $? "and none is touched"
-
-# What must not happen.
-try train run.yaml --set output=runs/a;                says 2 'holds a run already'
-mkdir -p runs/lock; exec 9>runs/lock/.lock; flock 9
-try train run.yaml --set output=runs/lock;             says 1 'in use by another run'
-exec 9>&-
-try train run.yaml --set optim.lr=1e30 --set optim.clip=0 --set save.every=1 --set output=runs/nan
-[ $code -eq 1 ] && grep -q '3 times in a row' err && ls runs/nan | grep -q step-; ok $? "three steps that are not finite stop the run, the last good checkpoint stays"
-[ -z "$(ls runs/nan | grep -E 'tmp|del')" ]; ok $? "nothing half-made is left"
 
 # Bad input: one clear line, nothing written.
 try train missing.yaml;                                says 1 'missing.yaml'

@@ -1,0 +1,189 @@
+#!/bin/bash
+# The command when things fail: killed, stopped, out of disk, damaged. Usage: tests/cli_faults.sh build/gcc
+# One line a fact, "ok N" or "not ok N"; "done" at the end. Moments are random: KEDGE_SEED=N repeats them.
+# KEDGE_FAULTS=all takes every call of a save through the command instead of a sample.
+set -u
+kedge=$(realpath "$1/kedge")
+shim=$(realpath "$1/tests/fault_shim.so" 2>/dev/null)
+home=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")  # thousands of syncs
+disk=$(mktemp -d)  # a real one, where saves take their time
+trap 'rm -rf "$home" "$disk"' EXIT
+cd "$home" || exit 1
+seed=${KEDGE_SEED:-$RANDOM}
+RANDOM=$seed
+case "$kedge" in */gcc/kedge | */clang/kedge) plain=1 ;; *) plain=0 ;; esac
+
+n=0
+ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
+# says CODE "text": the last command ended with CODE and a line of its stderr has text
+says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err; ok $? "exit $1: $2"; }
+try() { "$kedge" "$@" >out 2>err; code=$?; }
+sum() { sha256sum "$1/model.safetensors" "$1/optimizer.safetensors" | cut -d' ' -f1 | tr '\n' ' '; }
+same() { [ "$(sum "$1" 2>/dev/null)" = "$whole" ]; }
+# wait_step FOLDER N: until metrics.jsonl has step N
+wait_step() { for _ in $(seq 500); do grep -qs "\"step\":$2[,}]" "$1/metrics.jsonl" && return; sleep 0.02; done; }
+leftovers() { find "$1" -name '*.tmp' -o -name '*.del' | grep -q .; }
+
+mkdir data
+for i in $(seq 1 40); do
+    printf '{"text": "document %d: %s", "meta": {"redpajama_set_name": "RedPajama%s"}}\n' "$i" \
+        "$(seq -s ' ' "$i" $((i * 7)))" "$([ $((i % 2)) = 0 ] && echo Wikipedia || echo C4)"
+done >data/a.jsonl
+cat >run.yaml <<'YAML'
+model:
+  init: {arch: llama, preset: tiny, seed: 3}
+tokenizer: bytes
+data:
+  train: [data/a.jsonl]
+  valid: [data/a.jsonl]
+window: 256
+batch: {windows: 2, micro: 1}
+optim: {lr: 1e-3, warmup: 2}
+steps: 8
+save: {every: 1, keep: 2}
+eval: {every: 4, windows: 1}
+output: runs/a
+YAML
+start=$(date +%s%N)
+try train run.yaml
+took=$((($(date +%s%N) - start) / 1000000))
+ok $code "a run that nothing disturbs, $took ms"
+whole=$(sum runs/a/step-8)
+
+# ---- killed ----
+bad=0 during=0
+for round in $(seq 20); do
+    rm -rf "$disk/kill"
+    "$kedge" train run.yaml --quiet --set output="$disk/kill" >out 2>err & pid=$!
+    at=$((RANDOM % (took * 11 / 10)))
+    sleep "$(printf '%d.%03d' $((at / 1000)) $((at % 1000)))"
+    kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    leftovers "$disk/kill" 2>/dev/null && during=$((during + 1))
+    try train run.yaml --quiet --set output="$disk/kill" --resume
+    { [ $code -eq 0 ] && same "$disk/kill"/step-8 && ! leftovers "$disk/kill"; } || { bad=$((bad + 1)); echo "round $round, killed after $at ms: exit $code"; cat err; }
+done
+ok $bad "20 kills at random moments (KEDGE_SEED=$seed; $during within a save), resumed: the same bits"
+
+# ---- stopped ----
+# stopped CODE SIGNAL: one signal in the midst of a long run, then --resume
+stopped() {
+    rm -rf runs/stop
+    "$kedge" train run.yaml --quiet --set steps=1000000 --set output=runs/stop >out 2>err & pid=$!
+    wait_step runs/stop 1
+    kill -"$2" $pid; wait $pid; code=$?
+    says "$1" "and saved: --resume goes on"
+    local last; last=$(ls runs/stop | sed -n 's/^step-//p' | sort -n | tail -1)
+    try train run.yaml --set output=runs/stop --resume --set steps=$((last + 2))
+    rm -rf runs/straight
+    "$kedge" train run.yaml --quiet --set output=runs/straight --set steps=$((last + 2)) 2>/dev/null
+    [ $code -eq 0 ] && [ "$(sum runs/stop/step-$((last + 2)))" = "$(sum runs/straight/step-$((last + 2)))" ]
+    ok $? "resumed after SIG$2: the same bits"
+}
+stopped 75 TERM
+stopped 75 USR1
+"$kedge" train run.yaml --quiet --set steps=1000000 --set save.every=0 --set output=runs/int >out 2>err & pid=$!
+wait_step runs/int 1; kill -INT $pid; wait $pid; code=$?
+# A shell without job control lets its background jobs ignore SIGINT: the run takes it all the same.
+says 130 "and saved: --resume goes on"
+timeout -s TERM 0.7 "$kedge" train run.yaml --quiet --set steps=1000000 --set output=runs/timeout >out 2>err; code=$?
+[ $code -eq 124 ] && grep -q 'and saved' err; ok $? "timeout(1) sends its signal twice: the run is saved"
+# One step of this takes many seconds, so the second signal meets it.
+"$kedge" train run.yaml --quiet --set batch.windows=10000 --set output=runs/second >out 2>err & pid=$!
+for _ in $(seq 200); do [ -e runs/second/run.yaml ] && break; sleep 0.05; done
+kill -TERM $pid; sleep 1.2; kill -0 $pid; alive=$?
+kill -TERM $pid; wait $pid; code=$?
+[ $alive -eq 0 ] && [ $code -eq 143 ]; ok $? "a second signal, more than a second later, ends the run at once ($code)"
+
+# ---- two runs, one folder ----
+"$kedge" train run.yaml --quiet --set steps=1000000 --set output=runs/two >out 2>err & pid=$!
+wait_step runs/two 1
+try train run.yaml --set output=runs/two;              says 1 "in use by another run"
+grep -q "held by process $pid" err; ok $? "and by which"
+try train run.yaml --set output=runs/two --resume;     says 1 "in use by another run"
+kill -9 $pid; wait $pid 2>/dev/null
+try train run.yaml --set output=runs/a;                says 2 'holds a run already'
+mkdir -p runs/lock; exec 9>runs/lock/.lock; flock 9
+try train run.yaml --set output=runs/lock;             says 1 'in use by another run'
+exec 9>&-
+
+# ---- damage ----
+cp -r runs/a runs/flip
+printf 'x' | dd of=runs/flip/step-8/model.safetensors bs=1 seek=5000 conv=notrunc 2>/dev/null
+try train run.yaml --set output=runs/flip --resume
+[ $code -eq 0 ] && grep -q 'step-8 is not used: .*model.safetensors: its hash' err && same runs/flip/step-8
+ok $? "a flipped byte is found by name, the checkpoint before it is used"
+printf ' ' >>runs/flip/step-8/manifest.json
+try train run.yaml --set output=runs/flip --resume
+[ $code -eq 0 ] && grep -q 'step-8 is not used: .*manifest.json' err && same runs/flip/step-8
+ok $? "a byte behind the manifest is found too"
+for step in runs/flip/step-*; do printf 'x' | dd of="$step/model.safetensors" bs=1 seek=6000 conv=notrunc 2>/dev/null; done
+try train run.yaml --set output=runs/flip --resume;    says 1 'none of its'
+[ "$(ls runs/flip | grep -c '^step-')" -eq 2 ]; ok $? "and none is touched"
+try info runs/flip/step-8
+grep -q 'checkpoint.*model.safetensors: its hash' out; ok $? "info says what is wrong with a checkpoint"
+zstd -q data/a.jsonl -o whole.zst
+bad=0
+for round in $(seq 12); do
+    cp whole.zst data/b.jsonl.zst
+    at=$((RANDOM % $(stat -c %s whole.zst)))
+    byte=$(dd if=whole.zst bs=1 skip=$at count=1 2>/dev/null | od -An -tu1)
+    printf "\\x$(printf %x $((byte ^ 1 << RANDOM % 8)))" | dd of=data/b.jsonl.zst bs=1 seek=$at conv=notrunc 2>/dev/null
+    try train run.yaml --set data.train=data/b.jsonl.zst --set output=runs/x
+    { [ $code -eq 1 ] && grep -q 'data/b.jsonl.zst: byte [0-9]' err; } || { bad=$((bad + 1)); echo "byte $at: exit $code"; cat err; }
+done
+ok $bad "a flipped bit in a corpus names file and byte"
+rm data/b.jsonl.zst
+
+# ---- numbers ----
+try train run.yaml --set optim.lr=1e30 --set optim.clip=0 --set output=runs/nan
+[ $code -eq 1 ] && grep -q '3 times in a row' err && ls runs/nan | grep -q step-
+ok $? "three steps that are not finite stop the run, the last good checkpoint stays"
+! leftovers runs/nan; ok $? "nothing half-made is left"
+
+# ---- no room ----
+room=$(($(du -sk runs/a/step-8 | cut -f1) * 3 / 2))
+if unshare -rm true 2>/dev/null; then
+    mkdir full
+    unshare -rm bash -c "mount -t tmpfs -o size=${room}k none full && '$kedge' train run.yaml --set output=full/a >out 2>err; code=\$?
+                         find full -name '*.tmp' >left; cp -r full/a runs/full; exit \$code"; code=$?
+    says 1 "No space left on device"
+    tail -1 err | grep -q "^kedge: full/a/step-8.tmp/.*safetensors: cannot write at byte [0-9]*: No space"; ok $? "the last save fails and names file and byte"
+    grep -q 'step 7 could not be saved, going on: full/a/step-7.tmp/' err; ok $? "an earlier one is a warning"
+    [ ! -s left ] && "$kedge" info runs/full/step-1 | grep -q 'checkpoint *complete'; ok $? "nothing half-made is left, the old checkpoint is whole"
+    try train run.yaml --set output=runs/full --resume
+    [ $code -eq 0 ] && same runs/full/step-8; ok $? "where there is room again it goes on: the same bits"
+else
+    echo "skipped: a full disk: no tmpfs can be mounted here"
+fi
+(ulimit -f 300; "$kedge" train run.yaml --set output=runs/limit >out 2>err); code=$?
+says 1 "File too large"
+! leftovers runs/limit; ok $? "a limit on the size of files is an error as others are"
+mkdir runs/log; ln -s /dev/full runs/log/metrics.jsonl
+try train run.yaml --set output=runs/log --resume
+[ $code -eq 0 ] && same runs/log/step-8 && [ "$(grep -c 'could not be written: No space' err)" -eq 1 ] && grep -q 'metrics.jsonl: [0-9]* lines were lost' err
+ok $? "metrics that cannot be written: one warning, a count, the run goes on"
+
+# ---- calls of a save, through the command ----
+if [ $plain -eq 1 ]; then
+    FAULT_SAVE=3 FAULT_LOG=$home/calls LD_PRELOAD=$shim "$kedge" train run.yaml --quiet --set output=runs/calls >out 2>err
+    last=$(grep -m1 'rename .*/step-1$' calls | cut -d' ' -f1)
+    ways=(before after torn nospace io interrupted short)
+    [ -n "$last" ]; ok $? "a save makes $last calls that can fail until it prunes"
+    if [ "${KEDGE_FAULTS:-}" = all ]; then cases=$(for k in $(seq "$last"); do for w in "${ways[@]}"; do echo "$k/$w"; done; done)
+    else cases=$(for w in "${ways[@]}"; do for _ in 1 2; do echo "$((RANDOM % last + 1))/$w"; done; done); fi
+    bad=0 count=0
+    for c in $cases; do
+        count=$((count + 1))
+        rm -rf runs/call
+        FAULT_SAVE=3 FAULT_CALL=${c%/*} FAULT_WAY=${c#*/} LD_PRELOAD=$shim "$kedge" train run.yaml --quiet --set output=runs/call >out 2>err; code=$?
+        case ${c#*/} in before | after | torn) [ $code -eq 137 ] ;; *) [ $code -eq 0 ] && ! leftovers runs/call ;; esac
+        right=$?
+        try train run.yaml --quiet --set output=runs/call --resume
+        { [ $right -eq 0 ] && [ $code -eq 0 ] && same runs/call/step-8 && ! leftovers runs/call; } ||
+            { bad=$((bad + 1)); echo "call $c: exit $code"; cat err; }
+    done
+    ok $bad "a call of the third save fails ($count cases), resumed where it was killed: the same bits"
+else
+    echo "skipped: calls of a save that fail: a sanitizer is in the shim's place"
+fi
+echo done
