@@ -49,6 +49,7 @@ BINDIR     := $(PREFIX)/bin
 LIBDIR     := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
 MANDIR     := $(PREFIX)/share/man
+BASHDIR    := $(PREFIX)/share/bash-completion/completions
 VERSION    := $(shell sed -n 's/^.define KD_VERSION "\(.*\)"/\1/p' include/kedge.h)
 MAJOR      := $(firstword $(subst ., ,$(VERSION)))
 PUBLIC     := $(shell sed -n 's/^KD_API [a-z0-9_ *]*\b\(kd_[a-z0-9_]*\).*/\1/p' include/kedge.h)
@@ -87,7 +88,7 @@ $(BUILD)/libkedge.a: $(OBJECTS)
 # The installed libraries: the public functions and what they need, in one object that shows nothing else.
 $(BUILD)/lib/kedge.o: $(BUILD)/libkedge.a include/kedge.h
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(KD_FLAGS) -r -nostdlib $(PUBLIC:%=-Wl,-u,%) -o $@ $<
+	$(Q)$(CC) $(if $(findstring -flto,$(CFLAGS)),$(CFLAGS) -fPIC -flinker-output=nolto-rel) -r -nostdlib $(PUBLIC:%=-Wl,-u,%) -o $@ $<
 	$(Q)objcopy --localize-hidden $@
 
 $(BUILD)/lib/libkedge.a: $(BUILD)/lib/kedge.o
@@ -141,7 +142,7 @@ substitute = sed -e 's|@PREFIX@|$(PREFIX)|; s|@PC_LIBDIR@|$(call under_prefix,$(
 	-e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@CMAKE_LIBS@|$(subst $() ,;,$(KEDGE_LIBS))|'
 
 install: $(PRODUCTS)
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1 $(BASHDIR))
 	install -m 755 $(BUILD)/kedge $(DESTDIR)$(BINDIR)/
 	install -m 644 include/kedge.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(DESTDIR)$(LIBDIR)/
@@ -151,10 +152,12 @@ install: $(PRODUCTS)
 	for f in kedge-config kedge-config-version; do \
 		$(substitute) tools/install/$$f.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/kedge/$$f.cmake || exit 1; done
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(MANDIR)/man1/
+	install -m 644 tools/install/kedge.bash $(DESTDIR)$(BASHDIR)/kedge
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/kedge $(INCLUDEDIR)/kedge.h $(LIBDIR)/libkedge.a $(LIBDIR)/libkedge.so* \
-		$(LIBDIR)/pkgconfig/kedge.pc $(MANDIR)/man1/kedge.1 $(MANDIR)/man1/kedge-*.1)
+		$(LIBDIR)/pkgconfig/kedge.pc $(MANDIR)/man1/kedge.1 $(MANDIR)/man1/kedge-*.1 \
+		$(BASHDIR)/kedge)
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/kedge
 
 clean:

@@ -38,6 +38,7 @@ grep -q 'default 4K' out; ok $? "defaults are shown, whatever else is on the lin
 try help run-file
 awk 'length > 100' out >err
 [ $code -eq 0 ] && [ ! -s err ]; ok $? "kedge help run-file"
+: >err
 for key in mask window optim.lr data.train output; do grep -qE "^  $key  " out || echo "$key is not there" >err; done
 [ ! -s err ]; ok $? "it names the keys"
 mkdir -p corpus/train

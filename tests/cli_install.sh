@@ -35,6 +35,7 @@ cat >"$home/wanted" <<LIST
 ./lib/libkedge.so.${version%%.*}
 ./lib/libkedge.so.$version
 ./lib/pkgconfig/kedge.pc
+./share/bash-completion/completions/kedge
 LIST
 same "$home/wanted" "$home/found" "exactly these files"
 make -s CC="$compiler" install PREFIX=/opt/x DESTDIR="$home/stage" LIBDIR=/opt/x/lib64 >"$home/log" 2>&1 &&
@@ -121,6 +122,15 @@ if has groff "the form of manual pages"; then
     groff -man -Tascii -ww -z "$prefix"/share/man/man1/*.1 >"$home/log" 2>&1
     [ ! -s "$home/log" ]; ok $? "manual pages: nothing to complain about"
 fi
+
+# completes WORD... : what bash offers for the last word, in one line
+completes() {
+    (source "$prefix/share/bash-completion/completions/kedge"; compopt() { :; }
+     COMP_WORDS=("$kedge" "$@") COMP_CWORD=$#; _kedge; echo "${COMPREPLY[*]}")
+}
+{ completes tr; completes bench g; completes train run.yaml --r; completes train run.yaml --set optim.l; completes bench gemm --th; } >"$home/found"
+printf '%s\n' train gemm --resume optim.lr= --threads >"$home/wanted"
+same "$home/wanted" "$home/found" "bash completes commands, options and keys"
 
 make -s CC="$compiler" uninstall PREFIX="$prefix" >"$home/log" 2>&1
 find "$prefix" -not -type d >"$home/log"

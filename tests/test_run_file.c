@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "scratch.h"
-#include "train/run_file.h"
+#include "train/run_schema.h"
 
 /* The keys that must be there; further lines of a test begin at line 6. */
 #define NEEDED "model: {path: m}\ntokenizer: bytes\ndata: {train: [a.jsonl]}\nwindow: 4K\nsteps: 10\n"
@@ -263,6 +263,15 @@ static void an_unknown_key_names_the_nearest(void **state) {
     refuse("- a\n", "run.yaml:1: a map of keys belongs here");
 }
 
+static void every_key_with_a_choice_says_what_it_means(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < kd_run_rows; i++) {
+        const kd_run_row *row = &kd_run_schema[i];
+        if (row->offset != KD_RUN_NOWHERE && !row->about) fail_msg("%s says nothing", row->key);
+        if (row->later && row->about) fail_msg("%s is not in this build and says something", row->key);
+    }
+}
+
 static void missing_keys_are_named_together(void **state) {
     (void)state;
     refuse("", "run.yaml: missing: model.path or model.init, tokenizer, data.train, window, steps, output "
@@ -369,6 +378,7 @@ int main(void) {
         cmocka_unit_test(what_is_printed_reads_back_as_the_same_values),
         cmocka_unit_test(the_print_is_plain_yaml_in_the_schemas_order),
         cmocka_unit_test(an_unknown_key_names_the_nearest),
+        cmocka_unit_test(every_key_with_a_choice_says_what_it_means),
         cmocka_unit_test(missing_keys_are_named_together),
         cmocka_unit_test(a_value_of_the_wrong_type_is_named_with_its_line),
         cmocka_unit_test(a_value_out_of_range_is_named_with_its_line),
