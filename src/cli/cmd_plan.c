@@ -1,9 +1,11 @@
 /* kedge plan */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "base/log.h"
 #include "cli.h"
+#include "data/window_view.h"
 #include "format/json.h"
 #include "train/estimate.h"
 
@@ -86,18 +88,57 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
     return status;
 }
 
-static kd_status plan(const kd_run_file *run, bool as_json, bool no_time) {
+typedef struct plan_options { bool json, no_time, draw; const char *svg; int64_t window; } plan_options;
+
+/* Whether the terminal's language has more than ASCII. */
+static bool is_utf8(void) {
+    const char *name[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (int i = 0; i < 3; i++) {
+        const char *value = getenv(name[i]);
+        if (value && *value) return strstr(value, "UTF-8") || strstr(value, "utf8");
+    }
+    return false;
+}
+
+/* One window of the training order, to the terminal and into a file. */
+static kd_status draw(const kd_trainer *t, const plan_options *o) {
+    kd_window_view view = {0};
+    kd_text terminal = {0}, svg = {0};
+    kd_status status;
+    if (o->window < 0) return kd_fail(KD_ECONFIG, "plan: --window %lld: windows count from 0", (long long)o->window);
+    KD_TRY(kd_window_view_open(&view, &t->train, o->window, true));
+    if (o->draw) {
+        bool colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+        KD_GO(kd_window_draw_text(&terminal, &view, colour, is_utf8()));
+        printf("%s", terminal.data);
+    }
+    if (o->svg) {
+        KD_GO(kd_window_draw_svg(&svg, &view, true));
+        KD_GO(kd_file_replace(o->svg, svg.data, svg.size));
+    }
+done:
+    kd_text_free(&terminal);
+    kd_text_free(&svg);
+    kd_window_view_free(&view);
+    return status;
+}
+
+static kd_status plan(const kd_run_file *run, const plan_options *o) {
     kd_trainer t = {.run = run, .lock = -1, .metrics.fd = -1};
     kd_estimate e;
     kd_status status;
     KD_GO(kd_trainer_prepare(&t, NULL));
+    if (o->draw || o->svg) {
+        status = draw(&t, o);
+        goto done;
+    }
     KD_GO(kd_estimate_memory(&e, &t, SAMPLED));
     status = kd_estimate_fits(&e);
     bool fits = !status;
     char why[512];
     snprintf(why, sizeof why, "%s", kd_message());
-    if (!no_time) KD_GO(kd_estimate_time(&e, &t));
-    if (as_json) KD_GO(print_json(&e, &t, fits));
+    if (!o->no_time) KD_GO(kd_estimate_time(&e, &t));
+    if (o->json) KD_GO(print_json(&e, &t, fits));
     else print_lines(&e, &t);
     if (!fits) status = kd_fail(KD_ENOMEM, "%s", why);
 done:
@@ -107,11 +148,15 @@ done:
 
 int kd_cmd_plan(int argc, char **argv) {
     kd_list set = {.count = 0};
-    bool as_json = false, no_time = false, done;
+    plan_options o = {.window = 0};
+    bool done;
     const kd_option option[] = {
         {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be repeated"},
-        {"--no-time", KD_FLAG, &no_time, NULL, "does not run a piece of the model to predict the time of a step"},
-        {"--json", KD_FLAG, &as_json, NULL, "one JSON object"},
+        {"--draw", KD_FLAG, &o.draw, NULL, "prints instead who sees whom in a window, and every token's position"},
+        {"--svg", KD_TEXT, &o.svg, "FILE", "the same as a picture"},
+        {"--window", KD_INTEGER, &o.window, "N", "which window of the training order is drawn; default 0, the first"},
+        {"--no-time", KD_FLAG, &o.no_time, NULL, "does not run a piece of the model to predict the time of a step"},
+        {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},
     };
     const kd_usage usage = {
         "plan", "RUN.yaml [options]",
@@ -120,6 +165,8 @@ int kd_cmd_plan(int argc, char **argv) {
         "Ends with 1 when memory or disk will not do.",
         "  kedge plan run.yaml\n"
         "  kedge plan run.yaml --set window=128K --set recompute=layer\n"
+        "  kedge plan run.yaml --draw --set interleave=true\n"
+        "  kedge plan run.yaml --svg window.svg\n"
         "  kedge plan run.yaml --json --no-time\n",
         option, sizeof option / sizeof *option};
     const char *path = NULL;
@@ -130,7 +177,7 @@ int kd_cmd_plan(int argc, char **argv) {
     kd_run_file run;
     status = kd_run_file_open(&run, path, set.text, set.count);
     if (status) return kd_exit_code(status);
-    status = plan(&run, as_json, no_time);
+    status = plan(&run, &o);
     kd_run_file_close(&run);
     return kd_exit_code(status);
 }
