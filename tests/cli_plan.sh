@@ -1,0 +1,59 @@
+#!/bin/bash
+# kedge plan as a user types it. Usage: tests/cli_plan.sh build/gcc
+# One line a fact, "ok N" or "not ok N"; "done" at the end.
+set -u
+kedge=$(realpath "$1/kedge")
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+cd "$home" || exit 1
+
+n=0
+ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; cat out err; fi; }
+try() { "$kedge" plan run.yaml "$@" >out 2>err; code=$?; }
+
+for i in $(seq 1 60); do printf '{"text": "%s"}\n' "$(seq -s ' ' "$i" $((i * 5)))"; done >text.jsonl
+cat >run.yaml <<'YAML'
+model: {init: {arch: llama, preset: tiny}}
+tokenizer: bytes
+data: {train: [text.jsonl]}
+window: 1K
+batch: {windows: 2}
+steps: 100
+save: {every: 10, keep: 3}
+output: runs/a
+YAML
+
+try
+[ $code -eq 0 ] && grep -q '^memory .*GiB of' out && grep -q 'for a billion tokens' out && grep -q 'pairs a step' out
+ok $? "memory, attention and time, for people"
+try --json
+[ $code -eq 0 ] && grep -q '"fits": true' out && grep -q '"tokens_per_step": 2048' out && grep -q '"seconds_per_step": 0\.' out
+ok $? "the same as JSON"
+weights=$(sed -n 's/.*"weights": \([0-9]*\).*/\1/p' out) disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
+[ "$disk" -ge $((4 * 3 * weights * 9 / 10)) ] && [ "$disk" -le $((4 * 3 * weights * 12 / 10)) ]
+ok $? "disk: three checkpoints are kept while a fourth is written, each three times the weights"
+[ ! -e runs ]; ok $? "planning leaves nothing behind"
+full=$("$kedge" plan run.yaml --no-time --json --set mask=full | sed -n 's/.*"pairs": \([0-9.]*\).*/\1/p')
+[ "${full%.*}" = $((2 * 1024 * 1025 / 2)) ]; ok $? "full attention has every pair"
+try --draw
+[ $code -eq 0 ] && grep -q '1024 tokens' out && grep -q 'positions' out && ! grep -q 'memory' out; ok $? "a window is drawn in the terminal"
+for mask in full document anchor; do for switch in interleave=true tag=true positions=reset; do
+    try --draw --set mask=$mask --set $switch --svg $mask.svg
+    [ $code -eq 0 ] && grep -q '</svg>' $mask.svg; ok $? "and as a picture: $mask, $switch"
+done; done
+try --draw --window -1;           [ $code -eq 2 ] && grep -q 'count from 0' err; ok $? "windows count from 0"
+try --set window=1M;              [ $code -eq 2 ] && grep -q 'window' err; ok $? "documents that fill no window"
+try --no-time --set batch.windows=16384 --set batch.micro=16384 --set recompute=none
+[ $code -eq 1 ] && grep -q 'it will not fit' err && grep -q '^memory' out; ok $? "what will not fit is said, with the figures, exit 1"
+mkdir runs
+"$kedge" train run.yaml --quiet --set steps=1 --set output=runs/b 2>err
+[ $? -eq 0 ] && ! grep -q 'free' err; ok $? "a run that fits is not warned about"
+case $(basename "$1") in
+    *-*) echo "skipped: a run without enough address space: a sanitizer needs terabytes" ;;
+    *)
+        (ulimit -v 180000; "$kedge" train run.yaml --set model.init.preset=10m --set output=runs/c >out 2>err)
+        [ $? -eq 1 ] && grep -q 'warning: this run needs .* kedge plan says' err && grep -q 'out of memory' err && [ ! -e runs/c ]
+        ok $? "a run that does not fit is warned about, and fails in one line"
+        ;;
+esac
+echo done
