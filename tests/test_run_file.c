@@ -93,7 +93,7 @@ static const char EVERYTHING[] =
 
 static void check_everything(const kd_run_file *run) {
     assert_string_equal(run->model_path, "models/llama-2-7b");
-    assert_true(run->rope_theta_given && run->rope_theta == 5e6);
+    assert_true(run->rope_theta_given && run->rope.theta == 5e6);
     assert_string_equal(run->rope_scaling, "none");
     assert_int_equal(run->frame, KD_FRAME_WINDOW);
     assert_string_equal(run->tokenizer, "bytes");
@@ -174,12 +174,12 @@ static void rope_scaling_is_a_word_or_a_map(void **state) {
     kd_run_file run = accept(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: llama3, factor: 8, low_freq_factor: 1, "
                                            "high_freq_factor: 4, original_max_position_embeddings: 8192}}}\n");
     assert_string_equal(run.rope_scaling, "llama3");
-    assert_true(run.rope_factor == 8 && run.rope_low_freq_factor == 1 && run.rope_high_freq_factor == 4);
-    assert_int_equal(run.rope_original_positions, 8192);
+    assert_true(run.rope.factor == 8 && run.rope.low_freq_factor == 1 && run.rope.high_freq_factor == 4);
+    assert_true(run.rope.original == 8192);
     kd_run_file_close(&run);
     run = accept(WITHOUT_MODEL "model: {path: m, rope: {scaling: linear}}\n");
     assert_string_equal(run.rope_scaling, "linear");
-    assert_true(run.rope_factor == 0);
+    assert_true(run.rope.factor == 0 && !run.rope_numbers_given);
     kd_run_file_close(&run);
     run = accept(WITHOUT_MODEL "model: {path: m, rope: {scaling: default}}\n");
     assert_string_equal(run.rope_scaling, "none");
@@ -328,7 +328,6 @@ static void what_is_not_in_this_build_is_said(void **state) {
     later("parallel: {sequence: 8}\n", "run.yaml:1: parallel.sequence: 8: not in this build yet, 1 is");
     later("parallel: {zero: 3}\n", "run.yaml:1: parallel.zero: 3: not in this build yet, 1 is");
     later("model: {rope: {precision: bf16-eager}}\n", "run.yaml:1: model.rope.precision: bf16-eager: not in this build yet");
-    later("model: {rope: {scaling: yarn}}\n", "run.yaml:1: model.rope.scaling.type: yarn: not in this build yet");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");
 }
@@ -351,7 +350,7 @@ static void what_cannot_go_together_is_refused(void **state) {
     refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: linear, low_freq_factor: 2}}}\n",
            "run.yaml:6: model.rope.scaling.low_freq_factor: a number of another type than linear");
     refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: llama3, factor: 2}}}\n",
-           "run.yaml:6: model.rope.scaling.low_freq_factor: missing: llama3 has all four numbers, or none: as the "
+           "run.yaml:6: model.rope.scaling.low_freq_factor: missing: llama3 has all its numbers, or none: as the "
            "checkpoint says");
 }
 

@@ -6,36 +6,53 @@
 #include "base/log.h"
 #include "data/tokenizer.h"
 
-typedef struct family { const char *model_type, *architecture; bool qkv_bias; } family;
+/* What absent keys of config.json mean is each family's own, as in transformers 4 and 5. */
+typedef struct family {
+    const char *model_type, *architecture;
+    bool qkv_bias;
+    int64_t max_positions;    /* max_position_embeddings */
+    int64_t kv_heads;         /* num_key_value_heads; 0: as many as heads */
+    int64_t sliding_window;   /* 0: the family has none */
+    int64_t sliding_layers;   /* max_window_layers: the first layer that slides, where use_sliding_window is true; -1: the
+                                 family has no such keys, all layers slide */
+} family;
 
-static const family families[] = {{"llama", "LlamaForCausalLM", false}, {"qwen2", "Qwen2ForCausalLM", true}};
+static const family families[] = {
+    {"llama", "LlamaForCausalLM", false, 2048, 0, 0, -1},
+    {"mistral", "MistralForCausalLM", false, 4096 * 32, 8, 4096, -1},
+    {"qwen2", "Qwen2ForCausalLM", true, 32768, 32, 4096, 28},
+};
 enum { FAMILIES = sizeof families / sizeof *families };
+#define FAMILY_NAMES "llama, mistral, qwen2"
+
+static const family *find_family(const char *model_type) {
+    for (int i = 0; i < FAMILIES; i++)
+        if (!strcmp(model_type, families[i].model_type)) return &families[i];
+    return NULL;
+}
 
 /* Keys that do not change what a training step computes, beside those that are read below. */
 static const char *const harmless[] = {
     "_name_or_path", "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "head_dim",
     "hidden_act", "hidden_size", "initializer_range", "intermediate_size", "layer_types", "max_position_embeddings",
-    "max_window_layers", "model_type", "num_attention_heads", "num_hidden_layers", "num_key_value_heads",
-    "pad_token_id", "pretraining_tp", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta",
+    "max_window_layers", "model_type", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "original_max_position_embeddings",
+    "pad_token_id", "pretraining_tp", "rms_norm_eps", "rope_ntk", "rope_parameters", "rope_scaling", "rope_theta",
     "sliding_window", "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache",
     "use_sliding_window", "vocab_size", "attention_bias", "mlp_bias", "quantization_config",
 };
 
-static kd_status parse_family(kd_config *config, const json_t *json, const char *name) {
+static kd_status parse_family(const family **found, kd_config *config, const json_t *json, const char *name) {
     const char *type = NULL;
     KD_TRY(kd_json_maybe_string(&type, json, "model_type", name));
     if (!type) return kd_fail(KD_EFORMAT, "%s: no \"model_type\"", name);
-    for (int i = 0; i < FAMILIES; i++) {
-        if (strcmp(type, families[i].model_type)) continue;
-        snprintf(config->model_type, sizeof config->model_type, "%s", type);
-        config->qkv_bias = families[i].qkv_bias;
-        return KD_OK;
-    }
-    if (!strcmp(type, "mistral")) return kd_fail(KD_ENOTSUP, "%s: model_type \"mistral\": not in this build yet", name);
-    return kd_fail(KD_ENOTSUP, "%s: unknown model_type \"%s\"; known here: llama, qwen2", name, type);
+    *found = find_family(type);
+    if (!*found) return kd_fail(KD_ENOTSUP, "%s: unknown model_type \"%s\"; known here: " FAMILY_NAMES, name, type);
+    snprintf(config->model_type, sizeof config->model_type, "%s", type);
+    config->qkv_bias = (*found)->qkv_bias;
+    return KD_OK;
 }
 
-static kd_status parse_shape(kd_config *config, const json_t *json, const char *name) {
+static kd_status parse_shape(kd_config *config, const family *f, const json_t *json, const char *name) {
     const struct { const char *key; int64_t *to, most; } size[] = {
         {"vocab_size", &config->V, 1 << 24}, {"hidden_size", &config->C, 1 << 24}, {"intermediate_size", &config->F, 1 << 24},
         {"num_hidden_layers", &config->L, 1 << 14}, {"num_attention_heads", &config->H, 1 << 20},
@@ -46,7 +63,7 @@ static kd_status parse_shape(kd_config *config, const json_t *json, const char *
             return kd_fail(KD_EFORMAT, "%s: %s is %lld, outside 1..%lld", name, size[i].key, (long long)*size[i].to,
                            (long long)size[i].most);
     }
-    config->G = config->H;
+    config->G = f->kv_heads && !json_object_get(json, "num_key_value_heads") ? f->kv_heads : config->H;
     KD_TRY(kd_json_maybe_int(&config->G, NULL, json, "num_key_value_heads", name));
     bool given;
     KD_TRY(kd_json_maybe_int(&config->E, &given, json, "head_dim", name));
@@ -77,18 +94,41 @@ static kd_status parse_switches(kd_config *config, const json_t *json, const cha
     if (strcmp(act, "silu")) return kd_fail(KD_ENOTSUP, "%s: hidden_act \"%s\": only silu is known here", name, act);
     KD_TRY(need_off(json, "attention_bias", name));
     KD_TRY(need_off(json, "mlp_bias", name));
-    KD_TRY(need_off(json, "use_sliding_window", name));
     double dropout = 0;
     KD_TRY(kd_json_maybe_number(&dropout, NULL, json, "attention_dropout", name));
     if (dropout != 0) return kd_fail(KD_ENOTSUP, "%s: attention_dropout %g: only 0 is known here", name, dropout);
-    const json_t *layer_types = json_object_get(json, "layer_types"), *quantization = json_object_get(json, "quantization_config");
+    const json_t *quantization = json_object_get(json, "quantization_config");
     if (quantization && !json_is_null(quantization)) return kd_fail(KD_ENOTSUP, "%s: quantized weights are not trained here", name);
-    for (size_t i = 0; i < json_array_size(layer_types); i++) {
-        const char *type = json_string_value(json_array_get(layer_types, i));
-        if (!type || strcmp(type, "full_attention"))
-            return kd_fail(KD_ENOTSUP, "%s: layer_types: \"%s\": only full_attention is known here", name, type ? type : "?");
-    }
     KD_TRY(kd_json_maybe_bool(&config->tied, NULL, json, "tie_word_embeddings", name));
+    return KD_OK;
+}
+
+/* Layers that slide by name: only where the family looks at such names, and then only with a window to slide. */
+static kd_status parse_layer_types(bool *slides, bool known, const json_t *json, const char *name) {
+    const json_t *types = json_object_get(json, "layer_types");
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        bool sliding = type && known && !strcmp(type, "sliding_attention");
+        if (!sliding && (!type || strcmp(type, "full_attention")))
+            return kd_fail(KD_ENOTSUP, "%s: layer_types: \"%s\": only full_attention is known here", name, type ? type : "?");
+        *slides |= sliding;
+    }
+    return KD_OK;
+}
+
+/* Mistral: every layer slides unless sliding_window is null. Qwen2: the layers from max_window_layers on, or those of
+ * layer_types, where use_sliding_window is true. */
+static kd_status parse_sliding_window(kd_config *config, const family *f, const json_t *json, const char *name) {
+    bool by_layer = f->sliding_layers >= 0, on = !by_layer && f->sliding_window, slides = !by_layer;
+    int64_t window = f->sliding_window, from = f->sliding_layers;
+    if (json_is_null(json_object_get(json, "sliding_window"))) window = 0;
+    KD_TRY(kd_json_maybe_int(&window, NULL, json, "sliding_window", name));
+    if (by_layer) KD_TRY(kd_json_maybe_bool(&on, NULL, json, "use_sliding_window", name));
+    KD_TRY(kd_json_maybe_int(&from, NULL, json, "max_window_layers", name));
+    KD_TRY(parse_layer_types(&slides, by_layer && on && window > 0, json, name));
+    if (by_layer && !json_array_size(json_object_get(json, "layer_types"))) slides = config->L > from;
+    if (on && window < 0) return kd_fail(KD_EFORMAT, "%s: sliding_window is %lld", name, (long long)window);
+    config->sliding_window = on && slides ? window : 0;
     return KD_OK;
 }
 
@@ -128,9 +168,11 @@ kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, con
         status = kd_fail(KD_EFORMAT, "%s: not an object", name);
         goto done;
     }
-    KD_GO(parse_family(config, config->json, name));
-    KD_GO(parse_shape(config, config->json, name));
+    const family *f;
+    KD_GO(parse_family(&f, config, config->json, name));
+    KD_GO(parse_shape(config, f, config->json, name));
     KD_GO(parse_switches(config, config->json, name));
+    KD_GO(parse_sliding_window(config, f, config->json, name));
     KD_GO(kd_json_maybe_number(&config->eps, NULL, config->json, "rms_norm_eps", name));
     KD_GO(kd_json_maybe_number(&config->init_range, NULL, config->json, "initializer_range", name));
     if (!(config->eps > 0)) {
@@ -139,7 +181,13 @@ kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, con
     }
     KD_GO(parse_token(&config->bos, config->json, "bos_token_id", config->V, name));
     KD_GO(parse_token(&config->eos, config->json, "eos_token_id", config->V, name));
-    KD_GO(kd_rope_parse(&config->rope, config->json, name));
+    int64_t max_positions = f->max_positions;
+    KD_GO(kd_json_maybe_int(&max_positions, NULL, config->json, "max_position_embeddings", name));
+    if (max_positions < 1) {
+        status = kd_fail(KD_EFORMAT, "%s: max_position_embeddings is %lld", name, (long long)max_positions);
+        goto done;
+    }
+    KD_GO(kd_rope_parse(&config->rope, config->json, config->E, max_positions, name));
     warn_unknown(config->json, name);
 done:
     if (status) kd_config_close(config);
@@ -183,21 +231,31 @@ static kd_status reprint(char **text, int64_t *size, const json_t *json) {
     return status;
 }
 
-static bool same_rope(const kd_rope_config *a, const kd_rope_config *b) {
-    return a->type == b->type && a->theta == b->theta && a->factor == b->factor &&
-           a->low_freq_factor == b->low_freq_factor && a->high_freq_factor == b->high_freq_factor &&
-           a->original == b->original;
-}
-
-kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope) {
-    if (same_rope(&config->rope, rope)) return KD_OK;
-    config->rope = *rope;
-    KD_TRY(kd_rope_write(config->json, rope));
+/* The text follows the object after a change. */
+static kd_status follow(kd_config *config) {
     char *text;
     KD_TRY(reprint(&text, &config->text_size, config->json));
     free(config->text);
     config->text = text;
     return KD_OK;
+}
+
+kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope) {
+    if (kd_rope_same(&config->rope, rope, config->E)) return KD_OK;
+    config->rope = *rope;
+    KD_TRY(kd_rope_write(config->json, rope, config->E));
+    return follow(config);
+}
+
+kd_status kd_config_lift_sliding_window(kd_config *config) {
+    if (!config->sliding_window) return KD_OK;
+    config->sliding_window = 0;
+    bool bad = json_object_set_new(config->json, "sliding_window", json_null());
+    if (json_object_get(config->json, "use_sliding_window"))
+        bad |= json_object_set_new(config->json, "use_sliding_window", json_false());
+    json_t *types = json_object_get(config->json, "layer_types");
+    for (size_t i = 0; i < json_array_size(types); i++) bad |= json_array_set_new(types, i, json_string("full_attention"));
+    return bad ? kd_fail(KD_ENOMEM, "out of memory while writing config.json") : follow(config);
 }
 
 kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype) {
@@ -237,13 +295,10 @@ const char *kd_preset_names(void) { return "tiny, demo, 5m, 10m, 124m"; }
 
 kd_status kd_config_preset(char **text, const char *arch, const char *name, int64_t vocabulary, int64_t window) {
     const preset *p = NULL;
-    const family *f = NULL;
+    const family *f = find_family(arch);
     for (int i = 0; i < PRESETS; i++)
         if (!strcmp(name, presets[i].name)) p = &presets[i];
-    for (int i = 0; i < FAMILIES; i++)
-        if (!strcmp(arch, families[i].model_type)) f = &families[i];
-    if (!f) return kd_fail(strcmp(arch, "mistral") ? KD_ECONFIG : KD_ENOTSUP, "arch \"%s\": %s", arch,
-                           strcmp(arch, "mistral") ? "it is one of llama, qwen2" : "not in this build yet");
+    if (!f) return kd_fail(KD_ECONFIG, "arch \"%s\": it is one of " FAMILY_NAMES, arch);
     if (!p) return kd_fail(KD_ECONFIG, "preset \"%s\": it is one of %s", name, kd_preset_names());
     json_t *json = json_pack(
         "{s:[s], s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:n, s:I, s:I, s:b, s:s, s:b}",
@@ -254,7 +309,10 @@ kd_status kd_config_preset(char **text, const char *arch, const char *name, int6
         "rms_norm_eps", f->qkv_bias ? 1e-6 : 1e-5, "initializer_range", 0.02, "rope_theta", 10000.0, "rope_scaling",
         "bos_token_id", (json_int_t)KD_BYTES_BOS, "eos_token_id", (json_int_t)KD_BYTES_EOS, "tie_word_embeddings", 1,
         "torch_dtype", "float32", "use_cache", 1);
-    if (!json) return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    if (!json || (f->sliding_window && f->sliding_layers < 0 && json_object_set_new(json, "sliding_window", json_null()))) {
+        json_decref(json);
+        return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    }
     int64_t size;
     kd_status status = reprint(text, &size, json);
     json_decref(json);

@@ -2,26 +2,16 @@
 #ifndef KD_CONFIG_H
 #define KD_CONFIG_H
 
-#include "format/json.h"
-
-typedef enum kd_rope_type { KD_ROPE_DEFAULT, KD_ROPE_LINEAR, KD_ROPE_LLAMA3 } kd_rope_type;
-
-/* Rotary frequencies as a checkpoint declares them. Source: transformers, modeling_rope_utils. */
-typedef struct kd_rope_config {
-    kd_rope_type type;
-    double theta;
-    double factor;                 /* linear, llama3 */
-    double low_freq_factor, high_freq_factor;  /* llama3 */
-    int64_t original;              /* llama3: original_max_position_embeddings */
-} kd_rope_config;
+#include "rope_config.h"
 
 typedef struct kd_config {
-    char model_type[16];           /* "llama", "qwen2" */
+    char model_type[16];           /* "llama", "mistral", "qwen2" */
     int64_t V, C, F, L, H, G, E;
     double eps, init_range;
     bool tied;                     /* lm_head is embed_tokens */
     bool qkv_bias;                 /* Qwen: q, k and v have biases */
     int64_t bos, eos;              /* -1: none */
+    int64_t sliding_window;        /* tokens that a token of some layer sees, itself included; 0: all before it */
     kd_rope_config rope;
     char *text;                    /* config.json as it was read, byte for byte */
     int64_t text_size;
@@ -37,23 +27,15 @@ void kd_config_close(kd_config *config);
 
 /* Replaces theta and scaling, both dialects of config.json included. */
 kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
+/* Takes a sliding window away, for every other engine too: config.json then says so. */
+kd_status kd_config_lift_sliding_window(kd_config *config);
 
 /* config.json for weights stored as `dtype` ("float32"; NULL: as it says): the text as it was read when it says so already,
  * else the same object with only that key changed. free() *text. */
 kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype);
 
-/* A fresh config.json. arch: llama, qwen2; preset: see kd_preset_names. free() *text. */
+/* A fresh config.json. arch: llama, mistral, qwen2; preset: see kd_preset_names. free() *text. */
 kd_status kd_config_preset(char **text, const char *arch, const char *preset, int64_t vocabulary, int64_t window);
 const char *kd_preset_names(void);
-
-const char *kd_rope_type_name(kd_rope_type type);   /* "llama3" */
-
-/* inv_freq [E/2]: float32 as transformers computes them, promoted to double. */
-void kd_rope_frequencies(double *inv_freq, const kd_rope_config *rope, int64_t E);
-
-/* RoPE of a parsed config.json, either dialect: rope_parameters before rope_scaling and rope_theta. */
-kd_status kd_rope_parse(kd_rope_config *rope, const json_t *config, const char *name);
-/* Writes both dialects into a config object. */
-kd_status kd_rope_write(json_t *config, const kd_rope_config *rope);
 
 #endif

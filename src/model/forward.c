@@ -20,7 +20,7 @@ kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
         .H = m->H, .G = m->G, .E = m->E,
         .q = kd_view_heads(a->q + j * T * HE, m->H, m->E), .k = kd_view_heads(a->k + j * T * GE, m->G, m->E),
         .v = kd_view_heads(a->v + j * T * GE, m->G, m->E), .o = kd_view_heads(a->o + j * T * HE, m->H, m->E),
-        .lse = a->lse + j * T * m->H,
+        .lse = a->lse + j * T * m->H, .scale = m->scale,
     };
 }
 

@@ -1,6 +1,7 @@
 /* Memory of a model: measured by the same walk that places it. */
 #include "model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,8 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     m->eps = (float)c->eps;
     m->tied = c->tied;
     m->rope = (kd_rope){.E = c->E, .positions = options->window + 1};
+    double factor = kd_rope_attention_factor(&c->rope);  /* of rotated queries and of rotated keys: its square */
+    if (factor != 1) m->scale = (float)(factor * factor / sqrt((double)c->E));
     kd_status status;
     KD_GO(kd_layout_init(&m->layout, c));
     KD_GO(check_size(m));
@@ -143,10 +146,10 @@ done:
 
 kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const kd_model_options *options) {
     kd_model *m;
-    double inv_freq[128];
+    double inv_freq[KD_ROPE_PAIRS];
     kd_status status;
     KD_TRY(kd_model_measure(&m, ctx, c, options));
-    kd_rope_frequencies(inv_freq, &c->rope, c->E);
+    kd_rope_frequencies(inv_freq, &c->rope, c->E, options->window);
     KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, m->rope.E, m->rope.positions));
     KD_GO(kd_ctx_reserve(ctx, m->scratch));
     KD_GO(kd_ctx_place(ctx, &m->weights));

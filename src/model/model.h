@@ -1,4 +1,4 @@
-/* Llama and Qwen2 as one table of tensors: forward, loss and backward over packed windows.
+/* Llama, Mistral and Qwen2 as one table of tensors: forward, loss and backward over packed windows.
  *
  * Attention sees a window; everything else sees blocks of KD_BLOCK tokens, and the backward's sums over tokens go leaf by
  * leaf: a leaf is a window's tokens divided by `leaves`. Weight gradients accumulate blocks in order inside a leaf, then

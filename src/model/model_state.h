@@ -23,7 +23,7 @@ struct kd_model {
     kd_layout layout;
     kd_model_options options;
     int64_t V, C, F, L, H, G, E;
-    float eps;
+    float eps, scale;         /* scale: of attention's logits; 0: 1/sqrt(E) */
     bool tied;
     kd_rope rope;
     kd_arena weights, gradients, activations;

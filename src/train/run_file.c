@@ -148,6 +148,7 @@ static kd_status read_value(const reader *r, const kd_run_row *row, int line, kd
     int word = 0;
     bool on;
     if (row->later) return fail_at(r, row->key, line, KD_ENOTSUP, "not in this build yet");
+    if (row->refused) return fail_at(r, row->key, line, KD_ECONFIG, "%s", row->refused);
     switch (row->type) {
     case KD_RUN_TEXT:
     case KD_RUN_WORD:
@@ -275,32 +276,36 @@ static kd_status check_missing(const reader *r) {
     return *missing ? kd_fail(KD_ECONFIG, "%s: missing: %s (kedge help run-file shows a whole one)", r->name, missing) : KD_OK;
 }
 
+/* Numbers belong to their type; a type has all the numbers that it needs, or none: then they are the checkpoint's. */
+static kd_status check_scaling(const reader *r) {
+    kd_run_file *run = r->run;
+    if (run->rope_scaling && !strcmp(run->rope_scaling, "default")) strcpy(run->rope_scaling, "none");
+    const char *type = run->rope_scaling ? run->rope_scaling : "none";
+    unsigned bit = 1u << kd_rope_type_find(type);
+    char key[KEY];
+    for (int64_t i = 0; i < kd_rope_number_count; i++) {
+        snprintf(key, sizeof key, "model.rope.scaling.%s", kd_rope_numbers[i].key);
+        if (!given(r, key)) continue;
+        run->rope_numbers_given = true;
+        if (!(kd_rope_numbers[i].allowed & bit)) REFUSE(r, key, "a number of another type than %s", type);
+    }
+    for (int64_t i = 0; i < kd_rope_number_count && run->rope_numbers_given; i++) {
+        snprintf(key, sizeof key, "model.rope.scaling.%s", kd_rope_numbers[i].key);
+        if ((kd_rope_numbers[i].needed & bit) && !given(r, key))
+            REFUSE(r, key, "missing: %s has all its numbers, or none: as the checkpoint says", type);
+    }
+    return KD_OK;
+}
+
 static kd_status check_model(const reader *r) {
     kd_run_file *run = r->run;
-    const char *const numbers[] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"};
     if (given(r, "model.path") && given(r, "model.init"))
         REFUSE(r, "model.init", "model.path is there too: a model is loaded or made, not both");
     if (given(r, "model.init") && run->init_config && (run->init_arch || run->init_preset))
         REFUSE(r, "model.init.config", "arch and preset say the same: one or the other");
     if (given(r, "model.init") && !run->init_config && (!run->init_arch || !run->init_preset))
         REFUSE(r, "model.init", "arch and preset, or config, are needed");
-
-    if (run->rope_scaling && !strcmp(run->rope_scaling, "default")) strcpy(run->rope_scaling, "none");
-    bool linear = run->rope_scaling && !strcmp(run->rope_scaling, "linear");
-    bool llama3 = run->rope_scaling && !strcmp(run->rope_scaling, "llama3");
-    for (int i = 0; i < 4; i++) {
-        char key[KEY];
-        snprintf(key, sizeof key, "model.rope.scaling.%s", numbers[i]);
-        if (given(r, key) && !llama3 && !(linear && i == 0))
-            REFUSE(r, key, "a number of another type than %s", run->rope_scaling ? run->rope_scaling : "none");
-        if (llama3 && !given(r, key) && run->rope_factor + run->rope_low_freq_factor + run->rope_high_freq_factor +
-                                                (double)run->rope_original_positions > 0)
-            REFUSE(r, key, "missing: llama3 has all four numbers, or none: as the checkpoint says");
-    }
-    if (llama3 && run->rope_factor > 0 && run->rope_low_freq_factor >= run->rope_high_freq_factor)
-        REFUSE(r, "model.rope.scaling.high_freq_factor", "%g is not above low_freq_factor, %g",
-               run->rope_high_freq_factor, run->rope_low_freq_factor);
-    return KD_OK;
+    return check_scaling(r);
 }
 
 static kd_status check_windows(const reader *r) {

@@ -9,6 +9,8 @@
 
 typedef enum kd_schedule { KD_CONSTANT, KD_LINEAR, KD_COSINE } kd_schedule;
 
+typedef enum kd_yes_no { KD_ABSENT, KD_YES, KD_NO } kd_yes_no;
+
 typedef struct kd_strings { char **text; int64_t count; } kd_strings;
 
 typedef struct kd_run_file {
@@ -16,12 +18,12 @@ typedef struct kd_run_file {
     char *init_arch, *init_preset;       /* model.init */
     char *init_config;                   /* model.init.config: a config.json instead of a preset */
     int64_t init_seed;
+    bool lift_sliding_window;            /* model.sliding_window: lift; otherwise as the checkpoint says */
     bool rope_theta_given;
-    double rope_theta;
-    char *rope_scaling;                  /* NULL: as the checkpoint says; "none": removed; "linear", "llama3" */
-    double rope_factor;                  /* of linear and llama3; 0: as the checkpoint says */
-    double rope_low_freq_factor, rope_high_freq_factor;  /* of llama3, as the next one; 0: as the checkpoint says */
-    int64_t rope_original_positions;     /* original_max_position_embeddings */
+    char *rope_scaling;                  /* NULL: as the checkpoint says; "none": removed; or a type */
+    bool rope_numbers_given;             /* false: as the checkpoint says */
+    kd_rope_config rope;                 /* theta and numbers of scaling; 0: absent */
+    kd_yes_no rope_truncate;
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;
@@ -46,6 +48,10 @@ typedef struct kd_run_file {
  * Relative paths are relative to the working directory. Free with kd_run_file_close. */
 kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
+
+/* RoPE and sliding window as the run file asks, over the checkpoint's (run_model.c). KD_ECONFIG where a resumed run's RoPE is
+ * not the one it goes on with, and where a sliding window is shorter than the run's window and not lifted. */
+kd_status kd_run_configure(kd_config *config, const kd_run_file *run, bool resumed);
 
 /* The resolved run file: every key with its value in the schema's order, as YAML text; free() it. */
 kd_status kd_run_file_print(char **text, const kd_run_file *run);

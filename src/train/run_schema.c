@@ -12,8 +12,10 @@ _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
 WORDS(ARCHES, {"llama", 0, 0}, {"mistral", 0, 0}, {"qwen2", 0, 0});
-WORDS(SCALINGS, {"none", 0, 0}, {"default", 0, 0}, {"linear", 0, 0}, {"llama3", 0, 0}, {"dynamic", 0, 1}, {"yarn", 0, 1},
-      {"longrope", 0, 1}, {"ntk", 0, 1});
+WORDS(SCALINGS, {"none", 0, 0}, {"default", 0, 0}, {"linear", 0, 0}, {"dynamic", 0, 0}, {"ntk", 0, 0}, {"llama3", 0, 0},
+      {"yarn", 0, 0}, {"longrope", 0, 0});
+WORDS(TRUNCATES, {"true", KD_YES, 0}, {"false", KD_NO, 0});
+WORDS(SLIDINGS, {"lift", true, 0});
 WORDS(PRECISIONS, {"exact", 0, 0}, {"bf16", 0, 1}, {"bf16-store", 0, 1}, {"bf16-eager", 0, 1}, {"f16-store", 0, 1},
       {"split", 0, 1}, {"f32-angle", 0, 1});
 WORDS(FRAMES, {"window", KD_FRAME_WINDOW, 0}, {"document", KD_FRAME_DOCUMENT, 0});
@@ -31,6 +33,7 @@ WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 
 WORDS(SEQUENCE_MODES, {"ulysses", 0, 0}, {"allgather", 0, 0}, {"zigzag", 0, 0});
 
 #define AT(field) .offset = offsetof(kd_run_file, field)
+#define LISTS "longrope's lists are read from the checkpoint's config.json alone"
 #define NOWHERE .offset = KD_RUN_NOWHERE
 
 const kd_run_row kd_run_schema[] = {
@@ -44,19 +47,34 @@ const kd_run_row kd_run_schema[] = {
      .about = "a config.json instead of family and preset"},
     {"model.init.seed", KD_RUN_INTEGER, "1", AT(init_seed), .range = "[0, inf)", .within = "model.init",
      .about = "of the random weights"},
-    {"model.rope.theta", KD_RUN_NUMBER, NULL, AT(rope_theta), .range = "(0, inf)",
+    {"model.sliding_window", KD_RUN_SWITCH, NULL, AT(lift_sliding_window), .word = SLIDINGS,
+     .about = "lift: a checkpoint whose tokens see fewer tokens than a window has loses that limit"},
+    {"model.rope.theta", KD_RUN_NUMBER, NULL, AT(rope.theta), .range = "(0, inf)",
      .about = "base of the rotary frequencies; the checkpoint's unless given"},
     {"model.rope.scaling.type", KD_RUN_TEXT, NULL, AT(rope_scaling), .word = SCALINGS,
      .about = "how rotary frequencies are stretched; the checkpoint's unless given"},
-    {"model.rope.scaling.factor", KD_RUN_NUMBER, NULL, AT(rope_factor), .range = "[1, inf)",
+    {"model.rope.scaling.factor", KD_RUN_NUMBER, NULL, AT(rope.factor), .range = "[1, inf)",
      .about = "by how much"},
-    {"model.rope.scaling.low_freq_factor", KD_RUN_NUMBER, NULL, AT(rope_low_freq_factor), .range = "(0, inf)",
+    {"model.rope.scaling.low_freq_factor", KD_RUN_NUMBER, NULL, AT(rope.low_freq_factor), .range = "(0, inf)",
      .about = "llama3: wavelengths above context/this are stretched by the whole factor"},
-    {"model.rope.scaling.high_freq_factor", KD_RUN_NUMBER, NULL, AT(rope_high_freq_factor), .range = "(0, inf)",
+    {"model.rope.scaling.high_freq_factor", KD_RUN_NUMBER, NULL, AT(rope.high_freq_factor), .range = "(0, inf)",
      .about = "llama3: wavelengths below context/this stay"},
-    {"model.rope.scaling.original_max_position_embeddings", KD_RUN_INTEGER, NULL, AT(rope_original_positions),
-     .range = "[1, inf)",
-     .about = "the context before it was stretched"},
+    {"model.rope.scaling.original_max_position_embeddings", KD_RUN_NUMBER, NULL, AT(rope.original), .range = "[2, inf)",
+     .about = "llama3, yarn, longrope: the context before it was stretched"},
+    {"model.rope.scaling.attention_factor", KD_RUN_NUMBER, NULL, AT(rope.attention_factor), .range = "(0, inf)",
+     .about = "yarn, longrope: of rotated queries and keys; what the factor implies unless given"},
+    {"model.rope.scaling.beta_fast", KD_RUN_NUMBER, NULL, AT(rope.beta_fast), .range = "(0, inf)",
+     .about = "yarn: pairs that turn more often than this in the original context stay"},
+    {"model.rope.scaling.beta_slow", KD_RUN_NUMBER, NULL, AT(rope.beta_slow), .range = "(0, inf)",
+     .about = "yarn: pairs that turn less often are stretched by the whole factor"},
+    {"model.rope.scaling.mscale", KD_RUN_NUMBER, NULL, AT(rope.mscale), .range = "(0, inf)",
+     .about = "yarn: with mscale_all_dim makes the attention factor"},
+    {"model.rope.scaling.mscale_all_dim", KD_RUN_NUMBER, NULL, AT(rope.mscale_all_dim), .range = "(0, inf)",
+     .about = "yarn: see mscale"},
+    {"model.rope.scaling.truncate", KD_RUN_WORD, NULL, AT(rope_truncate), .word = TRUNCATES,
+     .about = "yarn: whether the range between the betas ends at whole pairs"},
+    {"model.rope.scaling.short_factor", KD_RUN_LIST, NULL, NOWHERE, .refused = LISTS},
+    {"model.rope.scaling.long_factor", KD_RUN_LIST, NULL, NOWHERE, .refused = LISTS},
     {"model.rope.precision", KD_RUN_TEXT, "exact", NOWHERE, .word = PRECISIONS},
     {"model.rope.frame", KD_RUN_WORD, "document", AT(frame), .word = FRAMES,
      .about = "where rotation counts positions from; document: a document's bits do not depend on its place"},

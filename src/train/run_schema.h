@@ -31,6 +31,7 @@ typedef struct kd_run_row {
     const kd_run_word *word; /* of TEXT, WORD and SWITCH: the allowed ones; NULL: any text */
     const char *only;        /* every other value is not in this build yet */
     bool later;              /* the key itself is not in this build yet */
+    const char *refused;     /* why the key is known and never taken */
     bool required;
     const char *about;       /* what it means, for people; needed where there is a choice */
     const char *within;      /* `absent` holds only where this group is in the file */

@@ -21,28 +21,6 @@ static kd_status open_config(kd_trainer *t, const char *checkpoint) {
     return status;
 }
 
-static kd_status set_rope(kd_trainer *t) {
-    const kd_run_file *run = t->run;
-    kd_rope_config rope = t->config.rope;
-    if (run->rope_theta_given) rope.theta = run->rope_theta;
-    if (run->rope_scaling) {
-        kd_rope_type type = KD_ROPE_LLAMA3;
-        while (type > KD_ROPE_DEFAULT && strcmp(run->rope_scaling, kd_rope_type_name(type))) type--;  /* none: default */
-        if (type != KD_ROPE_DEFAULT && run->rope_factor == 0 && rope.type != type)
-            return kd_fail(KD_ECONFIG, "model.rope.scaling: %s needs its factor: {type: %s, factor: 8, ...}",
-                           run->rope_scaling, run->rope_scaling);
-        if (type == KD_ROPE_DEFAULT) rope = (kd_rope_config){.theta = rope.theta};
-        rope.type = type;
-        if (run->rope_factor != 0) {
-            rope.factor = run->rope_factor;
-            rope.low_freq_factor = run->rope_low_freq_factor;
-            rope.high_freq_factor = run->rope_high_freq_factor;
-            rope.original = run->rope_original_positions;
-        }
-    }
-    return kd_config_set_rope(&t->config, &rope);
-}
-
 static kd_status open_windows(kd_windows *windows, kd_corpus *corpus, const kd_trainer *t, const char *key,
                               const kd_strings *files) {
     kd_status status = kd_corpus_open(corpus, &t->tokenizer, (const char *const *)files->text, files->count);
@@ -64,7 +42,7 @@ static kd_status open_data(kd_trainer *t) {
 
 kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
     KD_TRY(open_config(t, checkpoint));
-    KD_TRY(set_rope(t));
+    KD_TRY(kd_run_configure(&t->config, t->run, checkpoint != NULL));
     KD_TRY(open_data(t));
     return kd_ctx_open(&t->ctx, t->run->threads);
 }
