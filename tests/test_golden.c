@@ -13,8 +13,9 @@
 #include "format/safetensors.h"
 #include "train/optimizer.h"
 
-static const char *const folders[] = {"llama-plain", "llama-grouped", "llama-linear", "qwen2"};
-static const char *const packed_folders[] = {"llama-grouped", "qwen2"};
+static const char *const folders[] = {"llama-plain", "llama-grouped", "llama-linear", "qwen2", "mistral",
+                                      "rope-dynamic", "rope-yarn", "rope-longrope"};
+static const char *const packed_folders[] = {"llama-grouped", "qwen2", "rope-yarn"};
 static const char *const packed_masks[] = {"document", "reset", "interleaved", "anchor", "anchor_reset", "anchor_tag",
                                            "anchor_interleaved"};
 
@@ -26,13 +27,13 @@ typedef struct fixture {
 } fixture;
 
 static void open_fixture(fixture *f, const char *name, const char *expected, const kd_device *device, int64_t T,
-                         kd_recompute recompute) {
+                         kd_recompute recompute, kd_frame frame) {
     char path[256];
     *f = (fixture){0};
     snprintf(path, sizeof path, "tests/golden/%s", name);
     assert_done(kd_ctx_open_on(&f->ctx, device, 2));
     assert_done(kd_config_open(&f->config, path));
-    kd_model_options options = {T, 1, 1, 8, KD_FRAME_WINDOW, recompute, true};
+    kd_model_options options = {T, 1, 1, 8, frame, recompute, true};
     assert_done(kd_model_open(&f->model, f->ctx, &f->config, &options));
     assert_done(kd_model_load(f->model, path));
     snprintf(path, sizeof path, "tests/golden/%s/%s", name, expected);
@@ -162,7 +163,8 @@ static int64_t golden_T(const char *name, const char *file, const char *tensor) 
 
 static void check_plain(const char *name, const kd_device *device, kd_recompute recompute) {
     fixture f;
-    open_fixture(&f, name, "expected.safetensors", device, golden_T(name, "expected.safetensors", "tokens"), recompute);
+    open_fixture(&f, name, "expected.safetensors", device, golden_T(name, "expected.safetensors", "tokens"), recompute,
+                 KD_FRAME_WINDOW);
     kd_plan plan = plain_plan(&f);
     const kd_plan *one = &plan;
     double worst;
@@ -200,7 +202,7 @@ static void ten_adamw_steps_agree_with_torch(void **state) {
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         fixture f;
         open_fixture(&f, folders[i], "expected.safetensors", &kd_device_host,
-                     golden_T(folders[i], "expected.safetensors", "tokens"), KD_RECOMPUTE_LAYER);
+                     golden_T(folders[i], "expected.safetensors", "tokens"), KD_RECOMPUTE_LAYER, KD_FRAME_WINDOW);
         kd_plan plan = plain_plan(&f);
         const kd_plan *one = &plan;
         kd_optimizer optimizer;
@@ -268,13 +270,13 @@ static void free_window(window *w) {
     free(w->tokens), free(w->targets), free(w->positions), free(w->document), free(w->role);
 }
 
-static void check_packed(const char *folder, const char *mask) {
+static void check_packed(const char *folder, const char *mask, kd_frame frame) {
     fixture f;
     char name[128];
     window w;
     snprintf(name, sizeof name, "%s.tokens", mask);
     open_fixture(&f, folder, "expected_packed.safetensors", &kd_device_host,
-                 golden_T(folder, "expected_packed.safetensors", name), KD_RECOMPUTE_LAYER);
+                 golden_T(folder, "expected_packed.safetensors", name), KD_RECOMPUTE_LAYER, frame);
     read_window(&w, &f, mask);
     bool anchor = !strncmp(mask, "anchor", 6);
     kd_plan_options options = {.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT, .reset = strstr(mask, "reset") != NULL,
@@ -298,7 +300,8 @@ static void check_packed(const char *folder, const char *mask) {
     double loss = fabs(mean_loss(&f, &plan) - number(&f, name, 0));
     snprintf(name, sizeof name, "%s.grad.", mask);
     int64_t seen = gradient_errors(&f, name, &worst);
-    print_message("%-14s %-18s logits %.1e  loss %.1e  gradients %.1e\n", folder, mask, logits, loss, worst);
+    print_message("%-14s %-18s %-8s logits %.1e  loss %.1e  gradients %.1e\n", folder, mask,
+                  frame == KD_FRAME_WINDOW ? "window" : "document", logits, loss, worst);
     assert_true(logits <= 2e-5);
     assert_true(loss <= 1e-6);
     assert_int_equal(seen, 3);
@@ -307,10 +310,59 @@ static void check_packed(const char *folder, const char *mask) {
     close_fixture(&f);
 }
 
+static void check_every_mask(kd_frame frame) {
+    for (size_t i = 0; i < sizeof packed_folders / sizeof *packed_folders; i++)
+        for (size_t k = 0; k < sizeof packed_masks / sizeof *packed_masks; k++)
+            check_packed(packed_folders[i], packed_masks[k], frame);
+}
+
 static void packed_windows_agree_with_every_mask(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof packed_folders / sizeof *packed_folders; i++)
-        for (size_t k = 0; k < sizeof packed_masks / sizeof *packed_masks; k++) check_packed(packed_folders[i], packed_masks[k]);
+    check_every_mask(KD_FRAME_WINDOW);
+}
+
+static void they_agree_too_when_rotated_by_document(void **state) {
+    (void)state;
+    check_every_mask(KD_FRAME_DOCUMENT);
+}
+
+/* Two libraries' powf: a unit in the last place. */
+static void check_frequencies(const char *what, const kd_rope_config *rope, int64_t E, int64_t length, const double *expected) {
+    double inv_freq[KD_ROPE_PAIRS], worst = 0;
+    int64_t same = 0;
+    kd_rope_frequencies(inv_freq, rope, E, length);
+    for (int64_t e = 0; e < E / 2; e++) {
+        double off = fabs(inv_freq[e] - expected[e]) / expected[e];
+        worst = fmax(worst, off);
+        same += off == 0;
+        if (!(off <= 1.2e-7)) fail_msg("%s: pair %lld: %.9g, transformers has %.9g", what, (long long)e, inv_freq[e], expected[e]);
+    }
+    print_message("%-14s length %6lld: %3lld of %3lld the same, worst %.1e\n", what, (long long)length, (long long)same,
+                  (long long)E / 2, worst);
+}
+
+static void every_rope_type_has_the_frequencies_of_transformers_at_every_length(void **state) {
+    (void)state;
+    json_t *list, *row;
+    size_t i;
+    bool seen[KD_ROPE_TYPES] = {[KD_ROPE_NTK] = true};  /* config.json has no such type */
+    assert_done(kd_json_load(&list, "tests/golden/rope_frequencies.json"));
+    json_array_foreach(list, i, row) {
+        const json_t *config = json_object_get(row, "config"), *frequencies = json_object_get(row, "inv_freq");
+        int64_t E, length;
+        double expected[KD_ROPE_PAIRS], factor = json_number_value(json_object_get(row, "attention_factor"));
+        kd_rope_config rope;
+        assert_done(kd_json_int(&E, row, "head", "row"));
+        assert_done(kd_json_int(&length, row, "length", "row"));
+        assert_done(kd_rope_parse(&rope, config, E, json_integer_value(json_object_get(config, "max_position_embeddings")), "row"));
+        for (int64_t e = 0; e < E / 2; e++) expected[e] = (float)json_number_value(json_array_get(frequencies, (size_t)e));
+        check_frequencies(kd_rope_type_name(rope.type), &rope, E, length, expected);
+        if (!(fabs(kd_rope_attention_factor(&rope) - factor) <= 1e-15 * factor))
+            fail_msg("%s: attention factor %.17g, not %.17g", kd_rope_type_name(rope.type), kd_rope_attention_factor(&rope), factor);
+        seen[rope.type] = true;
+    }
+    for (int type = 0; type < KD_ROPE_TYPES; type++) assert_true(seen[type]);
+    json_decref(list);
 }
 
 static void inverse_frequencies_are_those_of_transformers(void **state) {
@@ -319,16 +371,15 @@ static void inverse_frequencies_are_those_of_transformers(void **state) {
         char path[256];
         kd_config config;
         kd_tensors expected;
-        double inv_freq[128];
+        double want_freq[KD_ROPE_PAIRS];
         snprintf(path, sizeof path, "tests/golden/%s", folders[i]);
         assert_done(kd_config_open(&config, path));
         snprintf(path, sizeof path, "tests/golden/%s/expected.safetensors", folders[i]);
         assert_done(kd_tensors_open(&expected, path));
-        kd_rope_frequencies(inv_freq, &config.rope, config.E, 64);
-        float *want_freq = floats(kd_tensors_find(&expected, "inv_freq"));
-        for (int64_t e = 0; e < config.E / 2; e++) /* two libraries' powf: a unit in the last place */
-            assert_true(fabs(inv_freq[e] - want_freq[e]) <= 1.2e-7 * want_freq[e]);
-        free(want_freq);
+        float *expected_freq = floats(kd_tensors_find(&expected, "inv_freq"));
+        for (int64_t e = 0; e < config.E / 2; e++) want_freq[e] = expected_freq[e];
+        check_frequencies(folders[i], &config.rope, config.E, kd_tensors_find(&expected, "tokens")->count, want_freq);
+        free(expected_freq);
         kd_tensors_close(&expected);
         kd_config_close(&config);
     }
@@ -336,12 +387,14 @@ static void inverse_frequencies_are_those_of_transformers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_rope_type_has_the_frequencies_of_transformers_at_every_length),
         cmocka_unit_test(inverse_frequencies_are_those_of_transformers),
         cmocka_unit_test(logits_loss_and_gradients_agree_with_transformers),
         cmocka_unit_test(the_same_holds_when_layers_are_computed_again),
         cmocka_unit_test(the_same_holds_where_the_host_may_not_touch_the_memory),
         cmocka_unit_test(ten_adamw_steps_agree_with_torch),
         cmocka_unit_test(packed_windows_agree_with_every_mask),
+        cmocka_unit_test(they_agree_too_when_rotated_by_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@ Each folder is a model as transformers saves it (config.json is then put into th
 with one or two more files that say what is to be expected of it:
 
   expected.safetensors         one window under plain causal attention (mask full)
-    tokens  [T] I32     targets [T] I32, -1: no loss     inv_freq [E/2] F32
+    tokens  [T] I32     targets [T] I32, -1: no loss     inv_freq [E/2] F32, attention_factor [1] F64: of this window
     logits  [T,V] F32   loss [1] F64, the mean over targets
     grad.NAME F32       of that loss, one for every tensor NAME of the model; tied embeddings have one, of both uses
     adamw_losses [10] F64, adamw_grad_norms [10] F64    before each of ten steps on this window, norms before clipping
@@ -14,12 +14,15 @@ with one or two more files that say what is to be expected of it:
     MASK.document [T] I32, -1: the shared anchor         MASK.role [T] I32, 0: BOS or anchor, 1: tag, 2: text
     MASK.logits [T,V] F32   MASK.loss [1] F64   MASK.grad.NAME F32 for the tensors of PACKED_GRADIENTS
 
+rope_frequencies.json holds what transformers makes of configurations of every RoPE type at several lengths:
+    {"config": config.json's part, "head": E, "length", "inv_freq": [E/2], "attention_factor"}, one a line
+
 Everything is float32 on one thread, except that the loss is taken from the logits in double. Beside it stands a
 definition in double, written here from the papers: the report says how far float32 is from it, and how far the logits
 move when a part of the model is taken away, which is what makes a file worth testing against.
 
     python tools/gen_golden.py                     all of tests/golden
-    python tools/gen_golden.py --only qwen2        one folder of it
+    python tools/gen_golden.py --only qwen2        one folder of it; --only frequencies: rope_frequencies.json
 
 Run with Python 3.11.7, torch 2.15.0, transformers 5.23.0, safetensors 0.8.0, numpy 2.4.6. The same seed gives the same
 random numbers; the last bits of what is computed belong to the machine and the versions.
@@ -33,7 +36,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM)
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.utils import logging
 
 BOS, EOS, FIRST_WORD = 1, 2, 3
@@ -70,6 +76,12 @@ def as_version_4(config):
     config["torch_dtype"] = config.pop("dtype")
 
 
+def as_early_version_4(config):
+    """The same with "type", as before 4.43."""
+    as_version_4(config)
+    config["rope_scaling"]["type"] = config["rope_scaling"].pop("rope_type")
+
+
 def as_version_5(config):
     """transformers 5 as it is: rope_parameters with theta inside, dtype."""
 
@@ -82,6 +94,10 @@ def with_unused_window(config):
 def rope(theta, **scaling):
     return {"rope_theta": theta, "rope_type": "default", **scaling}
 
+
+# Heads of 16, whose pairs are enough to see a ramp.
+ROPE_SHAPE = dict(vocab_size=61, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
+                  num_key_value_heads=1, rms_norm_eps=1e-5, tie_word_embeddings=True)
 
 CASES = {
     "llama-plain": Case(
@@ -109,12 +125,56 @@ CASES = {
                    num_key_value_heads=2, rms_norm_eps=1e-6, tie_word_embeddings=True, max_position_embeddings=256,
                    use_sliding_window=False, max_window_layers=1, rope_parameters=rope(1e6)),
         twists=["head h reads group h mod G", "no biases", "a window of 16"]),
+    "mistral": Case(  # the widest sliding window that hides something would be 79
+        seed=5, window=80, family=MistralForCausalLM, edit=as_version_4,
+        shape=dict(vocab_size=61, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=2,
+                   num_key_value_heads=1, head_dim=12, rms_norm_eps=1e-5, tie_word_embeddings=False,
+                   max_position_embeddings=256, sliding_window=80, rope_parameters=rope(1e4)),
+        twists=["a window of 16", "a window one short"]),
+    "rope-dynamic": Case(
+        seed=6, window=80, family=LlamaForCausalLM, edit=as_early_version_4,
+        shape=dict(ROPE_SHAPE, max_position_embeddings=32, rope_parameters=rope(1e4, rope_type="dynamic", factor=4.0)),
+        twists=["scaling ignored"]),
+    "rope-yarn": Case(
+        seed=7, window=80, family=LlamaForCausalLM, edit=as_version_5, packed=True,
+        shape=dict(ROPE_SHAPE, max_position_embeddings=512,
+                   rope_parameters=rope(1e4, rope_type="yarn", factor=8.0, original_max_position_embeddings=64)),
+        twists=["scaling ignored", "attention factor ignored"]),
+    "rope-longrope": Case(
+        seed=9, window=80, family=LlamaForCausalLM, edit=as_version_4,
+        shape=dict(ROPE_SHAPE, max_position_embeddings=256,
+                   rope_parameters=rope(1e4, rope_type="longrope", original_max_position_embeddings=64,
+                                        short_factor=[1.0, 1.0, 1.0, 1.05, 1.1, 1.2, 1.3, 1.5],
+                                        long_factor=[1.0, 1.1, 1.3, 1.7, 2.3, 3.0, 3.6, 4.0])),
+        twists=["scaling ignored", "attention factor ignored"]),
 }
+
+# Published settings, and what absent numbers are filled in with.
+LONG = {"rope_type": "longrope", "short_factor": [1 + i / 64 for i in range(48)], "long_factor": [1.1 + i for i in range(48)]}
+FREQUENCIES = [  # E, max_position_embeddings, rope_parameters, lengths
+    (128, 4096, rope(1e4), [64]),
+    (64, 4096, rope(5e6, rope_type="linear", factor=8.0), [64]),
+    (128, 131072, rope(5e5, rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                       original_max_position_embeddings=8192), [64]),
+    (128, 4096, rope(1e4, rope_type="dynamic", factor=2.0), [4096, 4097, 65536]),
+    (16, 32, rope(1e4, rope_type="dynamic", factor=4.0), [31, 80, 131072]),
+    (128, 131072, rope(1e4, rope_type="yarn", factor=32.0, original_max_position_embeddings=4096), [65536]),
+    (128, 32768, rope(1e6, rope_type="yarn", factor=4.0), [65536]),
+    (64, 163840, rope(1e4, rope_type="yarn", factor=40.0, original_max_position_embeddings=4096, beta_fast=32,
+                      beta_slow=1, mscale=1.0, mscale_all_dim=0.707), [4096]),
+    (64, 131072, rope(15e4, rope_type="yarn", factor=32.0, original_max_position_embeddings=4096, beta_fast=32.0,
+                      beta_slow=1.0, truncate=False), [4096]),
+    (32, 64, rope(1e4, rope_type="yarn", factor=2.0, original_max_position_embeddings=8, attention_factor=0.5,
+                  beta_fast=2.0, beta_slow=2.0), [4096]),
+    (96, 131072, rope(1e4, original_max_position_embeddings=4096, **LONG), [4096, 4097]),
+    (96, 131072, rope(1e4, original_max_position_embeddings=4096, factor=8.0, **LONG), [65536]),
+    (96, 4096, rope(1e4, attention_factor=1.25, **LONG), [4096]),
+]
 
 
 def make_model(case):
     """A model whose logits and attention are not flat: an initialisation as for training would hide mistakes."""
-    config_type = {LlamaForCausalLM: LlamaConfig, Qwen2ForCausalLM: Qwen2Config}[case.family]
+    config_type = {LlamaForCausalLM: LlamaConfig, MistralForCausalLM: MistralConfig, Qwen2ForCausalLM: Qwen2Config}[case.family]
     model = case.family(config_type(bos_token_id=BOS, eos_token_id=EOS, attn_implementation="eager", **case.shape))
     random = torch.Generator().manual_seed(case.seed)
     with torch.no_grad():
@@ -270,6 +330,7 @@ class Definition:
     heads: int
     groups: int
     eps: float
+    attention_factor: float  # of cosines and sines alike
     group_of: torch.Tensor = None  # [H] the key/value head that each query head reads
 
     @staticmethod
@@ -277,7 +338,7 @@ class Definition:
         c = model.config
         weights = {n: p.detach().double().requires_grad_() for n, p in model.named_parameters()}
         return Definition(weights, model.model.rotary_emb.inv_freq.double(), c.num_attention_heads,
-                          c.num_key_value_heads, c.rms_norm_eps)
+                          c.num_key_value_heads, c.rms_norm_eps, float(model.model.rotary_emb.attention_scaling))
 
     def linear(self, x, name):
         return F.linear(x, self.weights[name + ".weight"], self.weights.get(name + ".bias"))
@@ -287,7 +348,7 @@ class Definition:
 
     def rotate(self, x, angles):
         a, b = x.chunk(2, dim=-1)
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = self.attention_factor * angles.cos(), self.attention_factor * angles.sin()
         return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
     def attention(self, x, layer, angles, sees):
@@ -361,6 +422,9 @@ def say_sensitivity(case, define, window):
         "head h reads group h mod G": lambda: changed(group_of=torch.arange(define.heads) % define.groups),
         "no biases": lambda: changed(weights={n: w for n, w in define.weights.items() if not n.endswith("bias")}),
         "a window of 16": lambda: changed(sees=window.sees() & near),
+        "a window one short": lambda: changed(sees=window.sees() & (near | (torch.arange(T)[:, None] < T - 1) |
+                                                                    (torch.arange(T)[None, :] > 0))),
+        "attention factor ignored": lambda: changed(attention_factor=1.0),
     }
     for name in [*list(every)[:4], *case.twists]:
         print(f"    {name + ':':36s} logits move by {every[name]():.1e}")
@@ -419,7 +483,7 @@ def write_plain(case, model, define, folder):
     print(f"    losses move by {distance(steps(decay_all=True)[0], losses):.1e} when norms and biases decay too, "
           f"by {distance(steps(clip=1e9)[0], losses):.1e} without clipping")
     save_file({"tokens": i32(window.tokens), "targets": i32(window.targets), "logits": logits, "loss": f64(loss),
-               "inv_freq": model.model.rotary_emb.inv_freq.clone(), "adamw_losses": losses, "adamw_grad_norms": norms,
+               "inv_freq": define.inv_freq.float(), "attention_factor": f64(define.attention_factor), "adamw_losses": losses, "adamw_grad_norms": norms,
                **{"grad." + name: g for name, g in grads.items()}}, folder / "expected.safetensors")
 
 
@@ -435,10 +499,26 @@ def write_packed(case, model, define, folder):
     save_file(tensors, folder / "expected_packed.safetensors")
 
 
+def write_frequencies(path):
+    """The length is a tensor, as it is when a model computes them: dynamic's base is float32 then."""
+    lines = []
+    for E, max_positions, parameters, lengths in FREQUENCIES:
+        said = dict(max_position_embeddings=max_positions, rope_parameters=parameters)
+        config = LlamaConfig(hidden_size=2 * E, num_attention_heads=2, **json.loads(json.dumps(said)))
+        compute = ROPE_INIT_FUNCTIONS.get(parameters["rope_type"], LlamaRotaryEmbedding.compute_default_rope_parameters)
+        for length in lengths:
+            inv_freq, attention_factor = compute(config, device="cpu", seq_len=torch.tensor(length))
+            lines.append(json.dumps(dict(config=said, head=E, length=length, attention_factor=attention_factor,
+                                         inv_freq=[float(f"{f:.9g}") for f in inv_freq.tolist()])))
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    print(f"  {path.stat().st_size:8d}  {path.name}")
+    return path.stat().st_size
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "tests" / "golden")
-    parser.add_argument("--only", choices=list(CASES), action="append", help="make this one; may be repeated")
+    parser.add_argument("--only", choices=[*CASES, "frequencies"], action="append", help="make this one; may be repeated")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -446,10 +526,16 @@ def main():
     logging.disable_progress_bar()
 
     total = 0
+    if "frequencies" in (options.only or ["frequencies"]):
+        total += write_frequencies(options.out / "rope_frequencies.json")
     for name in options.only or CASES:
+        if name == "frequencies":
+            continue
         case, folder = CASES[name], options.out / name
         print(f"{name}, seed {case.seed}")
         model = save_and_reload(case, folder)
+        with torch.no_grad():
+            transformers_logits(model, plain_window(case), explicit=False)  # frequencies that follow the length do so now
         define = Definition.of(model)
         write_plain(case, model, define, folder)
         if case.packed:

@@ -10,12 +10,12 @@ double kd_rope_ntk_theta(const kd_rope_config *rope, int64_t E) {
     return rope->theta * pow(rope->factor, (double)E / (double)(E - 2));
 }
 
-/* The base that ntk and dynamic make; dynamic's grows with the length beyond max_positions. */
-static double base_of(const kd_rope_config *rope, int64_t E, int64_t length) {
-    if (rope->type == KD_ROPE_NTK) return kd_rope_ntk_theta(rope, E);
-    if (rope->type != KD_ROPE_DYNAMIC || length <= rope->max_positions) return rope->theta;
-    double stretch = rope->factor * (double)length / (double)rope->max_positions - (rope->factor - 1);
-    return rope->theta * pow(stretch, (double)E / (double)(E - 2));
+/* The base that ntk and dynamic make; dynamic's grows with the length beyond max_positions, which is a tensor there. */
+static float base_of(const kd_rope_config *rope, int64_t E, int64_t length) {
+    if (rope->type == KD_ROPE_NTK) return (float)kd_rope_ntk_theta(rope, E);
+    if (rope->type != KD_ROPE_DYNAMIC || length <= rope->max_positions) return (float)rope->theta;
+    float stretch = (float)rope->factor * (float)length / (float)rope->max_positions - (float)(rope->factor - 1);
+    return (float)rope->theta * (float)pow(stretch, (double)E / (double)(E - 2));
 }
 
 static float llama3(const kd_rope_config *rope, float f) {
@@ -45,7 +45,7 @@ static float yarn(const kd_rope_config *rope, float power, int64_t e, int64_t E)
 }
 
 void kd_rope_frequencies(double *inv_freq, const kd_rope_config *rope, int64_t E, int64_t length) {
-    float base = (float)base_of(rope, E, length);
+    float base = base_of(rope, E, length);
     const double *stretch = (double)length > rope->original ? rope->long_factor : rope->short_factor;
     for (int64_t e = 0; e < E / 2; e++) {
         float power = powf(base, (float)(2 * e) / (float)E), f = 1.0f / power;

@@ -12,12 +12,13 @@ static kd_status choose_rope(kd_rope_config *rope, const kd_run_file *run, int64
         return kd_fail(KD_ECONFIG, "model.rope.scaling: longrope's factors are read from the checkpoint, whose type is %s",
                        kd_rope_type_name(said.type));
     if (type != said.type || run->rope_numbers_given) {
-        kd_rope_clear(rope, type, said.theta, said.max_positions);
-        rope->original = (double)said.max_positions;
+        bool made = said.type == KD_ROPE_NTK && type != KD_ROPE_NTK;  /* to anything else the base it made is a base */
+        kd_rope_clear(rope, type, made ? kd_rope_ntk_theta(&said, E) : said.theta, said.max_positions);
+        rope->original = said.original != 0 ? said.original : (double)said.max_positions;
         memcpy(rope->short_factor, said.short_factor, sizeof said.short_factor);
         memcpy(rope->long_factor, said.long_factor, sizeof said.long_factor);
     }
-    if (type == KD_ROPE_LONGROPE && run->rope_numbers_given) rope->original = said.original, rope->factor = said.factor;
+    if (type == KD_ROPE_LONGROPE) rope->factor = said.factor;
     if (run->rope_theta_given) rope->theta = run->rope.theta;
     for (int64_t i = 0; i < kd_rope_number_count; i++) {
         double given = *kd_rope_number_of(&run->rope, &kd_rope_numbers[i]);
