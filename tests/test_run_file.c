@@ -234,6 +234,8 @@ static void what_is_printed_reads_back_as_the_same_values(void **state) {
     check_round_trip(RUN "mask: full\nseparator: none\n");
     check_round_trip(WITHOUT_MODEL "model: {init: {arch: llama, preset: demo}}\n");
     check_round_trip(WITHOUT_MODEL "model: {init: {config: c.json, seed: 4}, rope: {scaling: {type: linear, factor: 1.1}}}\n");
+    check_round_trip(WITHOUT_MODEL "model: {path: m, sliding_window: lift, rope: {scaling: {type: yarn, factor: 8, beta_fast: 16, "
+                     "beta_slow: 2, truncate: false, attention_factor: 1.2, mscale: 1, mscale_all_dim: 0.7}}}\n");
 }
 
 static void the_print_is_plain_yaml_in_the_schemas_order(void **state) {
@@ -349,6 +351,14 @@ static void what_cannot_go_together_is_refused(void **state) {
            "run.yaml:6: model.rope.scaling.factor: a number of another type than none");
     refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: linear, low_freq_factor: 2}}}\n",
            "run.yaml:6: model.rope.scaling.low_freq_factor: a number of another type than linear");
+    refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: longrope, long_factor: [1, 2]}}}\n",
+           "run.yaml:6: model.rope.scaling.long_factor: longrope's lists are read from the checkpoint's config.json alone");
+    refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: yarn, beta_fast: 2}}}\n",
+           "run.yaml:6: model.rope.scaling.factor: missing: yarn has all its numbers, or none: as the checkpoint says");
+    refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: dynamic, factor: 2, truncate: true}}}\n",
+           "run.yaml:6: model.rope.scaling.truncate: a number of another type than dynamic");
+    refuse(WITHOUT_MODEL "model: {path: m, sliding_window: keep}\n",
+           "run.yaml:6: model.sliding_window: unknown word keep, known are lift");
     refuse(WITHOUT_MODEL "model: {path: m, rope: {scaling: {type: llama3, factor: 2}}}\n",
            "run.yaml:6: model.rope.scaling.low_freq_factor: missing: llama3 has all its numbers, or none: as the "
            "checkpoint says");

@@ -32,7 +32,7 @@ int kd_cmd_init(int argc, char **argv) {
     const char *arch = "llama", *preset = NULL, *config = NULL, *folder = NULL;
     int64_t seed = 1, vocabulary = KD_BYTES_VOCABULARY, window = 65536, count;
     const kd_option option[] = {
-        {"--arch", KD_TEXT, &arch, "NAME", "llama or qwen2"},
+        {"--arch", KD_TEXT, &arch, "NAME", "llama, mistral or qwen2"},
         {"--preset", KD_TEXT, &preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
         {"--config", KD_TEXT, &config, "FILE", "a config.json instead of a preset"},
         {"--vocabulary", KD_INTEGER, &vocabulary, "N", "ids of a preset's vocabulary; the least is 259, bytes and specials"},
