@@ -41,6 +41,7 @@ CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
+FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 HEADERS := $(wildcard include/*.h src/*/*.h)
 
 # What is installed: the version is the header's, the exported functions are its KD_API declarations.
@@ -60,7 +61,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check demo install uninstall clean deps FORCE
+.PHONY: all check fuzz demo install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -125,12 +126,38 @@ $(SHIM): tests/fault_shim.c tests/fault_shim.h | build/deps
 	$(call say,LINK,$@)
 	$(Q)$(CC) -std=c11 -Wall -Wextra -Wshadow -O2 -g -fPIC -shared -pthread -o $@ $< -ldl
 
--include $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
+$(BUILD)/tests/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+-include $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
-check: build/kedge $(TESTS) $(SHIM)
+check: build/kedge $(TESTS) $(SHIM) $(FUZZ:%=$(BUILD)/tests/replay_%)
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
+
+# Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
+# grows in build/fuzz-corpus.
+FUZZ_SECONDS := 30
+# Without vector code, which no parser has and which takes minutes to instrument.
+FUZZ_FLAVOUR := X86= SAN=fuzzer-no-link,address,undefined CC=clang CFLAGS="-O1 -g -fno-sanitize-recover=all"
+fuzz:
+	@$(MAKE) --no-print-directory $(FUZZ_FLAVOUR) $(FUZZ:%=build/clang-fuzzer-no-link-address-undefined/fuzz/%)
+	@mkdir -p build/fuzz-found
+	@for t in $(FUZZ); do \
+		mkdir -p build/fuzz-corpus/$$t && echo "$$t: $(FUZZ_SECONDS) s" && \
+		build/clang-fuzzer-no-link-address-undefined/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+			-rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix=build/fuzz-found/$$t- \
+			$$([ ! -e tests/fuzz/$$t.dict ] || echo -dict=tests/fuzz/$$t.dict) \
+			build/fuzz-corpus/$$t tests/fuzz/corpus/$$t >build/fuzz-found/$$t.log 2>&1 || { tail -n 40 build/fuzz-found/$$t.log; exit 1; }; \
+		grep -E 'number_of_executed_units|peak_rss_mb' build/fuzz-found/$$t.log; \
+	done
 
 demo: build/kedge
 	@examples/demo/run

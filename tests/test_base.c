@@ -315,8 +315,17 @@ static void rounding_is_to_nearest_even(void **state) {
     }
 }
 
+static void a_message_is_one_line_whatever_a_file_calls_its_things(void **state) {
+    (void)state;
+    kd_fail(KD_EFORMAT, "tensor %s", "a\nb\033[2J\177\xc3\xa9");
+    assert_string_equal(kd_message(), "tensor a?b?[2J?\xc3\xa9");
+    kd_fail_prefix(KD_EFORMAT, "%s", "x\ry");
+    assert_string_equal(kd_message(), "x?y: tensor a?b?[2J?\xc3\xa9");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_is_one_line_whatever_a_file_calls_its_things),
         cmocka_unit_test(a_message_may_be_built_from_the_last_one),
         cmocka_unit_test(a_long_message_is_cut_and_not_lost),
         cmocka_unit_test(measuring_and_placing_take_the_same_bytes),

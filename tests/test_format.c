@@ -1,4 +1,5 @@
 /* JSON and YAML: what is read, what is refused, and where the message says it is. */
+#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include "base/number.h"
 #include "format/json.h"
 #include "format/yaml.h"
 #include "scratch.h"
+#include "train/run_file.h"
 
 /* ---- JSON -------------------------------------------------------------------------------------------------- */
 
@@ -233,17 +236,6 @@ static void no_yaml_is_an_empty_scalar(void **state) {
     }
 }
 
-static void yaml_is_loaded(void **state) {
-    (void)state;
-    kd_yaml *root;
-    assert_done(kd_yaml_load(&root, scratch_text("run.yaml", "steps: 5\n")));
-    assert_string_equal(at(root, "steps")->text, "5");
-    kd_yaml_free(root);
-    assert_fails(kd_yaml_load(&root, in_scratch("absent.yaml")), KD_EIO, "absent.yaml");
-    assert_fails(kd_yaml_load(&root, scratch_text("run.yaml", "a: [")), KD_ECONFIG, "run.yaml:2:1: ");
-    assert_null(root);
-}
-
 static void an_override_sets_adds_and_makes_maps(void **state) {
     (void)state;
     kd_yaml *root;
@@ -369,6 +361,46 @@ static void what_is_no_number_is_refused_with_its_line(void **state) {
     assert_fails(kd_yaml_bool(&b, &node, "steps", "run.yaml"), KD_ECONFIG, "run.yaml:3: steps: a map is not true or false");
 }
 
+/* A program that uses the library may have chosen a locale; German is made for the test where the system has none. */
+static void a_decimal_comma_of_the_program_changes_nothing(void **state) {
+    (void)state;
+    char command[1200], text[KD_NUMBER_TEXT], *printed;
+    snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 '%s' >'%s' 2>&1", in_scratch("de_DE.utf8"), in_scratch("log"));
+    bool made = system(command) == 0;
+    setenv("LOCPATH", scratch, 1);
+    if (!made || !setlocale(LC_ALL, "de_DE.utf8")) {
+        printf("skipped: a_decimal_comma_of_the_program_changes_nothing: no German locale and no localedef\n");
+        unsetenv("LOCPATH");
+        skip();
+    }
+    snprintf(text, sizeof text, "%g", 0.5);
+    assert_string_equal(text, "0,5");
+    json_t *root;
+    assert_done(parse_json(&root, "[0.5, -1.25e-3]"));
+    assert_true(json_real_value(json_array_get(root, 0)) == 0.5 && json_real_value(json_array_get(root, 1)) == -1.25e-3);
+    assert_done(kd_json_print(&printed, root, JSON_COMPACT, "x.json"));
+    assert_string_equal(printed, "[0.5,-0.00125]");
+    free(printed);
+    json_decref(root);
+    kd_yaml node = {.kind = KD_YAML_SCALAR, .text = (char *)(uintptr_t)"0.95"};
+    double value;
+    assert_done(kd_yaml_number(&value, &node, "k", "f"));
+    assert_true(value == 0.95);
+    kd_number_print(text, 0.1);
+    assert_string_equal(text, "0.1");
+    kd_run_file run;
+    const char *file = "model: {init: {arch: llama, preset: demo}}\ntokenizer: bytes\ndata: {train: x}\nwindow: 64K\nsteps: 1\n"
+                       "optim: {lr: 0.25, betas: [0.5, 0.75]}\noutput: o\n";
+    assert_done(kd_run_file_parse(&run, file, (int64_t)strlen(file), "run.yaml", NULL, 0));
+    assert_true(run.lr == 0.25 && run.beta2 == 0.75);
+    assert_done(kd_run_file_print(&printed, &run));
+    assert_non_null(strstr(printed, "lr: 0.25"));
+    free(printed);
+    kd_run_file_close(&run);
+    setlocale(LC_ALL, "C");
+    unsetenv("LOCPATH");
+}
+
 static void a_misspelt_word_finds_its_nearest(void **state) {
     (void)state;
     static const char *const key[] = {"lr", "betas", "eps", "weight_decay", "clip", "schedule", "warmup", "decay"};
@@ -399,11 +431,11 @@ int main(void) {
         cmocka_unit_test(unread_yaml_is_refused_with_its_place),
         cmocka_unit_test(yaml_is_nested_64_deep_and_no_deeper),
         cmocka_unit_test(no_yaml_is_an_empty_scalar),
-        cmocka_unit_test(yaml_is_loaded),
         cmocka_unit_test(an_override_sets_adds_and_makes_maps),
         cmocka_unit_test(a_wrong_override_says_why),
         cmocka_unit_test(numbers_are_read_from_their_text),
         cmocka_unit_test(what_is_no_number_is_refused_with_its_line),
+        cmocka_unit_test(a_decimal_comma_of_the_program_changes_nothing),
         cmocka_unit_test(a_misspelt_word_finds_its_nearest),
     };
     return cmocka_run_group_tests_name("format", tests, scratch_open, scratch_close);

@@ -14,6 +14,7 @@
 #include "format/yaml.h"
 #include "model/model.h"
 #include "scratch.h"
+#include "train/run_file.h"
 
 /* "head" "middle" x count "tail", on the heap. */
 static char *repeated(const char *head, const char *middle, int64_t count, const char *tail) {
@@ -264,7 +265,8 @@ static void a_yaml_map_of_very_many_keys_is_refused_at_once(void **state) {
     assert_fails(kd_yaml_parse(&root, text, p - text, "run.yaml"), KD_ECONFIG, "run.yaml:4097:1: a map of more than 4096 keys");
     free(text);
     text = repeated("", "#", 5 << 20, "");
-    assert_fails(kd_yaml_load(&root, scratch_text("run.yaml", text)), KD_EFORMAT, "run.yaml: larger than 4194304 bytes");
+    kd_run_file run;
+    assert_fails(kd_run_file_open(&run, scratch_text("run.yaml", text), NULL, 0), KD_EFORMAT, "run.yaml: larger than 4194304 bytes");
     free(text);
 }
 
@@ -344,6 +346,28 @@ static void an_index_of_a_hundred_thousand_shards_ends_at_the_first_that_is_not_
     free(index);
 }
 
+static void a_tensor_of_a_wrong_shape_is_named_with_it_however_long(void **state) {
+    (void)state;
+    kd_tensor_spec spec = {"model.embed_tokens.weight", KD_F32, 8, {0}};
+    kd_tensors_writer writer;
+    kd_config config;
+    kd_ctx *ctx;
+    kd_model *model;
+    for (int i = 1; i < 8; i++) spec.shape[i] = INT64_MAX;
+    assert_done(kd_make_folders(in_scratch("shape")));
+    assert_done(kd_tensors_create(&writer, in_scratch("shape/model.safetensors"), &spec, 1, NULL, 0));
+    assert_done(kd_tensors_finish(&writer));
+    assert_done(config_with(&config, "bos_token_id", "1"));
+    assert_done(kd_ctx_open(&ctx, 1));
+    kd_model_options options = {4, 1, 1, 1, KD_FRAME_WINDOW, KD_RECOMPUTE_AUTO, false};
+    assert_done(kd_model_open(&model, ctx, &config, &options));
+    assert_fails(kd_model_load(model, in_scratch("shape")), KD_EFORMAT, "shape/model.safetensors: tensor model.embed_tokens.weight: its shape is "
+                 "[0, 9223372036854775807, ", "9223372036854775807], config.json needs [300, 64]");
+    kd_model_close(model);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+}
+
 /* Folders of the Hugging Face cache are links into its blobs. */
 static void a_shard_may_be_a_link_and_an_index_comes_before_a_single_file(void **state) {
     (void)state;
@@ -370,6 +394,7 @@ int main(void) {
         cmocka_unit_test(a_yaml_map_of_very_many_keys_is_refused_at_once),
         cmocka_unit_test(an_index_is_believed_only_about_its_own_folder),
         cmocka_unit_test(an_index_of_a_hundred_thousand_shards_ends_at_the_first_that_is_not_there),
+        cmocka_unit_test(a_tensor_of_a_wrong_shape_is_named_with_it_however_long),
         cmocka_unit_test(a_shard_may_be_a_link_and_an_index_comes_before_a_single_file),
     };
     return cmocka_run_group_tests_name("hostile", tests, scratch_open, scratch_close);

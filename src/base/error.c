@@ -12,8 +12,14 @@ static _Thread_local char message[MESSAGE_SIZE] = "no error";
 
 const char *kd_message(void) { return message; }
 
+void kd_text_plain(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 void kd_message_set(const char *text) {
     if (text != message) snprintf(message, sizeof message, "%s", text);
+    kd_text_plain(message);
 }
 
 const char *kd_status_name(kd_status status) {

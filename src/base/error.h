@@ -13,8 +13,10 @@ kd_status kd_fail_errno(kd_status status, const char *format, ...) __attribute__
 /* Puts "prefix: " in front of the recorded message; returns status. For a caller that knows the place. */
 kd_status kd_fail_prefix(kd_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Takes over a message that another thread recorded. */
+/* Takes over a message that another thread recorded. Control characters become question marks: names out of files stand
+ * in messages, which are one line and no orders to a terminal. */
 void kd_message_set(const char *message);
+void kd_text_plain(char *text);  /* that, for any text */
 
 #define KD_TRY(call)                                                                                              \
     do {                                                                                                          \

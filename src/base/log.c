@@ -177,6 +177,7 @@ void kd_progress_close(kd_progress *progress) {
 static void say(kd_level needed, const char *prefix, const char *format, va_list list) {
     char text[1200];
     vsnprintf(text, sizeof text, format, list);
+    kd_text_plain(text);
     pthread_mutex_lock(&mutex);
     if (level >= needed) {
         bool above_bar = current && current->terminal && current->drawn > current->started;

@@ -5,9 +5,8 @@
 #include <string.h>
 #include <yaml.h>
 
-#define LIMIT ((int64_t)4 << 20) /* bytes of a file */
 #define DEPTH 64
-#define KEYS 4096               /* of one map: each is compared with those before it */
+#define KEYS 4096 /* of one map: each is compared with those before it */
 
 typedef struct source {
     yaml_parser_t parser;
@@ -250,16 +249,6 @@ done:
 
 kd_status kd_yaml_parse(kd_yaml **out, const char *text, int64_t size, const char *name) {
     return parse(out, text, size, name, false);
-}
-
-kd_status kd_yaml_load(kd_yaml **out, const char *path) {
-    char *text;
-    int64_t size;
-    *out = NULL;
-    KD_TRY(kd_file_read(&text, &size, path, LIMIT));
-    kd_status status = kd_yaml_parse(out, text, size, path);
-    free(text);
-    return status;
 }
 
 /* ---- overrides --------------------------------------------------------------------------------------------- */

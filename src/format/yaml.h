@@ -20,7 +20,6 @@ typedef struct kd_yaml {
 
 /* KD_ECONFIG "name:line:column: what". A text without a node is an empty scalar. Free with kd_yaml_free. */
 kd_status kd_yaml_parse(kd_yaml **out, const char *text, int64_t size, const char *name);
-kd_status kd_yaml_load(kd_yaml **out, const char *path);
 void kd_yaml_free(kd_yaml *node);
 
 /* The child of a map, or NULL. */

@@ -8,7 +8,7 @@
 kd_status kd_weights_check_shape(const kd_layout *layout, const kd_tensor *tensor, kd_param kind) {
     int64_t rank = layout->columns[kind] ? 2 : 1, want[2] = {layout->rows[kind], layout->columns[kind]};
     if (tensor->rank == rank && tensor->shape[0] == want[0] && (rank == 1 || tensor->shape[1] == want[1])) return KD_OK;
-    char have[128] = "", need[64];
+    char have[KD_RANK * 24] = "", need[64];
     for (int64_t i = 0, used = 0; i < tensor->rank; i++)
         used += snprintf(have + used, sizeof have - (size_t)used, "%s%lld", i ? ", " : "", (long long)tensor->shape[i]);
     if (rank == 2) snprintf(need, sizeof need, "%lld, %lld", (long long)want[0], (long long)want[1]);
@@ -27,19 +27,23 @@ static kd_status load_tensor(kd_model *m, float *to, const kd_tensor *tensor, fl
 }
 
 kd_status kd_weights_check_strangers(const kd_layout *layout, bool tied, const kd_tensors *tensors) {
-    for (int64_t i = 0; i < tensors->count; i++) {
-        const char *name = tensors->tensor[i].name, *end = strstr(name, "rotary_emb.inv_freq");
-        if ((end && !strcmp(end, "rotary_emb.inv_freq")) || (tied && !strcmp(name, "lm_head.weight"))) continue;
-        bool known = false;
-        for (int64_t k = 0; k < layout->tensors && !known; k++) {
-            kd_param_place p = kd_layout_tensor(layout, k);
-            char want[128];
-            kd_param_name(want, p.kind, p.layer, layout->layered[p.kind]);
-            known = !strcmp(want, name);
-        }
-        if (!known) return kd_fail(KD_EFORMAT, "%s: unknown tensor %s", tensors->tensor[i].path, name);
+    bool *known;
+    KD_TRY(kd_new(&known, tensors->count, sizeof *known));
+    for (int64_t k = 0; k < layout->tensors; k++) {
+        kd_param_place p = kd_layout_tensor(layout, k);
+        char name[128];
+        kd_param_name(name, p.kind, p.layer, layout->layered[p.kind]);
+        const kd_tensor *tensor = kd_tensors_find(tensors, name);
+        if (tensor) known[tensor - tensors->tensor] = true;
     }
-    return KD_OK;
+    kd_status status = KD_OK;
+    for (int64_t i = 0; i < tensors->count && !status; i++) {
+        const char *name = tensors->tensor[i].name, *end = strstr(name, "rotary_emb.inv_freq");
+        if (known[i] || (end && !strcmp(end, "rotary_emb.inv_freq")) || (tied && !strcmp(name, "lm_head.weight"))) continue;
+        status = kd_fail(KD_EFORMAT, "%s: unknown tensor %s", tensors->tensor[i].path, name);
+    }
+    free(known);
+    return status;
 }
 
 /* Reads arrays[a] from tensors named <name><suffix[a]>. */

@@ -6,11 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "train/run_schema.h"
 
 enum { KEY = 128, PLACE = 512, LINE = 512 };
 
 /* A run file while it is read. */
+#define MOST ((int64_t)4 << 20) /* bytes of a file */
+
 typedef struct reader {
     kd_run_file *run;
     const char *name;              /* of the file */
@@ -66,17 +69,18 @@ static bool given(const reader *r, const char *key) {
 
 /* ---- values ------------------------------------------------------------------------------------------------ */
 
+/* range is written "[0, 1)". */
 static bool in_range(const char *range, double value) {
-    char open, close;
-    double low, high;
-    if (!range || sscanf(range, "%c%lf, %lf%c", &open, &low, &high, &close) != 4) return !range;
-    return (open == '(' ? value > low : value >= low) && (close == ')' ? value < high : value <= high);
+    if (!range) return true;
+    char *end;
+    double low = kd_number_parse(range + 1, &end), high = kd_number_parse(end + 1, &end);
+    return (*range == '(' ? value > low : value >= low) && (*end == ')' ? value < high : value <= high);
 }
 
 static kd_status check_number(const reader *r, const kd_run_row *row, int line, double value) {
     if (!in_range(row->range, value))
         return fail_at(r, row->key, line, KD_ECONFIG, "%.10g is outside %s", value, row->range);
-    if (row->only && value != strtod(row->only, NULL))
+    if (row->only && value != kd_number_parse(row->only, NULL))
         return fail_at(r, row->key, line, KD_ENOTSUP, "%.10g: not in this build yet, %s is", value, row->only);
     return KD_OK;
 }
@@ -339,11 +343,12 @@ static void derive(const reader *r) {
     r->run->rope_theta_given = given(r, "model.rope.theta");
 }
 
-kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const *override, int64_t overrides) {
+kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
+                            const char *const *override, int64_t overrides) {
     *run = (kd_run_file){0};
-    reader r = {run, path, override, overrides};
+    reader r = {run, name, override, overrides};
     kd_status status;
-    KD_GO(kd_yaml_load(&run->tree, path));
+    KD_GO(kd_yaml_parse(&run->tree, text, size, name));
     for (int64_t i = 0; i < overrides; i++) {
         status = kd_yaml_set(run->tree, override[i]);
         if (status) {
@@ -360,6 +365,16 @@ kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const
     KD_GO(check_step(&r));
 done:
     if (status) kd_run_file_close(run);
+    return status;
+}
+
+kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const *override, int64_t overrides) {
+    char *text;
+    int64_t size;
+    *run = (kd_run_file){0};
+    KD_TRY(kd_file_read(&text, &size, path, MOST));
+    kd_status status = kd_run_file_parse(run, text, size, path, override, overrides);
+    free(text);
     return status;
 }
 

@@ -47,6 +47,9 @@ typedef struct kd_run_file {
 /* Reads and checks; overrides are "a.b=c". KD_ECONFIG: "run.yaml:12: optim.lrr: unknown key, did you mean lr?".
  * Relative paths are relative to the working directory. Free with kd_run_file_close. */
 kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const *override, int64_t overrides);
+/* The same from text; `name` stands in messages. */
+kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
+                            const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
 
 /* RoPE and sliding window as the run file asks, over the checkpoint's (run_model.c). KD_ECONFIG where a resumed run's RoPE is

@@ -4,15 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "train/run_schema.h"
 
-/* The fewest digits that read back as the same number. */
 static void print_number(FILE *out, double value) {
-    char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
+    char text[KD_NUMBER_TEXT];
+    kd_number_print(text, value);
     fputs(text, out);
 }
 

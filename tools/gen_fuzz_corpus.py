@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Writes the seeds of tests/fuzz/corpus/<target>/ (files that a fuzzer found stand beside them, named found-*).
+Usage: tools/gen_fuzz_corpus.py. Needs the zstd command."""
+import json
+import pathlib
+import struct
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests/fuzz/corpus"
+
+
+def put(target, name, data):
+    path = ROOT / target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def tensors(header, data, pad=True):
+    text = header.encode() if isinstance(header, str) else json.dumps(header, separators=(",", ":")).encode()
+    if pad:
+        text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def zstd(data, *options):
+    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 300, "hidden_size": 64,
+    "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "bos_token_id": 1, "eos_token_id": [2, 3], "torch_dtype": "float32",
+    "hidden_act": "silu", "tie_word_embeddings": False, "attention_dropout": 0.0,
+}
+ROPE = {
+    "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 8192},
+    "linear": {"type": "linear", "factor": 4},
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 32, "beta_slow": 1, "mscale": 1.0,
+             "original_max_position_embeddings": 4096},
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+    "longrope": {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+                 "original_max_position_embeddings": 4096},
+    "ntk": {"rope_type": "ntk", "factor": 2.0},
+}
+
+RECORD = '{"text": "caf\\u00e9 \\ud83d\\ude00 \\"q\\" \\\\ \\/\\b\\f\\n\\r\\t\\u0000", "meta": {"redpajama_set_name": "RedPajamaBook"}}\n'
+
+RUN = """# a run
+model:
+  path: models/llama   # which
+  rope: {theta: 5.0e+6, scaling: {type: linear, factor: 4}, frame: 'document'}
+tokenizer: bytes
+data:
+  train: ["a b", c]
+  valid:
+    - d
+    - "e\\t\\u00e9"
+window: 16K
+mask: anchor
+positions: running
+batch: {windows: 1, micro: 1}
+optim: {lr: 4e-3, betas: [0.9, 0.95], warmup: 5, schedule: cosine, decay: all}
+steps: 80
+save: {every: 0, keep: 1}
+eval: {every: 0, windows: 4}
+output: runs/a
+"""
+
+
+def main():
+    put("json", "object", '{"a": [1, -2.5e-3, true, false, null, "\\u00e9\\n"], "b": {"c": {}}, "": []}')
+    put("json", "numbers", "[0, -0, 0.5, 1e5, 1E+5, 1e-400, 9223372036854775807, -9223372036854775808, 1.7976931348623157e308]")
+    put("json", "strings", '["\\ud83d\\ude00", "\\u0000", "\xe9", "\U0001f600", "\\"\\\\\\/\\b\\f\\n\\r\\t", "0123456789abcdef0123456789"]')
+    put("json", "deep", "[" * 64 + "]" * 64)
+    put("json", "too_deep", "[" * 65 + "]" * 65)
+    for name, text in {
+        "repeated": '{"a": 1, "\\u0061": 2}', "half_surrogate": '["\\ud800"]', "overflow": "[1e999]", "beyond": "[9223372036854775808]",
+        "bom": b"\xef\xbb\xbf{}", "overlong": b'["\xc0\xaf"]', "surrogate": b'["\xed\xa0\x80"]', "nul": b"[1\0]", "comma": "[1,]",
+        "cut": '{"a": "b', "cut_escape": '["\\u12', "behind": "{} {}", "word": "[tru]", "empty": "",
+    }.items():
+        put("json", name, text)
+
+    put("yaml", "run", RUN)
+    put("yaml", "short", "model: {init: {arch: llama, preset: demo}}\ntokenizer: bytes\ndata: {train: x}\nwindow: 64K\nsteps: 1\noutput: o\n")
+    put("yaml", "anchor", "a: &x 1\nb: *x\n")
+    put("yaml", "tags", "%TAG ! tag:x,2000:\n---\na: !!int 1\n")
+    put("yaml", "documents", "a: 1\n---\nb: 2\n...\n")
+    put("yaml", "block", "a: |\n  text\n  more\nb: >-\n  folded\n  text\n? c\n: - 1\n  - - 2\n")
+    put("yaml", "merge", "<<: {a: 1}\n")
+    put("yaml", "deep", "[" * 65 + "]" * 65)
+    put("yaml", "nul", 'a: "x\\0y"\n')
+    put("yaml", "utf16", "a: 1\n".encode("utf-16"))
+    put("yaml", "misspelt", RUN.replace("steps", "step").replace("lr:", "lrr:"))
+    put("yaml", "ranges", RUN.replace("16K", "99999999M").replace("[0.9, 0.95]", "[0.9, 1]"))
+    put("yaml", "escapes", 'output: "\\x41\\u2028\\U0001F600\\N\\_\\L\\P\\e\\a"\n')
+
+    types = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, size in types.items():
+        header[name.lower()] = entry(name, [1, 3], at, at + 3 * size)
+        at += 3 * size
+    put("safetensors", "types", tensors(header, bytes(range(at))))
+    put("safetensors", "empty", tensors({}, b""))
+    put("safetensors", "scalar_and_none", tensors({"s": entry("F32", [], 0, 4), "e": entry("F32", [0, 7], 4, 4)}, b"\0\0\x80?"))
+    for name, (what, data) in {
+        "hole": ({"a": entry("U8", [1], 0, 1), "b": entry("U8", [1], 2, 3)}, b"123"),
+        "overlap": ({"a": entry("U8", [2], 0, 2), "b": entry("U8", [2], 1, 3)}, b"123"),
+        "trailing": ({"a": entry("U8", [2], 0, 2)}, b"123"),
+        "overflow": ({"a": entry("U8", [1 << 33, 1 << 31], 0, 2)}, b"12"),
+        "negative": ({"a": entry("U8", [-2], 0, 2)}, b"12"),
+        "sub_byte": ({"a": entry("F4", [4], 0, 2)}, b"12"),
+        "control_name": ({"a\n\x1b[2J": entry("F4", [4], 0, 2)}, b"12"),
+    }.items():
+        put("safetensors", name, tensors(what, data))
+    put("safetensors", "escaped_twice", tensors('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"\\u0061":'
+                                                '{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', b"12"))
+    put("safetensors", "real_offset", tensors('{"a":{"dtype":"U8","shape":[1],"data_offsets":[-0,1.0]}}', b"1"))
+    put("safetensors", "nul_padding", tensors('{}\0\0\0\0\0\0', b"", False))
+    put("safetensors", "deep", tensors('{"a":' + "[" * 70, b"", False))
+    for length in (0, 1, 1 << 32, 1 << 63, (1 << 64) - 1):
+        put("safetensors", f"length_{length}", struct.pack("<Q", length) + b"{}")
+    put("safetensors", "short", b"\2\0\0\0")
+
+    put("jsonl", "records", RECORD + '\n{"text": "", "meta": {}}\n \t\r\n{"meta": {"x": [1.5e3, {"y": null}]}, "text": "b"}')
+    put("jsonl", "wrong", '{"text": 5}\n{"text": "a", "text": "b"}\n[1]\n{}\n{"text": "\\ud800"}\n{"text": "\\x"}\n{"text": "a"} x\n{"text": 01}\n')
+    put("jsonl", "bytes", b'{"text": "\xff"}\n{"te\0xt": "a"}\n\xef\xbb\xbf{"text": "a"}\n{"text": "cut')
+    put("jsonl", "bom", b"\xef\xbb\xbf" + RECORD.encode())
+    put("jsonl", "deep", '{"text": "a", "x": ' + "[" * 70 + "]" * 70 + "}\n")
+    put("jsonl", "source", '{"text": "a", "meta": {"redpajama_set_name": 5}}\n{"text": "a", "meta": {"redpajama_set_name": "a\\u0000"}}\n{"meta": 1}\n')
+
+    text = (RECORD * 3).encode()
+    frame, plain = zstd(text, "--check"), zstd(text, "--no-check")
+    skippable = b"\x5f\x2a\x4d\x18\x03\0\0\0abc"
+    put("zstd", "checksum", frame)
+    put("zstd", "frames", frame + skippable + plain + b"\x50\x2a\x4d\x18\0\0\0\0")
+    put("zstd", "cut", frame[:-7])
+    put("zstd", "wrong_checksum", frame[:-1] + bytes([frame[-1] ^ 1]))
+    put("zstd", "behind", frame + b"garbage")
+    put("zstd", "empty", b"")
+    put("zstd", "skippable_cut", b"\x5f\x2a\x4d\x18\xff\xff\xff\xffabc")
+    put("zstd", "zeros", zstd(bytes(1 << 20), "-19"))
+    put("zstd", "not_zstd", RECORD)
+    for log in (27, 28, 41):  # a window of 2^log bytes, one raw block of 16
+        put("zstd", f"window_{log}", b"\x28\xb5\x2f\xfd\0" + bytes([(log - 10) << 3]) + b'\x79\0\0{"text":"wide"}')
+    put("zstd", "dictionary", b"\x28\xb5\x2f\xfd\x01\x58\x05\x09\0\0x")
+
+    put("config", "llama", json.dumps(LLAMA, indent=1))
+    put("config", "qwen2", json.dumps(dict(LLAMA, model_type="qwen2", use_sliding_window=False, layer_types=["full_attention"] * 3)))
+    put("config", "mistral", json.dumps(dict(LLAMA, model_type="mistral", sliding_window=None)))
+    for name, rope in ROPE.items():
+        put("config", f"rope_{name}", json.dumps(dict(LLAMA, rope_scaling=rope)))
+        put("config", f"rope5_{name}", json.dumps(dict(LLAMA, rope_parameters=dict(rope, rope_theta=1e6))))
+    huge = dict(LLAMA, vocab_size=1 << 24, hidden_size=1 << 24, intermediate_size=1 << 24, num_hidden_layers=1 << 14,
+                num_attention_heads=1 << 20, num_key_value_heads=1 << 20, head_dim=256)
+    put("config", "huge", json.dumps(huge))
+    for key, value in {"vocab_size": 1 << 62, "hidden_size": -64, "num_attention_heads": 0, "num_key_value_heads": 3, "head_dim": 15.5,
+                       "bos_token_id": 300, "rms_norm_eps": 0, "rope_theta": 1e300}.items():
+        put("config", f"wrong_{key}", json.dumps(dict(LLAMA, **{key: value})))
+    original = dict(ROPE["llama3"], original_max_position_embeddings=1e300, factor=1e-300)
+    put("config", "rope_beyond", json.dumps(dict(LLAMA, rope_scaling=original)))
+
+
+main()
