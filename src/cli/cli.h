@@ -40,6 +40,8 @@ int kd_cmd_init(int argc, char **argv);
 int kd_cmd_plan(int argc, char **argv);
 int kd_cmd_train(int argc, char **argv);
 int kd_cmd_export(int argc, char **argv);
+int kd_cmd_report(int argc, char **argv);
+int kd_cmd_compare(int argc, char **argv);
 int kd_cmd_info(int argc, char **argv);
 int kd_cmd_bench(int argc, char **argv);
 

@@ -11,6 +11,8 @@ static const struct { const char *purpose, *name, *about; int (*run)(int argc, c
     {NULL, "export", "writes a model or a checkpoint as a plain Hugging Face folder", kd_cmd_export},
     {"training", "plan", "says what a run will take: memory, disk, operations, time", kd_cmd_plan},
     {NULL, "train", "trains a model on documents packed into long windows", kd_cmd_train},
+    {"looking at runs", "report", "writes a run's report: one HTML page", kd_cmd_report},
+    {NULL, "compare", "sets runs side by side: table, JSON, page", kd_cmd_compare},
     {"looking inside", "info", "says what a model, a checkpoint or this build contains", kd_cmd_info},
     {"speed", "bench", "measures speed beside the machine's own limit", kd_cmd_bench},
 };

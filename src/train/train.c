@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "report.h"
 #include "trainer.h"
 
 enum { BAD_STEPS = 3 };  /* not finite so many times in a row: the run stops */
@@ -120,6 +121,16 @@ static void announce(const kd_trainer *t) {
                 (long long)t->train.dropped, (long long)t->train.truncated);
 }
 
+/* However the run ended, what it did can be looked at; why it ended stays the message. */
+static void report(const kd_trainer *t, kd_status status) {
+    char message[1024];
+    if (!t->step) return;
+    snprintf(message, sizeof message, "%s", kd_message());
+    if (kd_report_write(t->run->output, NULL)) kd_warn("no report: %s", kd_message());
+    else if (!status) kd_info("report: %s/report.html", t->run->output);
+    kd_message_set(message);
+}
+
 kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     kd_trainer t;
     KD_TRY(kd_trainer_open(&t, run, options));
@@ -131,11 +142,13 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     KD_GO(kd_new(&view, run->micro, sizeof *view));
     announce(&t);
     KD_GO(kd_trainer_write_start(&t));
+    kd_trainer_draw_window(&t);
     if (t.step) kd_info("going on after step %lld", (long long)t.step);
     if (!options->quiet) kd_progress_open(&bar, run->steps);
     status = loop(&t, plan, view, &bar);
     if (!options->quiet) kd_progress_close(&bar);
     if (!status) kd_info("done: %s/step-%lld", run->output, (long long)t.step);
+    report(&t, status);
 done:
     free(view);
     free(plan);

@@ -49,6 +49,8 @@ kd_status kd_trainer_load(kd_trainer *trainer, const char *folder);
 /* Rows of metrics (trainer_rows.c): a start, with what the run and the machine are; a step. */
 kd_status kd_trainer_write_start(kd_trainer *trainer);
 kd_status kd_trainer_write_step(kd_trainer *trainer, const kd_step_report *report);
+/* output/window.svg: the first window that is trained on. */
+void kd_trainer_draw_window(kd_trainer *trainer);
 
 /* Mean loss over the first windows of the validation data, by position too; one line of metrics (validate.c). */
 kd_status kd_trainer_validate(kd_trainer *trainer);

@@ -1,8 +1,10 @@
 /* Rows of metrics: what a run is at its start, and what every step was. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dev/memory.h"
+#include "data/window_view.h"
 #include "dev/peak.h"
 #include "format/jsonl.h"
 #include "trainer.h"
@@ -33,6 +35,23 @@ kd_status kd_trainer_write_start(kd_trainer *t) {
         "gradients", (json_int_t)memory.gradients, "moments", (json_int_t)t->optimizer.arena.size, "activations",
         (json_int_t)memory.activations, "scratch", (json_int_t)memory.scratch);
     return kd_metrics_write(&t->metrics, row);
+}
+
+/* A picture that cannot be drawn or written is a warning. */
+void kd_trainer_draw_window(kd_trainer *t) {
+    char *path = kd_path_join(t->run->output, "window.svg");
+    kd_window_view view = {0};
+    kd_text text = {0};
+    kd_status status;
+    if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    KD_GO(kd_window_view_open(&view, &t->train, 0, true));
+    KD_GO(kd_window_draw_svg(&text, &view, true));
+    KD_GO(kd_file_replace(path, text.data, text.size));
+done:
+    if (status) kd_warn("window.svg: %s", kd_message());
+    kd_text_free(&text);
+    kd_window_view_free(&view);
+    free(path);
 }
 
 kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {

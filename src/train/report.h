@@ -1,0 +1,11 @@
+/* The report of a run: one self-contained HTML page made from what the run's folder holds. */
+#ifndef KD_REPORT_H
+#define KD_REPORT_H
+
+#include "base/error.h"
+
+/* Reads folder/metrics.jsonl, run.yaml and window.svg (the last two may be missing) and replaces `path` (NULL:
+ * folder/report.html) whole. The run may be going on. KD_EIO, KD_ENOMEM. */
+kd_status kd_report_write(const char *folder, const char *path);
+
+#endif
