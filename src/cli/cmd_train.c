@@ -48,8 +48,8 @@ int kd_cmd_train(int argc, char **argv) {
     const kd_usage usage = {
         "train", "RUN.yaml [options]",
         "Trains a model on documents packed into windows, as the run file says; kedge help run-file shows one and names "
-        "every key. The output folder receives run.yaml, metrics.jsonl and step-N/, each a Hugging Face folder with the "
-        "training state beside the weights.\n\n"
+        "every key. The output folder receives run.yaml, metrics.jsonl, tb/ for TensorBoard, window.svg (the first "
+        "window's mask), report.html and step-N/, each a Hugging Face folder with the training state beside the weights.\n\n"
         "SIGTERM, SIGUSR1 or Ctrl-C: the step is finished and saved, exit code 75, 75 or 130; --resume goes on bit for bit. A "
         "second signal, a second later or more, ends the process at once with 128 and its number. After a crash or a kill "
         "--resume goes on from the last whole checkpoint.",

@@ -55,7 +55,8 @@ static void fill(grid *g) {
             }
             for (int64_t k = 0; k <= s; k++) {
                 int64_t end = v->span[k].from + v->span[k].count;
-                if (v->span[k].document == document) count_keys(g, query, v->span[k].from, end <= query ? end : query + 1, document);
+                if (v->span[k].document != document) continue;
+                count_keys(g, query, v->span[k].from, end <= query ? end : query + 1, document);
             }
         }
 }

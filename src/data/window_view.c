@@ -11,8 +11,8 @@ static void add(kd_window_view *v, int64_t document, kd_role role, int64_t count
 }
 
 /* BOS and tag stand before a document's first chunk, as kd_plan_init puts them. seen [pieces]: the document's number + 1. */
-static void place(kd_window_view *v, int64_t *seen, const kd_plan_options *o, const kd_piece *piece, const kd_chunk *chunk,
-                  int64_t chunks) {
+static void place(kd_window_view *v, int64_t *seen, const kd_plan_options *o, const kd_piece *piece,
+                  const kd_chunk *chunk, int64_t chunks) {
     bool bos = o->mask == KD_MASK_ANCHOR ? o->anchor_is_bos : o->lead_bos;
     if (v->anchor) add(v, -1, KD_ROLE_ANCHOR, 1);
     for (int64_t c = 0; c < chunks; c++) {

@@ -43,7 +43,8 @@ static void draw_key(kd_text *text, double right, double lo, double hi, double m
     char label[64], number[32];
     double left = right - LONG;
     for (int i = 0; i < STEPS; i++)
-        draw_cell(text, left + LONG * i / (double)STEPS, 24, LONG / (double)STEPS + 0.3, 8, lo + (hi - lo) * (i + 0.5) / STEPS, most, NULL);
+        draw_cell(text, left + LONG * i / (double)STEPS, 24, LONG / (double)STEPS + 0.3, 8, lo + (hi - lo) * (i + 0.5) / STEPS,
+                  most, NULL);
     kd_number_format(number, lo, false);
     kd_svg_words(text, "k-tick", KD_START, left, 44, number);
     kd_number_format(number, hi, false);
@@ -79,11 +80,13 @@ kd_status kd_heat_map_draw(kd_text *text, const kd_heat_map *m, bool alone) {
             draw_cell(text, left + width * (double)c, top + height * (double)r, width - fmin(0.6, width / 10),
                       height - fmin(0.6, height / 10), v, most, hint);
         }
-    int64_t row_step = (int64_t)ceil(13 / height), column_step = (int64_t)ceil((names_width(m->column, m->columns) + 6) / width);
+    int64_t row_step = (int64_t)ceil(13 / height);
+    int64_t column_step = (int64_t)ceil((names_width(m->column, m->columns) + 6) / width);
     for (int64_t r = 0; r < m->rows; r += row_step)
         kd_svg_words(text, "k-tick", KD_END, left - 6, top + height * ((double)r + 0.5) + 4, name_of(number, m->row, r));
     for (int64_t c = 0; c < m->columns; c += column_step)
-        kd_svg_words(text, "k-tick", KD_MIDDLE, left + width * ((double)c + 0.5), bottom + 16, name_of(number, m->column, c));
+        kd_svg_words(text, "k-tick", KD_MIDDLE, left + width * ((double)c + 0.5), bottom + 16,
+                     name_of(number, m->column, c));
     kd_svg_words(text, "k-label", KD_END, right, bottom + 33, m->column_label ? m->column_label : "");
     kd_svg_close(text);
     return kd_text_status(text);

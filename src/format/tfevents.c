@@ -16,7 +16,8 @@ enum { RECORD = 64 + KD_TFEVENTS_SCALARS * (KD_TFEVENTS_TAG + 16) };
 
 /* Protobuf wire types, and the fields of Event, SessionLog, Summary and Summary.Value. */
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-enum { WALL_TIME = 1, STEP = 2, FILE_VERSION = 3, SUMMARY = 5, SESSION_LOG = 7, STATUS = 1, VALUE = 1, TAG = 1, SIMPLE_VALUE = 2 };
+enum { WALL_TIME = 1, STEP = 2, FILE_VERSION = 3, SUMMARY = 5, SESSION_LOG = 7 };
+enum { STATUS = 1, VALUE = 1, TAG = 1, SIMPLE_VALUE = 2 };
 enum { SESSION_START = 1 };
 
 /* Bytes that grow from the front. */

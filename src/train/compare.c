@@ -108,8 +108,8 @@ kd_status kd_comparison_table(kd_text *text, const kd_comparison *c) {
         }
         kd_text_put(text, "\n");
     }
-    kd_text_put(text, "\nloss: training, mean of the last twentieth of the steps; before, after: validation; nats a token. pairs: of a "
-                      "step\n");
+    kd_text_put(text, "\nloss: training, mean of the last twentieth of the steps; before, after: validation; nats a token. "
+                      "pairs: of a step\n");
     int64_t buckets = all_buckets(from, c);
     if (!buckets) return kd_text_status(text);
     kd_text_print(text, "\nvalidation loss by how many tokens of its own text precede a token\n%8s", "from");
@@ -176,14 +176,15 @@ static void write_table(kd_text *page, const kd_comparison *c) {
 }
 
 /* A column of every run over another one. */
-static kd_status chart_columns(kd_text *page, const kd_comparison *c, kd_series *series, const char *title, const kd_axis *x,
-                               const char *unit, kd_column over, kd_column column, bool from_zero) {
+static kd_status chart_columns(kd_text *page, const kd_comparison *c, kd_series *series, const char *title,
+                               const kd_axis *x, const kd_axis *y, kd_column over, kd_column column) {
     int64_t count = 0;
     for (int64_t r = 0; r < c->runs; r++) {
         const kd_history *h = &c->run[r];
-        if (h->steps) series[count++] = (kd_series){h->name, h->column[over], h->column[column], h->steps, KD_SERIES_TREND, (int)r};
+        if (!h->steps) continue;
+        series[count++] = (kd_series){h->name, h->column[over], h->column[column], h->steps, KD_SERIES_TREND, (int)r};
     }
-    const kd_chart chart = {title, *x, {.label = unit, .max = from_zero ? 1e-9 : 0}, series, count};
+    const kd_chart chart = {title, *x, *y, series, count};
     return kd_page_chart(page, &chart);
 }
 
@@ -206,19 +207,21 @@ static kd_status chart_positions(kd_text *page, const kd_comparison *c, kd_serie
 
 static kd_status write_charts(kd_text *page, const kd_comparison *c) {
     static const kd_axis steps = {.label = "step", .whole = true}, tokens = {.label = "tokens seen"},
-                         time = {.label = "seconds of training"};
+                         time = {.label = "seconds of training"}, loss = {.label = "nats per token"},
+                         norm = {.label = "before clipping", .scale = KD_LOG_SCALE},
+                         speed = {.label = "tokens per second", .max = 1e-9};  /* from 0 */
     kd_series *series = NULL;
     double *points = NULL;
     kd_status status;
     KD_GO(kd_new(&series, c->runs, sizeof *series));
     KD_GO(kd_new(&points, c->runs * KD_HISTORY_BUCKETS, sizeof *points));
     kd_page_charts(page);
-    KD_GO(chart_columns(page, c, series, "Training loss over steps", &steps, "nats per token", KD_H_STEP, KD_H_LOSS, false));
-    KD_GO(chart_columns(page, c, series, "Training loss over tokens", &tokens, "nats per token", KD_H_TOKENS, KD_H_LOSS, false));
-    KD_GO(chart_columns(page, c, series, "Training loss over time", &time, "nats per token", KD_H_ELAPSED, KD_H_LOSS, false));
+    KD_GO(chart_columns(page, c, series, "Training loss over steps", &steps, &loss, KD_H_STEP, KD_H_LOSS));
+    KD_GO(chart_columns(page, c, series, "Training loss over tokens", &tokens, &loss, KD_H_TOKENS, KD_H_LOSS));
+    KD_GO(chart_columns(page, c, series, "Training loss over time", &time, &loss, KD_H_ELAPSED, KD_H_LOSS));
     KD_GO(chart_positions(page, c, series, points));
-    KD_GO(chart_columns(page, c, series, "Speed", &steps, "tokens per second", KD_H_STEP, KD_H_RATE, true));
-    KD_GO(chart_columns(page, c, series, "Gradient norm", &steps, "before clipping", KD_H_STEP, KD_H_GRAD_NORM, false));
+    KD_GO(chart_columns(page, c, series, "Speed", &steps, &speed, KD_H_STEP, KD_H_RATE));
+    KD_GO(chart_columns(page, c, series, "Gradient norm", &steps, &norm, KD_H_STEP, KD_H_GRAD_NORM));
     kd_page_charts_close(page);
 done:
     free(points);

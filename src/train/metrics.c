@@ -53,7 +53,8 @@ static void publish(kd_metrics *metrics, const json_t *row) {
         for (size_t i = 0; i < json_array_size(by_position); i++) {
             const json_t *bucket = json_array_get(by_position, i);
             char tag[KD_TFEVENTS_TAG + 1];
-            snprintf(tag, sizeof tag, "valid/loss_by_position/%lld", (long long)json_integer_value(json_object_get(bucket, "from")));
+            snprintf(tag, sizeof tag, "valid/loss_by_position/%lld",
+                     (long long)json_integer_value(json_object_get(bucket, "from")));
             count = add_scalar(scalar, count, tag, json_object_get(bucket, "loss"));
         }
     }
@@ -75,7 +76,8 @@ kd_status kd_metrics_open(kd_metrics *metrics, const char *output, int64_t step)
     if (size > 0 && pread(metrics->fd, &last, 1, size - 1) == 1 && last != '\n') append(metrics, "\n", 1);
     char *folder = kd_path_join(output, "tb");
     if (!folder) return kd_fail(KD_ENOMEM, "out of memory");
-    if (kd_tfevents_open(&metrics->events, folder, unix_seconds(), step)) kd_warn("nothing for TensorBoard: %s", kd_message());
+    if (kd_tfevents_open(&metrics->events, folder, unix_seconds(), step))
+        kd_warn("nothing for TensorBoard: %s", kd_message());
     free(folder);
     return KD_OK;
 }

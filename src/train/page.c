@@ -19,7 +19,8 @@ static const char style[] =
     ".tiles dt{color:var(--k-soft);font-size:13px}"
     ".tiles dd{margin:0;font-size:21px;font-weight:600;font-variant-numeric:tabular-nums}"
     ".tiles .note{font-size:12px;font-weight:400;line-height:1.35}"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:34px 40px;align-items:start}"
+    ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:34px 40px;"
+    "align-items:start}"
     ".charts svg,.charts img{display:block;width:100%;height:auto}"
     "figure{margin:0;break-inside:avoid}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}"
@@ -43,8 +44,8 @@ void kd_page_open(kd_text *page, const char *title, const char *about) {
 }
 
 void kd_page_close(kd_text *page) {
-    kd_text_put(page, "<footer>kedge " KD_VERSION ", from metrics.jsonl. Losses are means over targets, in nats per token.</footer>\n"
-                      "</main>\n</body>\n</html>\n");
+    kd_text_put(page, "<footer>kedge " KD_VERSION ", from metrics.jsonl. Losses are means over targets, in nats per "
+                      "token.</footer>\n</main>\n</body>\n</html>\n");
 }
 
 static void element(kd_text *page, const char *name, const char *class, const char *words) {

@@ -51,7 +51,8 @@ static void write_tiles(kd_text *page, const kd_history *h) {
     kd_show_fixed(number, isfinite(s.valid_after) ? s.valid_after : s.valid_before, 3);
     kd_show_fixed(other, s.valid_before, 3);
     snprintf(note, sizeof note, "nats per token, %s before training", other);
-    kd_page_tile(page, number, "Validation loss", isfinite(s.valid_after) && isfinite(s.valid_before) ? note : "nats per token");
+    bool both = isfinite(s.valid_after) && isfinite(s.valid_before);
+    kd_page_tile(page, number, "Validation loss", both ? note : "nats per token");
     kd_show_number(number, s.tokens_per_second);
     kd_page_tile(page, number, "Tokens per second", NULL);
     kd_show_percent(number, s.share_of_peak);
@@ -137,7 +138,8 @@ static kd_status write_charts(kd_text *page, const kd_history *h) {
     KD_TRY(chart_column(page, h, "Gradient norm", "before clipping", KD_H_GRAD_NORM, 1, KD_LOG_SCALE, false, 3));
     KD_TRY(chart_column(page, h, "Learning rate", "", KD_H_LR, 1, KD_LINEAR_SCALE, true, 4));
     KD_TRY(chart_column(page, h, "Speed", "tokens per second", KD_H_RATE, 1, KD_LINEAR_SCALE, true, 2));
-    KD_TRY(chart_column(page, h, "Share of peak", "% of the machine's measured FLOP/s", KD_H_SHARE, 100, KD_LINEAR_SCALE, true, 2));
+    KD_TRY(chart_column(page, h, "Share of peak", "% of the machine's measured FLOP/s", KD_H_SHARE, 100, KD_LINEAR_SCALE,
+                        true, 2));
     KD_TRY(chart_column(page, h, "Memory", "resident, MiB", KD_H_MEMORY, 0x1p-20, KD_LINEAR_SCALE, true, 5));
     KD_TRY(chart_memory(page, h));
     kd_page_charts_close(page);
@@ -186,12 +188,14 @@ static void write_events(kd_text *page, const kd_history *h) {
     kd_page_cell(page, "what", true, false);
     for (int64_t i = 0; i < h->starts && i < MOST_EVENTS; i++) {
         const json_t *row = h->start[i].row, *time = json_object_get(row, "time");
-        const char *event = json_string_value(json_object_get(row, "event")), *version = json_string_value(json_object_get(row, "kedge"));
+        const char *event = json_string_value(json_object_get(row, "event"));
+        const char *version = json_string_value(json_object_get(row, "kedge"));
         size_t used = (size_t)snprintf(what, sizeof what, "%s%s%.32s", !strcmp(event, "start") ? "started" : "went on",
                                        version ? ", kedge " : "", version ? version : "");
         if (h->start[i].lost)
             snprintf(what + used, sizeof what - used, "; %lld steps were lost and done again", (long long)h->start[i].lost);
-        write_event(page, json_number_value(json_object_get(row, "step")), json_is_number(time) ? json_number_value(time) : NAN, what);
+        write_event(page, json_number_value(json_object_get(row, "step")),
+                    json_is_number(time) ? json_number_value(time) : NAN, what);
     }
     for (int64_t i = 0; i < h->steps && shown < MOST_EVENTS; i++) {
         if (isfinite(h->column[KD_H_LOSS][i])) continue;
@@ -200,7 +204,8 @@ static void write_events(kd_text *page, const kd_history *h) {
     }
     kd_page_table_close(page);
     if (!h->left_out) return;
-    kd_text_print(page, "<p class=\"note\">%lld lines of metrics.jsonl could not be read and are left out.</p>\n", (long long)h->left_out);
+    kd_text_print(page, "<p class=\"note\">%lld lines of metrics.jsonl could not be read and are left out.</p>\n",
+                  (long long)h->left_out);
 }
 
 static void write_fact(kd_text *page, bool first, const char *name, const char *value) {
