@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of tests/fuzz/corpus/<target>/ (files that a fuzzer found stand beside them, named found-*).
+"""Writes the seeds of tests/fuzz/corpus/<target>/ (beside them stand found-*, what a fuzzer found, and
+min-*, what it needed to reach every branch).
 Usage: tools/gen_fuzz_corpus.py. Needs the zstd command."""
 import json
 import pathlib
@@ -161,8 +162,6 @@ def main():
     for key, value in {"vocab_size": 1 << 62, "hidden_size": -64, "num_attention_heads": 0, "num_key_value_heads": 3, "head_dim": 15.5,
                        "bos_token_id": 300, "rms_norm_eps": 0, "rope_theta": 1e300}.items():
         put("config", f"wrong_{key}", json.dumps(dict(LLAMA, **{key: value})))
-    original = dict(ROPE["llama3"], original_max_position_embeddings=1e300, factor=1e-300)
-    put("config", "rope_beyond", json.dumps(dict(LLAMA, rope_scaling=original)))
 
 
 main()
