@@ -64,10 +64,12 @@ static inline const char *markup_fault(const char *text) {
 
 /* alone: a file of its own, which names SVG's namespace and nothing else that looks like an address. */
 static inline void assert_markup(const char *text, bool alone) {
-    const char *fault = markup_fault(text), *address = strstr(text, "http");
+    static const char space[] = "xmlns=\"http://www.w3.org/2000/svg\"";
+    const char *fault = markup_fault(text), *address = alone ? strstr(text, space) : text;
     if (fault) fail_msg("%s\n%.600s", fault, text);
-    if (alone && address) address = !strncmp(address, "http://www.w3.org/2000/svg\"", 27) ? strstr(address + 1, "http") : address;
-    if (address) fail_msg("an address: %.60s", address);
+    if (!address) fail_msg("no namespace");
+    address = strstr(address + (alone ? strlen(space) : 0), "://");
+    if (address) fail_msg("an address: %.60s", address - 8);
 }
 
 #endif

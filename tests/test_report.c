@@ -160,7 +160,8 @@ static void little_and_nothing_are_reported_too(void **state) {
     (void)state;
     static const struct { const char *name, *metrics; } run[] = {
         {"empty", ""}, {"started", START}, {"one-step", START STEP(1, 5)}, {"no-loss", START STEP(1, null) STEP(2, null)},
-        {"one-validation", START VALID(0, 5.5)}, {"torn", START "{\"st"}, {"zero", OLD_STEP(1, 0) OLD_STEP(2, 0)}};
+        {"one-validation", START VALID(0, 5.5)}, {"torn", START "{\"st"}, {"huge", OLD_STEP(1e308, 1e308) "{\"step\":1e308,\"loss\":-1e308,\"seconds\":1e300,\"time\":1e300}\n"
+                                             "{\"event\":\"resume\",\"step\":1e308,\"time\":1e308}\n" OLD_STEP(4e-320, 4e-320)}, {"zero", OLD_STEP(1, 0) OLD_STEP(2, 0)}};
     for (size_t i = 0; i < sizeof run / sizeof *run; i++) {
         char *page = read_report(make_run(run[i].name, run[i].metrics, NULL));
         if (!strcmp(run[i].name, "empty")) assert_has(page, "no values yet");
@@ -190,6 +191,21 @@ static void a_table_has_a_line_for_each_run(void **state) {
     assert_has(table.data, "\nb<c>  anchor            2       200     8.000     9.500     7.500        50     50.0%         7   3.0 MiB         4\n");
     assert_has(table.data, "\nbare                    0         0         \u2013         \u2013");
     assert_has(table.data, "\n     256     6.500     7.500         \u2013\n");
+    kd_text_free(&table);
+    kd_comparison_close(&c);
+}
+
+static void a_length_that_a_run_did_not_see_is_a_dash(void **state) {
+    (void)state;
+    const char *folder[] = {
+        make_run("short", VALID(0, 2.5), NULL),
+        make_run("long", "{\"event\":\"valid\",\"step\":0,\"loss\":3,\"by_position\":[{\"from\":0,\"loss\":3.5},"
+                         "{\"from\":512,\"loss\":4.5}]}\n", NULL)};
+    kd_comparison c;
+    kd_text table = {0};
+    assert_done(kd_comparison_open(&c, folder, 2));
+    assert_done(kd_comparison_table(&table, &c));
+    assert_has(table.data, "\n       0     1.250     3.500\n     256     2.500         \u2013\n     512         \u2013     4.500\n");
     kd_text_free(&table);
     kd_comparison_close(&c);
 }
@@ -239,6 +255,7 @@ int main(void) {
         cmocka_unit_test(hostile_words_stay_words),
         cmocka_unit_test(little_and_nothing_are_reported_too),
         cmocka_unit_test(a_table_has_a_line_for_each_run),
+        cmocka_unit_test(a_length_that_a_run_did_not_see_is_a_dash),
         cmocka_unit_test(json_has_numbers_and_nulls),
         cmocka_unit_test(a_page_has_curves_and_the_keys_that_differ),
     };

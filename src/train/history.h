@@ -21,6 +21,7 @@
     X(RATE, "tokens_per_second")                                                                                       \
     X(SHARE, "share_of_peak")                                                                                          \
     X(MEMORY, "memory")                                                                                                \
+    X(TIME, "time")                                                                                                    \
     X(TOKENS, NULL)  /* seen up to and with this step */                                                               \
     X(ELAPSED, NULL) /* seconds of all steps up to and with this one */
 

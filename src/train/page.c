@@ -12,7 +12,7 @@ static const char style[] =
     "main{max-width:1140px;margin:0 auto;padding:36px 20px 48px}"
     "h1{font-size:28px;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}"
     "h2{font-size:18px;margin:44px 0 14px}"
-    "p{margin:0 0 10px;max-width:44em}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
+    "p{margin:0 0 10px;max-width:44em}.scroll+p{margin-top:10px}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
     ".tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:1px;margin:24px 0 0;padding:0;"
     "background:var(--k-grid);border:1px solid var(--k-grid);border-radius:8px;overflow:hidden}"
     ".tiles div{background:var(--k-paper);padding:12px 14px}"
@@ -34,7 +34,10 @@ static const char style[] =
 
 void kd_page_open(kd_text *page, const char *title, const char *about) {
     kd_text_put(page, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                      /* The browser is told so, too: nothing is loaded and nothing runs. */
+                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+                      "img-src data:\">\n<title>");
     kd_text_escape(page, title);
     kd_text_print(page, "</title>\n<style>%s%s</style>\n</head>\n<body>\n<main>\n<h1>", kd_svg_style, style);
     kd_text_escape(page, title);
@@ -133,7 +136,7 @@ void kd_show_bytes(char out[32], double bytes) {
 
 void kd_show_time(char out[32], double seconds) {
     if (!is_there(out, seconds)) return;
-    long long s = seconds < 1e12 ? llround(seconds) : 0;
+    long long s = fabs(seconds) < 1e12 ? llround(seconds) : 0;
     if (s < 60) snprintf(out, 32, "%.1fs", seconds);
     else if (s < 3600) snprintf(out, 32, "%lldm%02llds", s / 60, s % 60);
     else if (s < 86400) snprintf(out, 32, "%lldh%02lldm", s / 3600, s / 60 % 60);
@@ -142,7 +145,7 @@ void kd_show_time(char out[32], double seconds) {
 
 void kd_show_date(char out[32], double time) {
     struct tm date;
-    if (!is_there(out, time)) return;
+    if (!is_there(out, fabs(time) < 1e11 ? time : NAN)) return;
     time_t seconds = (time_t)time;
     if (!gmtime_r(&seconds, &date) || !strftime(out, 32, "%Y-%m-%d %H:%M UTC", &date)) strcpy(out, "\u2013");
 }

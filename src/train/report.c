@@ -8,6 +8,7 @@
 #include "page.h"
 
 enum { MOST_EVENTS = 200 };
+#define LARGE 0x1p32 /* bytes: from here on memory is shown in GiB */
 
 /* ---- the head ---------------------------------------------------------------------------------------------- */
 
@@ -125,9 +126,12 @@ static kd_status chart_positions(kd_text *page, const kd_history *h) {
 
 static kd_status chart_memory(kd_text *page, const kd_history *h) {
     static const char *const part[] = {"weights", "gradients", "moments", "activations", "scratch"};
-    double value[5];
-    for (int i = 0; i < 5; i++) value[i] = kd_history_number(h, "memory", part[i]) * 0x1p-20;
-    const kd_bars bars = {"Memory by use", "MiB, as placed at the start", part, value, 5};
+    bool large = kd_history_summary(h).memory >= LARGE;
+    double value[5], unit = large ? 0x1p-30 : 0x1p-20;
+    for (int i = 0; i < 5; i++) value[i] = kd_history_number(h, "memory", part[i]) * unit;
+    KD_TRY(chart_column(page, h, "Memory", large ? "resident, GiB" : "resident, MiB", KD_H_MEMORY, unit, KD_LINEAR_SCALE,
+                        true, 5));
+    const kd_bars bars = {"Memory by use", large ? "GiB, as placed at the start" : "MiB, as placed at the start", part, value, 5};
     return isfinite(value[0]) ? kd_page_bars(page, &bars) : KD_OK;
 }
 
@@ -140,7 +144,6 @@ static kd_status write_charts(kd_text *page, const kd_history *h) {
     KD_TRY(chart_column(page, h, "Speed", "tokens per second", KD_H_RATE, 1, KD_LINEAR_SCALE, true, 2));
     KD_TRY(chart_column(page, h, "Share of peak", "% of the machine's measured FLOP/s", KD_H_SHARE, 100, KD_LINEAR_SCALE,
                         true, 2));
-    KD_TRY(chart_column(page, h, "Memory", "resident, MiB", KD_H_MEMORY, 0x1p-20, KD_LINEAR_SCALE, true, 5));
     KD_TRY(chart_memory(page, h));
     kd_page_charts_close(page);
     return KD_OK;
@@ -178,9 +181,19 @@ static void write_event(kd_text *page, double step, double time, const char *wha
     kd_page_cell(page, what, false, false);
 }
 
+/* Steps that were not taken, from the first-th on and up to step `last`; returns the next one. */
+static int64_t write_skipped(kd_text *page, int64_t *shown, const kd_history *h, int64_t first, double last) {
+    int64_t i = first;
+    for (; i < h->steps && h->column[KD_H_STEP][i] <= last; i++) {
+        if (isfinite(h->column[KD_H_LOSS][i]) || (*shown)++ >= MOST_EVENTS) continue;
+        write_event(page, h->column[KD_H_STEP][i], h->column[KD_H_TIME][i], "not taken: loss or gradient was not finite");
+    }
+    return i;
+}
+
 static void write_events(kd_text *page, const kd_history *h) {
     char what[256];
-    int64_t shown = 0;
+    int64_t shown = 0, next = 0;
     kd_page_section(page, "Events");
     kd_page_table(page);
     kd_page_cell(page, "step", true, true);
@@ -194,14 +207,11 @@ static void write_events(kd_text *page, const kd_history *h) {
                                        version ? ", kedge " : "", version ? version : "");
         if (h->start[i].lost)
             snprintf(what + used, sizeof what - used, "; %lld steps were lost and done again", (long long)h->start[i].lost);
+        next = write_skipped(page, &shown, h, next, json_number_value(json_object_get(row, "step")));
         write_event(page, json_number_value(json_object_get(row, "step")),
                     json_is_number(time) ? json_number_value(time) : NAN, what);
     }
-    for (int64_t i = 0; i < h->steps && shown < MOST_EVENTS; i++) {
-        if (isfinite(h->column[KD_H_LOSS][i])) continue;
-        write_event(page, h->column[KD_H_STEP][i], NAN, "not taken: loss or gradient was not finite");
-        shown++;
-    }
+    write_skipped(page, &shown, h, next, INFINITY);
     kd_page_table_close(page);
     if (!h->left_out) return;
     kd_text_print(page, "<p class=\"note\">%lld lines of metrics.jsonl could not be read and are left out.</p>\n",
