@@ -43,6 +43,7 @@ static char *read_report(const char *folder) {
 }
 
 static void assert_has(const char *text, const char *words) {
+    if (!text) text = "";
     if (!strstr(text, words)) fail_msg("\"%s\" is not in\n%.3000s", words, text);
 }
 

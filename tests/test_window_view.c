@@ -9,7 +9,7 @@
 #include "data/window_view.h"
 #include "markup.h"
 
-static const int32_t word[64];
+static const int32_t word[2048];
 
 /* Two documents, the first in two chunks around the second, both with a tag of two tokens. */
 static const kd_piece pieces[] = {{word, 2, -1}, {word, 2, -1}};
