@@ -85,8 +85,9 @@ static void a_folder_kedge_trained_opens_in_transformers(void **state) {
     (void)state;
     const char *python = need_python(__func__);
     char folder[2048];
-    const char *const init[] = {"init: {arch: llama, preset: tiny}", "init: {arch: qwen2, preset: tiny}"};
-    for (int i = 0; i < 2; i++) {
+    const char *const init[] = {"init: {arch: llama, preset: tiny}", "init: {arch: qwen2, preset: tiny}",
+                                "init: {arch: mistral, preset: tiny}"};
+    for (int i = 0; i < 3; i++) {
         snprintf(folder, sizeof folder, "%s/fresh-%d", scratch, i);
         train(init[i], folder);
         strcat(folder, "/step-3");
@@ -94,18 +95,47 @@ static void a_folder_kedge_trained_opens_in_transformers(void **state) {
     }
 }
 
-static void a_folder_transformers_saved_trains_in_kedge_and_goes_back(void **state) {
-    (void)state;
-    const char *python = need_python(__func__);
-    char command[4096], made[1024], model[2048], output[2048];
+/* The folder of those that transformers saves. */
+static const char *need_made(const char *python) {
+    static char made[1024];
+    char command[4096];
+    if (*made) return made;
     snprintf(made, sizeof made, "%s/made", scratch);
     snprintf(command, sizeof command, "PYTHONDONTWRITEBYTECODE=1 '%s' tools/check_transformers.py --make '%s' 1>&2", python, made);
     assert_int_equal(system(command), 0);
+    return made;
+}
+
+/* What the run file changes is what transformers then reads, on weights whose logits show it. */
+static void rope_that_a_run_asked_for_is_that_of_transformers(void **state) {
+    (void)state;
+    const char *python = need_python(__func__), *made = need_made(python);
+    static const struct { const char *from, *rope; } row[] = {
+        {"llama-plain-float32", "scaling: {type: yarn, factor: 4, beta_fast: 8, mscale: 1, mscale_all_dim: 0.5, truncate: false}"},
+        {"llama-plain-float32", "scaling: {type: dynamic, factor: 4}"},
+        {"llama-plain-float32", "scaling: {type: ntk, factor: 4}"},
+        {"rope-longrope-float32", "theta: 3e4, scaling: {type: longrope, attention_factor: 1.5}"},
+    };
+    for (int i = 0; i < 4; i++) {
+        char model[2048], output[1100];
+        snprintf(model, sizeof model, "path: %s/%s, rope: {%s}", made, row[i].from, row[i].rope);
+        snprintf(output, sizeof output, "%s/asked-%d", scratch, i);
+        train(model, output);
+        strcat(output, "/step-3");
+        transformers_agrees(python, output);
+    }
+}
+
+static void a_folder_transformers_saved_trains_in_kedge_and_goes_back(void **state) {
+    (void)state;
+    const char *python = need_python(__func__), *made = need_made(python);
+    char model[2048], output[2048];
     kd_paths names = {0};
     assert_done(kd_list_folder(&names, made));
-    assert_int_equal(names.count, 8);
+    assert_int_equal(names.count, 16);
     for (int64_t i = 0; i < names.count; i++) {
-        snprintf(model, sizeof model, "path: %s/%s", made, names.path[i]);
+        bool slides = !strncmp(names.path[i], "mistral", 7);
+        snprintf(model, sizeof model, "path: %s/%s%s", made, names.path[i], slides ? ", sliding_window: lift" : "");
         snprintf(output, sizeof output, "%s/out-%s", scratch, names.path[i]);
         train(model, output);
         strcat(output, "/step-3");
@@ -114,9 +144,29 @@ static void a_folder_transformers_saved_trains_in_kedge_and_goes_back(void **sta
     kd_paths_free(&names);
 }
 
+static void an_export_in_bf16_shards_opens_in_transformers(void **state) {
+    (void)state;
+    const char *python = need_python(__func__);
+    char folder[2048], target[2048];
+    static const char *const arch[] = {"llama", "mistral", "qwen2"};
+    for (int i = 0; i < 3; i++) {
+        char init[64];
+        snprintf(init, sizeof init, "init: {arch: %s, preset: tiny}", arch[i]);
+        snprintf(folder, sizeof folder, "%s/exported-%s", scratch, arch[i]);
+        snprintf(target, sizeof target, "%s/bf16-%s", scratch, arch[i]);
+        train(init, folder);
+        strcat(folder, "/step-3");
+        assert_done(kd_model_export(target, folder, &(kd_weights_form){KD_BF16, 100000}));
+        assert_true(kd_exists(strcat(strcpy(folder, target), "/model.safetensors.index.json")));
+        transformers_agrees(python, target);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_folder_kedge_trained_opens_in_transformers),
+        cmocka_unit_test(an_export_in_bf16_shards_opens_in_transformers),
+        cmocka_unit_test(rope_that_a_run_asked_for_is_that_of_transformers),
         cmocka_unit_test(a_folder_transformers_saved_trains_in_kedge_and_goes_back),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

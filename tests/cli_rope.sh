@@ -1,0 +1,89 @@
+#!/bin/bash
+# Families and RoPE as a user meets them: trained, resumed, trained on, refused. Usage: tests/cli_rope.sh build/gcc
+# One line a fact, "ok N" or "not ok N"; "done" at the end.
+set -u
+kedge=$(realpath "$1/kedge")
+golden=$(realpath tests/golden)
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+cd "$home" || exit 1
+
+n=0
+ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
+# says CODE "text": the last command ended with CODE and its stderr has text in one line
+says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$(grep -c . err)" -eq 1 ]; ok $? "exit $1: $2"; }
+try() { "$kedge" "$@" >out 2>err; code=$?; }
+weights() { sha256sum "$1/model.safetensors" | cut -d' ' -f1; }
+
+mkdir data
+for i in $(seq 1 30); do printf '{"text": "document %d: %s"}\n' "$i" "$(seq -s ' ' "$i" $((i * 7)))"; done >data/a.jsonl
+cat >run.yaml <<'YAML'
+model: {init: {arch: mistral, preset: tiny, seed: 3}}
+tokenizer: bytes
+data: {train: data/a.jsonl}
+window: 256
+batch: {windows: 2}
+optim: {lr: 1e-3}
+steps: 4
+save: {every: 2}
+output: runs/mistral
+YAML
+in_two() {  # NAME ARGS...: a run in one piece and a run that goes on after step 2 end in the same bits
+    local name=$1; shift
+    try train run.yaml "$@" --set output=runs/"$name"
+    [ $code -eq 0 ] || { ok 1 "$name trains"; return; }
+    cp -r runs/"$name" runs/"$name-two"; rm -rf runs/"$name-two/step-4"
+    try train run.yaml "$@" --set output=runs/"$name-two" --resume
+    [ $code -eq 0 ] && [ "$(weights runs/"$name"/step-4)" = "$(weights runs/"$name-two"/step-4)" ]
+    ok $? "$name trains, and resumes to the same bits"
+}
+
+try init fresh --arch mistral --preset tiny
+[ $code -eq 0 ] && grep -q '"MistralForCausalLM"' fresh/config.json && grep -q '"sliding_window": null' fresh/config.json
+ok $? "init makes a Mistral without a sliding window"
+in_two mistral
+in_two dynamic --set 'model.rope.scaling={type: dynamic, factor: 4}'
+in_two yarn --set 'model.rope.scaling={type: yarn, factor: 4, original_max_position_embeddings: 64, truncate: false}'
+in_two ntk --set 'model.rope.scaling={type: ntk, factor: 4}'
+
+try train run.yaml --set model.rope.theta="$(awk 'BEGIN { printf "%.17g", 1e4 * 4 ^ (16 / 14) }')" --set output=runs/base
+[ $code -eq 0 ] && [ "$(weights runs/base/step-4)" = "$(weights runs/ntk/step-4)" ] &&
+    [ "$(weights runs/base/step-4)" != "$(weights runs/mistral/step-4)" ]
+ok $? "ntk is a larger base, to the bit"
+grep -q '"rope_type": "default"' runs/ntk/step-4/config.json; ok $? "ntk is written as type default"
+try train run.yaml --set 'model={path: runs/ntk/step-4, rope: {scaling: {type: ntk, factor: 4}}}' --set output=runs/ntk-on
+[ $code -eq 0 ] && cmp -s runs/ntk/step-4/config.json runs/ntk-on/step-4/config.json
+ok $? "trained on with the same run file, ntk is not applied again"
+rm -rf runs/yarn-two/step-4
+try train run.yaml --set 'model.rope.scaling={type: yarn, factor: 8}' --set output=runs/yarn-two --resume
+says 2 "model.rope: the run file says type yarn, theta 10000, factor 8; the run that it goes on with has type yarn, theta 10000, factor 4"
+try train run.yaml --set model.rope.theta=5e6 --set output=runs/yarn-two --resume
+says 2 "theta 5e+06"
+
+copy() { rm -rf model; cp -r "$golden/$1" model; rm model/expected*; }
+wide() { sed -i 's/"vocab_size": [0-9]*/"vocab_size": 320/' model/config.json; }
+copy rope-longrope
+sed -i 's/"rope_type": "longrope"/"type": "su"/' model/config.json
+wide
+try train run.yaml --set 'model={init: {config: model/config.json}}' --set window=64 --set output=runs/short
+ok $code "longrope's old name trains within its original length"
+try train run.yaml --set 'model={init: {config: model/config.json}}' --set window=128 --set output=runs/long
+ok $code "and beyond it"
+try train run.yaml --set 'model.rope.scaling=longrope' --set output=x
+says 2 "model.rope.scaling: longrope's factors are read from the checkpoint, whose type is default"
+
+copy mistral; wide
+init='model={init: {config: model/config.json}}'
+try train run.yaml --set "$init" --set window=80 --set output=runs/fits
+ok $code "a sliding window as long as the window hides nothing"
+try train run.yaml --set "$init" --set window=81 --set output=x
+says 2 "model.sliding_window: the checkpoint lets a token see 80 tokens, the window has 81"
+[ ! -e x ]; ok $? "and nothing is left behind"
+try train run.yaml --set "$init" --set model.sliding_window=lift --set window=81 --set output=runs/lifted
+[ $code -eq 0 ] && grep -q '"sliding_window": null' runs/lifted/step-4/config.json; ok $? "lifted, config.json says so"
+try train run.yaml --set "$init" --set model.sliding_window=lift --set window=81 --set output=runs/lifted --set steps=5 --resume
+ok $code "and the run goes on"
+sed -i '/"sliding_window"/d' model/config.json
+try train run.yaml --set "$init" --set window=8K --set output=x
+says 2 "lets a token see 4096 tokens, the window has 8192"
+echo done
