@@ -38,6 +38,7 @@ data:
   valid: [data/a.jsonl]
 window: 256
 batch: {windows: 2, micro: 1}
+threads: 1
 optim: {lr: 1e-3, warmup: 2}
 steps: 8
 save: {every: 1, keep: 2}
@@ -134,6 +135,29 @@ done
 ok $bad "a flipped bit in a corpus names file and byte"
 rm data/b.jsonl.zst
 
+# ---- exports ----
+sed 's/^output:.*/export: {every: 2, last: 3, dtype: bf16, shard: 64K}\n&/' run.yaml >export.yaml
+try train export.yaml --set output=runs/export
+[ "$(ls runs/export/export | tr '\n' ' ')" = "step-4 step-6 step-8 " ] && same runs/export/step-8; ok $? "export: every 2, last 3 of 8 steps: 4, 6 and 8; the run's bits do not change"
+"$kedge" export runs/export/step-8 plain --dtype bf16 --shard-size 64K 2>/dev/null
+bad=0; for file in plain/*; do cmp -s "$file" "runs/export/export/step-8/${file#*/}" || bad=1; done
+[ $bad -eq 0 ] && [ "$(ls plain | grep -c safetensors$)" -gt 1 ] && ! ls runs/export/export/step-8 | grep -Eq 'optimizer|trainer'
+ok $? "an export is what kedge export makes of the checkpoint"
+"$kedge" info runs/export/export/step-6 | grep -q 'export *complete'; ok $? "info verifies an export"
+try train export.yaml --set output=runs/odd --set steps=5 --set export.last=0
+[ "$(ls runs/odd/export | tr '\n' ' ')" = "step-1 step-3 step-5 " ]; ok $? "counted back from the last step"
+# Steps 7 and 8 are done again: what is whole stays, what is damaged is made again, what was added is kept.
+rm -rf runs/export/step-[78]; printf x >>runs/export/export/step-8/config.json;
+echo mine >runs/export/export/step-6/README.md; before=$(stat -c %i runs/export/export/step-6)
+"$kedge" train run.yaml --quiet --set output=runs/back --set steps=5 2>err && cp -r runs/back/step-5 runs/export/ && rm -rf runs/export/step-6
+try train export.yaml --set output=runs/export --resume
+[ $code -eq 0 ] && [ -e runs/export/export/step-6/README.md ] && [ "$before" = "$(stat -c %i runs/export/export/step-6)" ] && "$kedge" info runs/export/export/step-8 | grep -q 'export *complete'
+ok $? "resumed before an export: a whole one is left, a damaged one is made again"
+mkdir runs/noexport; touch runs/noexport/export
+try train export.yaml --set output=runs/noexport
+says 1 '3 exports could not be written, the first at step 4'
+same runs/noexport/step-8; ok $? "but everything is saved"
+
 # ---- numbers ----
 try train run.yaml --set optim.lr=1e30 --set optim.clip=0 --set output=runs/nan
 [ $code -eq 1 ] && grep -q '3 times in a row' err && ls runs/nan | grep -q step-
@@ -164,25 +188,36 @@ try train run.yaml --set output=runs/log --resume
 ok $? "metrics that cannot be written: one warning, a count, the run goes on"
 
 # ---- calls of a save, through the command ----
-if [ $plain -eq 1 ]; then
-    FAULT_SAVE=3 FAULT_LOG=$home/calls LD_PRELOAD=$shim "$kedge" train run.yaml --quiet --set output=runs/calls >out 2>err
-    last=$(grep -m1 'rename .*/step-1$' calls | cut -d' ' -f1)
-    ways=(before after torn nospace io interrupted short)
-    [ -n "$last" ]; ok $? "a save makes $last calls that can fail until it prunes"
+# calls WHAT N: a call of the N-th folder that export.yaml makes (an export, a checkpoint, ...) fails, in every way
+calls() {
+    local ways=(before after torn nospace io interrupted short) last cases bad=0 count=0 c right
+    rm -rf runs/calls
+    FAULT_SAVE=$2 FAULT_LOG=$home/calls LD_PRELOAD=$shim "$kedge" train export.yaml --quiet --set output=runs/calls >out 2>err
+    last=$(grep -m1 'fsync .*/calls\(/export\)\?$' calls | cut -d' ' -f1)
+    [ -n "$last" ]; ok $? "$1: $last calls that can fail"
     if [ "${KEDGE_FAULTS:-}" = all ]; then cases=$(for k in $(seq "$last"); do for w in "${ways[@]}"; do echo "$k/$w"; done; done)
-    else cases=$(for w in "${ways[@]}"; do for _ in 1 2; do echo "$((RANDOM % last + 1))/$w"; done; done); fi
-    bad=0 count=0
+    else cases=$(for w in "${ways[@]}"; do echo "$((RANDOM % last + 1))/$w"; done); fi
     for c in $cases; do
         count=$((count + 1))
         rm -rf runs/call
-        FAULT_SAVE=3 FAULT_CALL=${c%/*} FAULT_WAY=${c#*/} LD_PRELOAD=$shim "$kedge" train run.yaml --quiet --set output=runs/call >out 2>err; code=$?
-        case ${c#*/} in before | after | torn) [ $code -eq 137 ] ;; *) [ $code -eq 0 ] && ! leftovers runs/call ;; esac
+        FAULT_SAVE=$2 FAULT_CALL=${c%/*} FAULT_WAY=${c#*/} LD_PRELOAD=$shim "$kedge" train export.yaml --quiet --set output=runs/call >out 2>err; code=$?
+        # A save that fails is made up for by the next, an export is not.
+        case ${c#*/} in
+            before | after | torn) [ $code -eq 137 ] ;;
+            nospace | io) { [ $code -eq 0 ] || { [ "$1" = export ] && grep -q 'exports could not be written' err; }; } && ! leftovers runs/call ;;
+            *) [ $code -eq 0 ] && ! leftovers runs/call ;;
+        esac
         right=$?
-        try train run.yaml --quiet --set output=runs/call --resume
-        { [ $right -eq 0 ] && [ $code -eq 0 ] && same runs/call/step-8 && ! leftovers runs/call; } ||
+        try train export.yaml --quiet --set output=runs/call --resume
+        { [ $right -eq 0 ] && [ $code -eq 0 ] && same runs/call/step-8 && ! leftovers runs/call && "$kedge" info runs/call/export/step-8 | grep -q 'export *complete'; } ||
             { bad=$((bad + 1)); echo "call $c: exit $code"; cat err; }
     done
-    ok $bad "a call of the third save fails ($count cases), resumed where it was killed: the same bits"
+    ok $bad "a call fails ($count cases), resumed where it was killed: the same bits"
+}
+if [ $plain -eq 1 ]; then
+    sed -i 's/^export:.*/export: {every: 1, dtype: bf16}/' export.yaml
+    calls checkpoint 6
+    calls export 5
 else
     echo "skipped: calls of a save that fail: a sanitizer is in the shim's place"
 fi

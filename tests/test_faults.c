@@ -19,8 +19,8 @@
 #include "train/trainer.h"
 
 /* The shim's, if it is there. */
-__attribute__((weak)) void fault_arm(long call, fault_way way, int log);
-__attribute__((weak)) long fault_calls(void);
+#pragma weak fault_arm
+#pragma weak fault_calls
 
 enum { CALLS = 1024 };
 
@@ -224,18 +224,6 @@ static int close_run(void **state) {
     kd_run_file_close(&run);
     return scratch_close(state);
 }
-
-/* Sanitizers stand in front of libc themselves. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
 
 static void shim_is_not_mixed_with_sanitizers(void **state) {
     (void)state;

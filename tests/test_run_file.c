@@ -87,6 +87,7 @@ static const char EVERYTHING[] =
     "leaves: 4\n"
     "parallel: {sequence: 1, data: 1, zero: 1, mode: zigzag}\n"
     "save: {every: 50, keep: 3}\n"
+    "export: {every: 10, last: 5, dtype: bf16, shard: 5G}\n"
     "eval: {every: 25, windows: 2}\n"
     "threads: 2\n"
     "output: runs/x\n";
@@ -115,6 +116,8 @@ static void check_everything(const kd_run_file *run) {
     assert_int_equal(run->recompute, KD_RECOMPUTE_LAYER);
     assert_true(run->steps == 2000 && run->leaves == 4 && run->threads == 2);
     assert_true(run->save_every == 50 && run->save_keep == 3 && run->eval_every == 25 && run->eval_windows == 2);
+    assert_true(run->export_every == 10 && run->export_last == 5 && run->export_dtype == KD_BF16);
+    assert_true(run->export_shard == (int64_t)5 << 30);
     assert_string_equal(run->output, "runs/x");
 }
 
@@ -311,6 +314,7 @@ static void a_value_out_of_range_is_named_with_its_line(void **state) {
     refuse("save: {keep: 0}\n", "run.yaml:1: save.keep: 0 is outside [1, inf)");
     refuse("leaves: 512\n", "run.yaml:1: leaves: 512 is outside [1, 256]");
     refuse(RUN "leaves: 12\n", "run.yaml:7: leaves: 12 is not a power of two");
+    refuse(RUN "export: {last: 5}\n", "run.yaml:7: export: every, how often, is missing");
     refuse(RUN "batch: {windows: 2, micro: 3}\n", "run.yaml:7: batch.micro: 3 windows at once, the batch has 2");
 }
 
@@ -325,7 +329,6 @@ static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
     later("data:\n  mixture: {C4: 1}\n", "run.yaml:2: data.mixture: not in this build yet");
     later("data:\n  upsample:\n    keep: 1\n", "run.yaml:2: data.upsample: not in this build yet");
-    later("steps: 1\nexport: {last: 5, every: 10}\n", "run.yaml:2: export: not in this build yet");
     later("dtype: {weights: bf16}\n", "run.yaml:1: dtype.weights: bf16: not in this build yet");
     later("parallel: {sequence: 8}\n", "run.yaml:1: parallel.sequence: 8: not in this build yet, 1 is");
     later("parallel: {zero: 3}\n", "run.yaml:1: parallel.zero: 3: not in this build yet, 1 is");

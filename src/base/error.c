@@ -39,6 +39,7 @@ kd_status kd_fail(kd_status status, const char *format, ...) {
 }
 
 kd_status kd_fail_errno(kd_status status, const char *format, ...) {
+    bool out_of_memory = errno == ENOMEM;
     const char *reason = strerror(errno);
     char text[MESSAGE_SIZE];
     va_list list;
@@ -47,7 +48,7 @@ kd_status kd_fail_errno(kd_status status, const char *format, ...) {
     va_end(list);
     if (used >= 0 && used < (int)sizeof text) snprintf(text + used, sizeof text - (size_t)used, ": %s", reason);
     kd_message_set(text);
-    return status;
+    return out_of_memory ? KD_ENOMEM : status;
 }
 
 kd_status kd_fail_prefix(kd_status status, const char *format, ...) {

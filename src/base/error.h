@@ -7,7 +7,7 @@
 /* Records the message for this thread and returns status. */
 kd_status kd_fail(kd_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* As kd_fail, with the system's reason (errno) appended. */
+/* As kd_fail, with the system's reason (errno) appended; KD_ENOMEM where that is ENOMEM. */
 kd_status kd_fail_errno(kd_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "prefix: " in front of the recorded message; returns status. For a caller that knows the place. */

@@ -74,14 +74,15 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
                             (json_int_t)e->checkpoint, "disk", (json_int_t)e->disk, "disk_available",
                             (json_int_t)e->disk_available, "windows_sampled", (json_int_t)e->sampled, "pairs", e->pairs,
                             "full_pairs", e->full_pairs, "targets", e->targets, "flops", e->flops);
+    bool whole = out;
     if (out && e->seconds) {
-        json_object_set_new(out, "peak_flops", json_real(e->peak));
-        json_object_set_new(out, "seconds_per_step", json_real(e->seconds));
-        json_object_set_new(out, "seconds", json_real(e->seconds * (double)t->run->steps));
-        json_object_set_new(out, "seconds_per_billion_tokens", json_real(e->seconds / tokens * 1e9));
+        whole &= !json_object_set_new(out, "peak_flops", json_real(e->peak));
+        whole &= !json_object_set_new(out, "seconds_per_step", json_real(e->seconds));
+        whole &= !json_object_set_new(out, "seconds", json_real(e->seconds * (double)t->run->steps));
+        whole &= !json_object_set_new(out, "seconds_per_billion_tokens", json_real(e->seconds / tokens * 1e9));
     }
     char *text = NULL;
-    kd_status status = out ? kd_json_print(&text, out, JSON_INDENT(2), "plan") : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = whole ? kd_json_print(&text, out, JSON_INDENT(2), "plan") : kd_fail(KD_ENOMEM, "out of memory");
     if (!status) printf("%s\n", text);
     json_decref(out);
     free(text);

@@ -270,7 +270,8 @@ kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, c
         return KD_OK;
     }
     json_t *copy = json_copy(config->json);
-    if (!copy || json_object_set_new(copy, key, json_string(dtype)) ||
+    if (!copy || !json_equal(copy, config->json) ||  /* a copy can lose members where memory is out */
+        json_object_set_new(copy, key, json_string(dtype)) ||
         (json_object_get(copy, "torch_dtype") && json_object_set_new(copy, "torch_dtype", json_string(dtype)))) {
         json_decref(copy);
         return kd_fail(KD_ENOMEM, "out of memory while writing config.json");

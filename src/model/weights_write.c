@@ -99,7 +99,6 @@ static kd_status write_file(const char *path, kd_ctx *ctx, const sources *s, int
         if (status == KD_ENUMERIC) kd_fail_prefix(status, "%s", path);
         if (status) goto done;
     }
-    open = false;
     KD_GO(kd_tensors_finish(&writer));
 done:
     if (status && open) kd_tensors_abandon(&writer);
@@ -252,8 +251,9 @@ static kd_status check_target(char **out, const char *to) {
     for (int64_t i = 0; i < names.count; i++) model |= !strcmp(names.path[i], "config.json");
     kd_paths_free(&names);
     if (taken) return kd_fail(KD_ECONFIG, "%s %s", to, model ? "holds a model already: name another folder" : "is there already and is not an empty folder: name another");
+    if (!size) return kd_fail(KD_ECONFIG, "\"%s\" is no folder", to);
     *out = strndup(to, size);
-    return *out && size ? KD_OK : kd_fail(size ? KD_ENOMEM : KD_ECONFIG, "\"%s\" is no folder", to);
+    return *out ? KD_OK : kd_fail(KD_ENOMEM, "%s: out of memory", to);
 }
 
 kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form) {

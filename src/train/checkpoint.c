@@ -112,9 +112,11 @@ done:
     return status;
 }
 
-/* A stranger could be read in the place of what was saved: an index beside the weights, a tokenizer. */
+/* A stranger beside a training state could be read in the place of what was saved: an index of other weights, a
+ * tokenizer. Exported weights are the user's, who may add to them. */
 static kd_status find_strangers(const char *folder, const json_t *files) {
     kd_paths names = {0};
+    if (!json_object_get(files, "trainer_state.json")) return KD_OK;
     KD_TRY(kd_list_folder(&names, folder));
     kd_status status = KD_OK;
     for (int64_t i = 0; i < names.count && !status; i++) {
@@ -126,7 +128,7 @@ static kd_status find_strangers(const char *folder, const json_t *files) {
     return status;
 }
 
-static kd_status verify(const char *folder, bool strangers) {
+kd_status kd_checkpoint_verify(const char *folder) {
     char *path = kd_path_join(folder, MANIFEST);
     json_t *manifest = NULL;
     kd_status status = path ? read_manifest(&manifest, path) : kd_fail(KD_ENOMEM, "out of memory");
@@ -137,14 +139,12 @@ static kd_status verify(const char *folder, bool strangers) {
         json_object_foreach(files, name, row) {
             if (!status) status = verify_file(folder, name, row);
         }
-        if (!status && !strangers) status = find_strangers(folder, files);
+        if (!status) status = find_strangers(folder, files);
     }
     json_decref(manifest);
     free(path);
     return status;
 }
-
-kd_status kd_checkpoint_verify(const char *folder) { return verify(folder, false); }
 
 /* ---- saving ------------------------------------------------------------------------------------------------- */
 
@@ -185,7 +185,7 @@ static bool same_folder(const char *final, const char *half) {
     uint64_t ha, hb;
     int64_t sa, sb;
     bool same = a && b && kd_exists(a) && !kd_file_hash(&ha, &sa, a) && !kd_file_hash(&hb, &sb, b) && ha == hb &&
-                sa == sb && !verify(final, true);
+                sa == sb && !kd_checkpoint_verify(final);
     free(b);
     free(a);
     return same;

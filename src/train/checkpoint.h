@@ -17,8 +17,8 @@ typedef kd_status kd_checkpoint_fill(void *arg, const char *folder);
  * were interrupted, step-<digits>.tmp and .del, are removed: `output` must be the caller's alone. */
 kd_status kd_checkpoint_save(const char *output, int64_t step, kd_checkpoint_fill *fill, void *arg);
 
-/* KD_OK if the manifest is whole, every file is there with its size and hash, and no other (hidden names aside); else
- * KD_EFORMAT naming the file. */
+/* KD_OK if the manifest is whole and every file is there with its size and hash, and beside a training state no other
+ * (hidden names aside); else KD_EFORMAT naming the file. */
 kd_status kd_checkpoint_verify(const char *folder);
 
 /* The newest checkpoint that verifies: *folder on the heap, or NULL if there is none at all. A newer one that does not

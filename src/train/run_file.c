@@ -328,6 +328,7 @@ static kd_status check_step(const reader *r) {
     if (run->micro > run->batch_windows)
         REFUSE(r, "batch.micro", "%lld windows at once, the batch has %lld", (long long)run->micro,
                (long long)run->batch_windows);
+    if (given(r, "export") && !given(r, "export.every")) REFUSE(r, "export", "every, how often, is missing");
     if (run->leaves & (run->leaves - 1))
         REFUSE(r, "leaves", "%lld is not a power of two", (long long)run->leaves);
     return KD_OK;

@@ -38,6 +38,9 @@ typedef struct kd_run_file {
     int64_t leaves;
     int64_t save_every, save_keep;
     int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */
+    int64_t export_every, export_last;   /* weights alone: every so many steps counted from the last, the last so many; 0: all */
+    kd_dtype export_dtype;
+    int64_t export_shard;                /* as save_shard */
     int64_t eval_every, eval_windows;
     int64_t threads;                     /* 0: one for each core; results do not depend on it */
     char *output;

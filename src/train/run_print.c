@@ -125,7 +125,7 @@ kd_status kd_run_file_print(char **text, const kd_run_file *run) {
     }
     bool whole = !ferror(out);
     whole &= !fclose(out);
-    if (whole) return KD_OK;
+    if (whole && *text) return KD_OK;  /* closing can lose the text and not say so */
     free(*text);
     *text = NULL;
     return kd_fail(KD_ENOMEM, "out of memory: the text of a run file");

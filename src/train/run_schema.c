@@ -7,7 +7,7 @@
 _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
 _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
                sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
-               sizeof(kd_frame) == sizeof(int), "enums are ints");
+               sizeof(kd_frame) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
 
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
@@ -29,6 +29,7 @@ WORDS(LONG_DOCUMENTS, {"continue", false, 0}, {"truncate", true, 0});
 WORDS(SCHEDULES, {"constant", KD_CONSTANT, 0}, {"linear", KD_LINEAR, 0}, {"cosine", KD_COSINE, 0});
 WORDS(DECAYS, {"matrices", false, 0}, {"all", true, 0});
 WORDS(DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
+WORDS(EXPORT_DTYPES, {"f32", KD_F32, 0}, {"bf16", KD_BF16, 0}, {"f16", KD_F16, 0});
 WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 0}, {"none", KD_RECOMPUTE_NONE, 0});
 WORDS(SEQUENCE_MODES, {"ulysses", 0, 0}, {"allgather", 0, 0}, {"zigzag", 0, 0});
 
@@ -148,7 +149,14 @@ const kd_run_row kd_run_schema[] = {
      .about = "checkpoints that stay"},
     {"save.shard", KD_RUN_SIZE, NULL, AT(save_shard), .range = "[1, inf)",
      .about = "most bytes of a weights file, K, M or G may end it; none: one file"},
-    {"export", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
+    {"export.every", KD_RUN_INTEGER, "0", AT(export_every), .range = "[0, inf)", .within = "export",
+     .about = "steps between exports of the weights alone, counted back from the last step; 0: none"},
+    {"export.last", KD_RUN_INTEGER, "0", AT(export_last), .range = "[0, inf)", .within = "export",
+     .about = "only the last so many of them; 0: all. They stay"},
+    {"export.dtype", KD_RUN_WORD, "f32", AT(export_dtype), .word = EXPORT_DTYPES, .within = "export",
+     .about = "of the exported weights"},
+    {"export.shard", KD_RUN_SIZE, NULL, AT(export_shard), .range = "[1, inf)",
+     .about = "most bytes of an exported file, K, M or G may end it; none: one file"},
     {"eval.every", KD_RUN_INTEGER, "100", AT(eval_every), .range = "[0, inf)",
      .about = "steps between validations; 0: before the first and after the last step alone"},
     {"eval.windows", KD_RUN_INTEGER, "4", AT(eval_windows), .range = "[1, inf)",

@@ -75,6 +75,20 @@ static kd_status save(kd_trainer *t, bool must) {
     return KD_OK;
 }
 
+/* Counted from the last step, so that the last of all is among them: steps 2000, every 10, last 5 are 1960, 1970 ... 2000. */
+static bool export_due(const kd_run_file *run, int64_t step) {
+    int64_t left = run->steps - step;
+    return run->export_every > 0 && left % run->export_every == 0 && (!run->export_last || left / run->export_every < run->export_last);
+}
+
+/* Before the step's checkpoint: a run that is killed between the two comes here again. What is lost is not made up for
+ * later, so it is counted and said at the end. */
+static void export(kd_trainer *t) {
+    if (!kd_trainer_export(t)) return;
+    if (t->lost_exports++ == 0) t->first_lost = t->step;
+    kd_warn("step %lld could not be exported, going on: %s", (long long)t->step, kd_message());
+}
+
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
 static void show(kd_progress *bar, const kd_trainer *t, const kd_step_report *r) {
@@ -96,9 +110,13 @@ static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_pro
         if (!t->options->quiet) show(bar, t, &report);
         bool last = t->step == run->steps, stop = t->options->stop && *t->options->stop;
         if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(kd_trainer_validate(t));
+        if (export_due(run, t->step)) export(t);
         if (last || stop || due(t->step, run->save_every)) KD_TRY(save(t, last || stop));
         if (stop && !last) return kd_fail(KD_EAGAIN, "stopped after step %lld and saved: --resume goes on", (long long)t->step);
     }
+    if (t->lost_exports)
+        return kd_fail(KD_EIO, "all steps are done and saved; %lld exports could not be written, the first at step %lld",
+                       (long long)t->lost_exports, (long long)t->first_lost);
     return KD_OK;
 }
 

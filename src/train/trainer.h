@@ -22,6 +22,7 @@ typedef struct kd_trainer {
     char *companions;                /* the folder whose tokenizer files go with every checkpoint, or NULL */
     int64_t step;                    /* steps done */
     int64_t skipped, bad_in_a_row;   /* steps whose loss or gradient was not finite */
+    int64_t lost_exports, first_lost;  /* exports that could not be written, and the first one's step */
     double *losses;                  /* [T] one validation window on the host */
     double peak;                     /* FLOP/s of this machine, measured at the start */
 } kd_trainer;
@@ -45,6 +46,8 @@ kd_model_options kd_trainer_model_options(const kd_run_file *run);
 /* Checkpoints (trainer_state.c). */
 kd_status kd_trainer_save(kd_trainer *trainer);
 kd_status kd_trainer_load(kd_trainer *trainer, const char *folder);
+/* The weights alone, as output/export/step-N: a Hugging Face folder in the run file's dtype and shards. */
+kd_status kd_trainer_export(kd_trainer *trainer);
 
 /* Rows of metrics (trainer_rows.c): a start, with what the run and the machine are; a step. */
 kd_status kd_trainer_write_start(kd_trainer *trainer);

@@ -78,6 +78,19 @@ kd_status kd_trainer_save(kd_trainer *t) {
     return status;
 }
 
+static kd_status fill_export(void *opaque, const char *folder) {
+    kd_trainer *t = opaque;
+    const kd_weights_form form = {t->run->export_dtype, t->run->export_shard};
+    return kd_model_save(t->model, &t->config, folder, t->companions, &form);
+}
+
+kd_status kd_trainer_export(kd_trainer *t) {
+    char *folder = kd_path_join(t->run->output, "export");
+    kd_status status = folder ? kd_checkpoint_save(folder, t->step, fill_export, t) : kd_fail(KD_ENOMEM, "out of memory");
+    free(folder);
+    return status;
+}
+
 /* Names the first thing that differs. */
 static kd_status check_identity(const kd_trainer *t, const json_t *said, const char *path) {
     json_t *now = identity(t), *value;

@@ -46,18 +46,20 @@ kd_status kd_trainer_validate(kd_trainer *t) {
     int64_t targets = 0;
     KD_TRY(validate_windows(&sum, t, windows));
     json_t *by_position = json_array();
+    bool whole = true;
     for (int64_t b = 0; b < BUCKETS; b++) {
         loss += sum.loss[b];
         targets += sum.targets[b];
         if (!sum.targets[b]) continue;
-        json_array_append_new(by_position, json_pack("{s:I, s:f, s:I}", "from", (json_int_t)(b ? bucket_end(b - 1) : 0),
-                                                     "loss", sum.loss[b] / (double)sum.targets[b], "targets",
-                                                     (json_int_t)sum.targets[b]));
+        json_t *bucket = json_pack("{s:I, s:f, s:I}", "from", (json_int_t)(b ? bucket_end(b - 1) : 0), "loss",
+                                   sum.loss[b] / (double)sum.targets[b], "targets", (json_int_t)sum.targets[b]);
+        whole &= !json_array_append_new(by_position, bucket);
     }
     loss = targets ? loss / (double)targets : 0;
-    if (!isfinite(loss)) {
+    if (!whole || !isfinite(loss)) {
         json_decref(by_position);
-        return kd_fail(KD_ENUMERIC, "validation loss after step %lld is not finite", (long long)t->step);
+        return whole ? kd_fail(KD_ENUMERIC, "validation loss after step %lld is not finite", (long long)t->step)
+                     : kd_fail(KD_ENOMEM, "out of memory");
     }
     json_t *row = json_pack("{s:s, s:I, s:f, s:I, s:I, s:f, s:o}", "event", "valid", "step", (json_int_t)t->step, "loss", loss,
                             "targets", (json_int_t)targets, "windows", (json_int_t)windows, "seconds", kd_now() - began,
