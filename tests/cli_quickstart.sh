@@ -10,7 +10,7 @@ home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 
 # A clone whose command is this flavour's; what `make` would do has been done.
-cp -r src docs include examples tests/fuzz CONTRIBUTING.md "$home" 2>/dev/null
+cp -r src docs include tools CONTRIBUTING.md "$home"
 mkdir "$home/build"
 ln -s "$build/kedge" "$home/build/kedge"
 cd "$home" || exit 1
