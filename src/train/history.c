@@ -55,14 +55,18 @@ static void add_start(kd_history *h, json_t *row) {
     h->start[h->starts++] = (kd_start){json_incref(row), (int64_t)before - h->steps};
 }
 
-static void add_line(kd_history *h, const char *line, size_t size) {
-    json_t *row = size ? json_loadb(line, size, 0, NULL) : NULL;
+/* A line that is not JSON was cut by a kill: it is left out and counted. */
+static kd_status add_line(kd_history *h, const char *line, int64_t size) {
+    json_t *row = NULL;
+    kd_status status = size ? kd_json_parse(&row, line, size, "metrics.jsonl") : KD_OK;
+    if (status == KD_ENOMEM) return status;
     const char *event = json_string_value(json_object_get(row, "event"));
     if (!row) h->left_out += size > 0;
     else if (event && !strcmp(event, "valid")) add_validation(h, row);
     else if (event && (!strcmp(event, "start") || !strcmp(event, "resume"))) add_start(h, row);
     else if (!event && json_object_get(row, "seconds")) add_step(h, row);
     json_decref(row);
+    return KD_OK;
 }
 
 static void derive(kd_history *h) {
@@ -93,7 +97,7 @@ static kd_status read_metrics(kd_history *h, const char *path) {
     for (const char *line = data, *end; line < data + size; line = end + 1) {
         end = memchr(line, '\n', (size_t)(data + size - line));
         if (!end) end = data + size;
-        add_line(h, line, (size_t)(end - line));
+        KD_GO(add_line(h, line, end - line));
     }
     derive(h);
 done:
