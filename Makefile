@@ -42,7 +42,6 @@ TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
 FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-HEADERS := $(wildcard include/*.h src/*/*.h)
 
 # What is installed: the version is the header's, the exported functions are its KD_API declarations.
 PREFIX     := /usr/local

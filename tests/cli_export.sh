@@ -1,20 +1,9 @@
 #!/bin/bash
 # Shards in checkpoints, and exports as a user types them. Usage: tests/cli_export.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
-
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
-# says CODE "text": the last command ended with CODE and its stderr has text in one line
-says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$(grep -c . err)" -eq 1 ]; ok $? "exit $1: $2"; }
-try() { "$kedge" "$@" >out 2>err; code=$?; }
+. tests/command.sh
 
 mkdir data
-for i in $(seq 1 30); do printf '{"text": "document %d: %s"}\n' "$i" "$(seq -s ' ' "$i" $((i * 7)))"; done >data/a.jsonl
+numbered 30 >data/a.jsonl
 cat >run.yaml <<'YAML'
 model: {init: {arch: llama, preset: tiny, seed: 3}}
 tokenizer: bytes

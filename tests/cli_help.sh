@@ -1,15 +1,7 @@
 #!/bin/bash
 # What the command says to somebody who is new to it: help, and errors that say what to do. Usage: tests/cli_help.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
+. tests/command.sh
 
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; cat err; fi; }
-try() { "$kedge" "$@" >out 2>err; code=$?; }
 # says CODE "text": the last command ended with CODE; its stderr is one line that has text, its stdout is empty
 says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$(grep -c . err)" -eq 1 ] && [ ! -s out ]; ok $? "exit $1: $2"; }
 

@@ -1,14 +1,7 @@
 #!/bin/bash
 # kedge plan as a user types it. Usage: tests/cli_plan.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
+. tests/command.sh
 
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; cat out err; fi; }
 try() { "$kedge" plan run.yaml "$@" >out 2>err; code=$?; }
 
 for i in $(seq 1 60); do printf '{"text": "%s"}\n' "$(seq -s ' ' "$i" $((i * 5)))"; done >text.jsonl
@@ -29,9 +22,14 @@ ok $? "memory, attention and time, for people"
 try --json
 [ $code -eq 0 ] && grep -q '"fits": true' out && grep -q '"tokens_per_step": 2048' out && grep -q '"seconds_per_step": 0\.' out
 ok $? "the same as JSON"
+parameters=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
 weights=$(sed -n 's/.*"weights": \([0-9]*\).*/\1/p' out) disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
 [ "$disk" -ge $((4 * 3 * weights * 9 / 10)) ] && [ "$disk" -le $((4 * 3 * weights * 12 / 10)) ]
 ok $? "disk: three checkpoints are kept while a fourth is written, each three times the weights"
+before=$disk
+try --no-time --json --set 'export={every: 10, last: 5, dtype: bf16}'
+disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
+[ $code -eq 0 ] && [ $((disk - before)) -eq $((5 * 2 * parameters)) ]; ok $? "and five exports in bfloat16"
 [ ! -e runs ]; ok $? "planning leaves nothing behind"
 full=$("$kedge" plan run.yaml --no-time --json --set mask=full | sed -n 's/.*"pairs": \([0-9.]*\).*/\1/p')
 [ "${full%.*}" = $((2 * 1024 * 1025 / 2)) ]; ok $? "full attention has every pair"

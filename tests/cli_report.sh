@@ -1,20 +1,11 @@
 #!/bin/bash
 # What a person sees of a run, as a user asks for it. Usage: tests/cli_report.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
+. tests/command.sh
 
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
-says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$(grep -c . err)" -eq 1 ]; ok $? "exit $1: $2"; }
-try() { "$kedge" "$@" >out 2>err; code=$?; }
 # alone FILE: a page that loads nothing and runs nothing
 alone() { grep -q '^</html>$' "$1" && ! grep -qiE '<script|https?:|src="[^d]|<link' "$1"; }
 
-for i in $(seq 1 40); do printf '{"text": "document %d: %s"}\n' "$i" "$(seq -s ' ' "$i" $((i * 7)))"; done >a.jsonl
+numbered 40 >a.jsonl
 cat >run.yaml <<'YAML'
 model:
   init: {arch: llama, preset: tiny, seed: 3}

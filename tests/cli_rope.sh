@@ -1,22 +1,11 @@
 #!/bin/bash
 # Families and RoPE as a user meets them: trained, resumed, trained on, refused. Usage: tests/cli_rope.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-golden=$(realpath tests/golden)
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
+. tests/command.sh
 
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
-# says CODE "text": the last command ended with CODE and its stderr has text in one line
-says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$(grep -c . err)" -eq 1 ]; ok $? "exit $1: $2"; }
-try() { "$kedge" "$@" >out 2>err; code=$?; }
 weights() { sha256sum "$1/model.safetensors" | cut -d' ' -f1; }
 
 mkdir data
-for i in $(seq 1 30); do printf '{"text": "document %d: %s"}\n' "$i" "$(seq -s ' ' "$i" $((i * 7)))"; done >data/a.jsonl
+numbered 30 >data/a.jsonl
 cat >run.yaml <<'YAML'
 model: {init: {arch: mistral, preset: tiny, seed: 3}}
 tokenizer: bytes

@@ -1,23 +1,6 @@
 #!/bin/bash
 # The command as a user types it: train, resume, bad input. Stops and faults are in cli_faults.sh. Usage: tests/cli_train.sh build/gcc
-# One line a fact, "ok N" or "not ok N"; "done" at the end.
-set -u
-kedge=$(realpath "$1/kedge")
-golden=$(realpath tests/golden)
-home=$(mktemp -d)
-trap 'rm -rf "$home"' EXIT
-cd "$home" || exit 1
-
-n=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n $2"; else echo "not ok $n $2"; [ -e err ] && cat err; fi; }
-# says CODE "text": the last command ended with CODE and its stderr has text in one line
-says() {
-    local lines; lines=$(grep -c . err)
-    [ "$code" -eq "$1" ] && grep -qF -- "$2" err && [ "$lines" -le "${3:-1}" ]
-    ok $? "exit $1: $2"
-}
-try() { "$kedge" "$@" >out 2>err; code=$?; }
-sum() { sha256sum "$1/model.safetensors" "$1/optimizer.safetensors" | cut -d' ' -f1 | tr '\n' ' '; }
+. tests/command.sh
 
 # Text of several domains, deterministic.
 mkdir data

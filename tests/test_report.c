@@ -49,6 +49,17 @@ static void assert_has(const char *text, const char *words) {
 
 /* ---- history ----------------------------------------------------------------------------------------------- */
 
+static void shares_are_of_the_best_peak_of_the_run(void **state) {
+    (void)state;
+    kd_history h;
+    const char *folder = make_run("peaks", START STEP(1, 9) "{\"step\":2,\"loss\":8,\"seconds\":2.0,\"tokens_per_second\":50.0,"
+                                  "\"flops\":1e9,\"peak_flops\":4e9,\"share_of_peak\":0.125}\n" OLD_STEP(3, 7), NULL);
+    assert_done(kd_history_open(&h, folder));
+    assert_true(h.column[KD_H_SHARE][0] == 0.125 && h.column[KD_H_SHARE][1] == 0.125 && isnan(h.column[KD_H_SHARE][2]));
+    assert_true(kd_history_summary(&h).peak == 4e9);
+    kd_history_close(&h);
+}
+
 static void steps_that_were_lost_count_once_as_they_were_done_last(void **state) {
     (void)state;
     kd_history h;
@@ -247,6 +258,7 @@ static void a_page_has_curves_and_the_keys_that_differ(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shares_are_of_the_best_peak_of_the_run),
         cmocka_unit_test(steps_that_were_lost_count_once_as_they_were_done_last),
         cmocka_unit_test(rows_that_stand_twice_without_a_resume_count_once),
         cmocka_unit_test(torn_and_strange_lines_are_left_out),

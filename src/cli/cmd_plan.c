@@ -43,7 +43,7 @@ static void print_memory(const kd_estimate *e) {
 static void print_lines(const kd_estimate *e, const kd_trainer *t) {
     char text[32];
     double steps = (double)t->run->steps, tokens = (double)e->tokens;
-    printf("model                  %s, %.2fM parameters\n", t->config.model_type, (double)e->weights / 4e6);
+    printf("model                  %s, %.2fM parameters\n", t->config.model_type, (double)e->parameters * 1e-6);
     printf("data                   %lld documents, %lld tokens, %lld windows a pass; the run takes %.2f passes\n",
            (long long)t->train_corpus.documents, (long long)t->train_corpus.tokens, (long long)t->train.count,
            steps * (double)t->run->batch_windows / (double)t->train.count);
@@ -69,7 +69,7 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
                                "program", (json_int_t)e->program, "total", (json_int_t)e->memory, "available",
                                (json_int_t)(e->program + e->available));
     json_t *out = json_pack("{s:b, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "fits", fits, "parameters",
-                            (json_int_t)(e->weights / 4), "tokens_per_step", (json_int_t)e->tokens, "recompute",
+                            (json_int_t)e->parameters, "tokens_per_step", (json_int_t)e->tokens, "recompute",
                             e->recompute == KD_RECOMPUTE_NONE ? "none" : "layer", "memory", memory, "checkpoint",
                             (json_int_t)e->checkpoint, "disk", (json_int_t)e->disk, "disk_available",
                             (json_int_t)e->disk_available, "windows_sampled", (json_int_t)e->sampled, "pairs", e->pairs,

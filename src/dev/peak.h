@@ -5,7 +5,7 @@
 #include "ctx.h"
 
 /* FLOP/s of float32 FMAs (one is two FLOPs) on all threads of the context at once, in registers only, with the best
- * instruction set the context allows: the best of a few bursts of about a millisecond. Clocks drift and neighbours
+ * instruction set the context allows: the best burst of half a millisecond in 50 ms. Clocks drift and neighbours
  * come and go, so measure it right before and after what it is compared with. */
 double kd_peak_flops(kd_ctx *ctx);
 

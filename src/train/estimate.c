@@ -59,13 +59,15 @@ static int64_t disk_available(const char *output) {
     return free_bytes;
 }
 
-/* Checkpoints hold weights and moments; a new one stands beside those that are kept until it is whole. */
-static void measure_disk(kd_estimate *e, const kd_trainer *t, int64_t parameters) {
+/* Checkpoints hold weights and moments; a new one stands beside those that are kept until it is whole. Exports stay. */
+static void measure_disk(kd_estimate *e, const kd_trainer *t) {
     const kd_run_file *run = t->run;
-    e->checkpoint = 3 * parameters * (int64_t)sizeof(float);
+    e->checkpoint = 3 * e->parameters * (int64_t)sizeof(float);
     int64_t saves = run->save_every ? (run->steps + run->save_every - 1) / run->save_every : 1;
     int64_t most = run->save_keep + 1;
-    e->disk = (saves < most ? saves : most) * e->checkpoint;
+    int64_t exports = run->export_every ? (run->steps + run->export_every - 1) / run->export_every : 0;
+    if (run->export_last && exports > run->export_last) exports = run->export_last;
+    e->disk = (saves < most ? saves : most) * e->checkpoint + exports * e->parameters * kd_dtype_size(run->export_dtype);
     e->disk_available = disk_available(run->output);
 }
 
@@ -85,14 +87,14 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     if (status) goto done;
     finish(e, t);
     kd_model_memory memory = kd_model_memory_use(model);
-    int64_t parameters = kd_model_layout(model)->count;
+    e->parameters = kd_model_layout(model)->count;
     e->weights = memory.weights;
     e->gradients = memory.gradients;
     e->activations = memory.activations;
-    e->moments = moment_bytes(parameters);
+    e->moments = moment_bytes(e->parameters);
     e->recompute = kd_model_recompute(model);
     e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
-    measure_disk(e, t, parameters);
+    measure_disk(e, t);
 done:
     kd_model_close(model);
     return status;

@@ -6,6 +6,7 @@
 #include "trainer.h"
 
 typedef struct kd_estimate {
+    int64_t parameters;
     /* Bytes. */
     int64_t weights, gradients, moments, activations;
     int64_t scratch;          /* what the sampled windows touch of it */

@@ -138,9 +138,8 @@ kd_status kd_estimate_time(kd_estimate *e, const kd_trainer *t) {
     double tokens = (double)e->tokens / (double)T;
     double head = kd_model_flops(&single, 1, 0), head_piece = kd_model_flops(&one, 1, 0);
     double layers = kd_model_flops(&t->config, 1, 0) - head, layer_piece = kd_model_flops(&two, 1, 0) - head_piece;
-    double parameters = (double)(e->weights / (int64_t)sizeof(float));
     e->seconds = attention * pairs + with_head * tokens * head / head_piece + without * tokens * layers / layer_piece +
-                 update * parameters / (double)layout.count;
+                 update * (double)e->parameters / (double)layout.count;
 done:
     kd_plan_free(&plan);
     return status;

@@ -69,7 +69,20 @@ static kd_status add_line(kd_history *h, const char *line, int64_t size) {
     return KD_OK;
 }
 
+/* The best that was measured: a burst beside a neighbour's work says too little. */
+static double best_peak(const kd_history *h) {
+    double best = NAN;  /* of a number and NAN fmax takes the number */
+    for (int64_t i = 0; i < h->starts; i++) best = fmax(best, number_of(h->start[i].row, "peak_flops"));
+    for (int64_t i = 0; i < h->steps; i++) best = fmax(best, h->column[KD_H_PEAK][i]);
+    return best;
+}
+
 static void derive(kd_history *h) {
+    double peak = best_peak(h);
+    for (int64_t i = 0; i < h->steps; i++) {
+        double share = h->column[KD_H_FLOPS][i] / h->column[KD_H_SECONDS][i] / peak;
+        if (isfinite(share)) h->column[KD_H_SHARE][i] = share;
+    }
     double tokens = 0, elapsed = 0;
     for (int64_t i = 0, v = 0; i <= h->steps; i++) {
         for (; v < h->valids && (i == h->steps || h->valid[v].step < h->column[KD_H_STEP][i]); v++) {
@@ -192,13 +205,13 @@ static double mean_of(const kd_history *h, kd_column column, int64_t last) {
 
 kd_summary kd_history_summary(const kd_history *h) {
     kd_summary s = {.loss = mean_of(h, KD_H_LOSS, (h->steps + 19) / 20), .pairs = mean_of(h, KD_H_PAIRS, h->steps),
-                    .valid_before = NAN, .valid_after = NAN, .tokens_per_second = NAN, .share_of_peak = NAN, .memory = NAN};
+                    .peak = best_peak(h), .valid_before = NAN, .valid_after = NAN, .tokens_per_second = NAN, .share_of_peak = NAN, .memory = NAN};
     double shared = 0, weighed = 0;
     if (h->valids && (h->valids > 1 || h->valid[0].step == 0)) s.valid_before = h->valid[0].loss;
     if (h->valids > 1 || (h->valids && h->valid[0].step > 0)) s.valid_after = h->valid[h->valids - 1].loss;
     for (int64_t i = 0; i < h->steps; i++) {
         s.not_taken += !isfinite(h->column[KD_H_LOSS][i]);
-        s.memory = fmax(s.memory, h->column[KD_H_MEMORY][i]);  /* of a number and NAN the number */
+        s.memory = fmax(s.memory, h->column[KD_H_MEMORY][i]);
         if (!isfinite(h->column[KD_H_SHARE][i])) continue;
         shared += h->column[KD_H_SHARE][i] * h->column[KD_H_SECONDS][i];
         weighed += h->column[KD_H_SECONDS][i];

@@ -19,7 +19,9 @@
     X(SKIPPED, "skipped")                                                                                              \
     X(SECONDS, "seconds")                                                                                              \
     X(RATE, "tokens_per_second")                                                                                       \
-    X(SHARE, "share_of_peak")                                                                                          \
+    X(FLOPS, "flops")                                                                                                  \
+    X(PEAK, "peak_flops")                                                                                              \
+    X(SHARE, "share_of_peak") /* of the best peak of the run, where operations and peak are there */                   \
     X(MEMORY, "memory")                                                                                                \
     X(TIME, "time")                                                                                                    \
     X(TOKENS, NULL)  /* seen up to and with this step */                                                               \
@@ -78,6 +80,7 @@ typedef struct kd_summary {
     double loss;                        /* of training, mean of the last twentieth of the steps */
     double valid_before, valid_after;   /* first and last validation; one alone is `before` at step 0, else `after` */
     double tokens_per_second, share_of_peak;  /* over all steps */
+    double peak;                              /* FLOP/s, the best that was measured */
     double pairs;                       /* of a step, mean */
     double memory;                      /* bytes, the most */
     double not_taken;                   /* steps */

@@ -57,7 +57,7 @@ static void write_tiles(kd_text *page, const kd_history *h) {
     kd_show_number(number, s.tokens_per_second);
     kd_page_tile(page, number, "Tokens per second", NULL);
     kd_show_percent(number, s.share_of_peak);
-    kd_show_unit(other, kd_history_number(h, NULL, "peak_flops"), "FLOP/s");
+    kd_show_unit(other, s.peak, "FLOP/s");
     snprintf(note, sizeof note, "useful operations; peak %s", other);
     kd_page_tile(page, number, "Share of peak", isfinite(s.share_of_peak) ? note : NULL);
     kd_show_bytes(number, s.memory);
@@ -234,8 +234,8 @@ static void write_machine(kd_text *page, const kd_history *h) {
     kd_show_fixed(text, kd_history_number(h, NULL, "threads"), 0);
     snprintf(all, sizeof all, "%s, %.32s", text, kd_history_text(h, "isa") ? kd_history_text(h, "isa") : "\u2013");
     write_fact(page, false, "threads, instructions", all);
-    kd_show_unit(text, kd_history_number(h, NULL, "peak_flops"), "FLOP/s");
-    snprintf(all, sizeof all, "%s, float32, measured at the start", text);
+    kd_show_unit(text, kd_history_summary(h).peak, "FLOP/s");
+    snprintf(all, sizeof all, "%s, float32, the best that was measured", text);
     write_fact(page, false, "peak", all);
     kd_page_table_close(page);
 }

@@ -24,7 +24,7 @@ typedef struct kd_trainer {
     int64_t skipped, bad_in_a_row;   /* steps whose loss or gradient was not finite */
     int64_t lost_exports, first_lost;  /* exports that could not be written, and the first one's step */
     double *losses;                  /* [T] one validation window on the host */
-    double peak;                     /* FLOP/s of this machine, measured at the start */
+    double peak, peak_measured;      /* FLOP/s of this machine, the best so far; when it was last measured */
 } kd_trainer;
 
 /* What a step was. */

@@ -1,10 +1,10 @@
-/* Rows of metrics: what a run is at its start, and what every step was. */
+/* What a run tells of itself: a row of metrics and a picture at its start, a row for every step. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev/memory.h"
 #include "data/window_view.h"
+#include "dev/memory.h"
 #include "dev/peak.h"
 #include "format/jsonl.h"
 #include "trainer.h"
@@ -21,10 +21,19 @@ static const char *cpu_name(char *line, size_t size) {
     return kd_utf8_invalid(name, (int64_t)strlen(name)) < 0 ? name : "unknown";
 }
 
+/* Every ten seconds: once at the start would meet a busy moment too often. */
+static void measure_peak(kd_trainer *t) {
+    enum { SECONDS = 10 };
+    if (t->peak > 0 && kd_now() - t->peak_measured < SECONDS) return;
+    double now = kd_peak_flops(t->ctx);
+    if (now > t->peak) t->peak = now;
+    t->peak_measured = kd_now();
+}
+
 kd_status kd_trainer_write_start(kd_trainer *t) {
     kd_model_memory memory = kd_model_memory_use(t->model);
     char line[256];
-    t->peak = kd_peak_flops(t->ctx);
+    measure_peak(t);
     json_t *row = json_pack(
         "{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
         t->step ? "resume" : "start", "step", (json_int_t)t->step, "kedge", KD_VERSION, "device", t->ctx->device->name,
@@ -58,11 +67,12 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     int64_t tokens = t->run->batch_windows * t->run->window.window;
     double flops = kd_model_flops(&t->config, tokens, r->pairs);
     bool finite = r->sums.finite;
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "step", (json_int_t)t->step,
+    measure_peak(t);
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
-                            "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "share_of_peak",
-                            flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident());
+                            "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
+                            t->peak, "share_of_peak", flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident());
     return kd_metrics_write(&t->metrics, row);
 }
