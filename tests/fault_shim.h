@@ -16,16 +16,4 @@ void fault_arm(long call, fault_way way, int log);
 /* Stops counting; how many there were. */
 long fault_calls(void);
 
-/* Sanitizers stand in front of libc themselves. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
-
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "sanitized.h"
 
 static char scratch[512];  /* the folder */
 

@@ -19,21 +19,12 @@
 #include "format/json.h"
 #include "train/optimizer.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED
-#endif
-
 /* ---- every way to get memory, counted while `counting` ------------------------------------------------------- */
 
 static atomic_bool counting;
 static atomic_llong asked;
 
-#if defined(__GLIBC__) && !defined(SANITIZED)
+#if defined(__GLIBC__) && !SANITIZED
 #define INTERPOSED true
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
