@@ -242,7 +242,10 @@ kd_status kd_rope_write(json_t *config, const kd_rope_config *rope, int64_t E) {
     json_t *five = json_pack("{s:s, s:f}", "rope_type", type, "rope_theta", theta);
     json_t *four = scaled ? json_pack("{s:s}", "rope_type", type) : json_null();
     bool bad = !five || !four;
-    if (scaled && !bad) bad = put_numbers(four, rope, E) | put_numbers(five, rope, E);
+    if (scaled && !bad) {
+        bad |= put_numbers(four, rope, E);
+        bad |= put_numbers(five, rope, E);
+    }
     bad |= json_object_set_new(config, "rope_theta", json_real(theta));
     bad |= json_object_set_new(config, "rope_scaling", four);
     bad |= json_object_set_new(config, "rope_parameters", five);
