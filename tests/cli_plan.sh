@@ -20,7 +20,7 @@ try
 [ $code -eq 0 ] && grep -q '^memory .*GiB of' out && grep -q 'for a billion tokens' out && grep -q 'pairs a step' out
 ok $? "memory, attention and time, for people"
 try --json
-[ $code -eq 0 ] && grep -q '"fits": true' out && grep -q '"tokens_per_step": 2048' out && grep -q '"seconds_per_step": 0\.' out
+[ $code -eq 0 ] && grep -q '"fits": true' out && grep -q '"tokens_per_step": 2048' out && grep -q '"seconds_per_step": [0-9]' out
 ok $? "the same as JSON"
 parameters=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
 weights=$(sed -n 's/.*"weights": \([0-9]*\).*/\1/p' out) disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
