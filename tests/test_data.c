@@ -27,7 +27,7 @@ typedef struct made { kd_corpus corpus; int64_t *document_of; } made;
 
 static made make_corpus(const int64_t *length, int64_t documents) {
     static char *names[] = {"C4", "", "Wikipedia"};
-    made m = {.corpus = {.tokenizer = {BOS, EOS, 0}, .documents = documents, .source_name = names, .sources = 3}};
+    made m = {.corpus = {.tokenizer = {.bos = BOS, .eos = EOS}, .documents = documents, .source_name = names, .sources = 3}};
     kd_corpus *c = &m.corpus;
     ok(kd_new(&c->start, documents + 1, sizeof *c->start));
     ok(kd_new(&c->source, documents, sizeof *c->source));
@@ -187,7 +187,7 @@ typedef struct letters { kd_corpus corpus; } letters;
 
 static letters spell(const char *text) {
     static char *names[] = {"XY"};
-    letters l = {{.tokenizer = {BOS, EOS, KD_BYTES_VOCABULARY}, .source_name = names, .sources = 1, .documents = 1}};
+    letters l = {{.tokenizer = {.bos = BOS, .eos = EOS, .vocabulary = KD_BYTES_VOCABULARY}, .source_name = names, .sources = 1, .documents = 1}};
     kd_corpus *c = &l.corpus;
     int64_t size = (int64_t)strlen(text);
     ok(kd_new(&c->start, size + 1, sizeof *c->start));
@@ -479,8 +479,8 @@ static char *put(const char *name, const char *text) {
 }
 
 static kd_status open_corpus(kd_corpus *c, const char *const *pattern, int64_t patterns) {
-    kd_tokenizer tokenizer;
-    ok(kd_tokenizer_open(&tokenizer, "bytes"));
+    static kd_tokenizer tokenizer;
+    if (!tokenizer.name) ok(kd_tokenizer_open(&tokenizer, "bytes"));
     return kd_corpus_open(c, &tokenizer, pattern, patterns);
 }
 

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "cli.h"
-#include "data/tokenizer.h"
+#include "format/tokenizer.h"
 #include "model/model.h"
 
 static kd_status make_model(const char *folder, const char *text, int64_t size, const char *name, int64_t seed) {

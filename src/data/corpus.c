@@ -14,8 +14,9 @@ enum { SOURCES = 1 << 16, NARROW = 1 << 16 };
 /* A corpus while it is read: arrays with room to grow in. */
 typedef struct builder {
     kd_corpus *corpus;
-    int32_t *id;                                  /* the ids of one document */
-    int64_t starts, sources, names, tokens, ids;  /* room in the arrays */
+    kd_encoder *encoder;
+    kd_ids ids;                             /* of one document */
+    int64_t starts, sources, names, tokens; /* room in the arrays */
 } builder;
 
 /* Room for `need` elements of a heap array, doubled when it is short: the cost of growing stays linear. */
@@ -47,8 +48,9 @@ static kd_status find_source(int64_t *out, builder *b, const char *name) {
 
 static kd_status append(builder *b, const kd_document *document) {
     kd_corpus *c = b->corpus;
-    KD_TRY(reserve(&b->id, &b->ids, document->size, sizeof *b->id));
-    int64_t count = kd_tokenizer_encode(&c->tokenizer, b->id, document->text, document->size), source;
+    b->ids.count = 0;
+    KD_TRY(kd_encode(&b->ids, b->encoder, document->text, document->size, 0));
+    int64_t count = b->ids.count, source;
     if (!count) {
         c->empty++;
         return KD_OK;
@@ -60,9 +62,9 @@ static kd_status append(builder *b, const kd_document *document) {
     KD_TRY(narrow ? reserve(&c->narrow, &b->tokens, c->tokens + count, sizeof *c->narrow)
                   : reserve(&c->wide, &b->tokens, c->tokens + count, sizeof *c->wide));
     for (int64_t i = 0; i < count; i++) {
-        assert(b->id[i] >= 0 && b->id[i] < c->tokenizer.vocabulary);
-        if (narrow) c->narrow[c->tokens + i] = (uint16_t)b->id[i];
-        else c->wide[c->tokens + i] = (uint32_t)b->id[i];
+        assert(b->ids.id[i] >= 0 && b->ids.id[i] < c->tokenizer.vocabulary);
+        if (narrow) c->narrow[c->tokens + i] = (uint16_t)b->ids.id[i];
+        else c->wide[c->tokens + i] = (uint32_t)b->ids.id[i];
     }
     c->tokens += count;
     c->source[c->documents++] = (uint16_t)source;
@@ -155,6 +157,7 @@ kd_status kd_corpus_open(kd_corpus *corpus, const kd_tokenizer *tokenizer, const
     builder b = {.corpus = corpus};
     kd_paths paths = {0};
     kd_status status;
+    KD_GO(kd_encoder_new(&b.encoder, tokenizer));
     KD_GO(reserve(&corpus->start, &b.starts, 1, sizeof *corpus->start));
     corpus->start[0] = 0;
     for (int64_t i = 0; i < patterns; i++) {
@@ -169,7 +172,8 @@ kd_status kd_corpus_open(kd_corpus *corpus, const kd_tokenizer *tokenizer, const
     corpus->hash = hash_of(corpus);
 done:
     kd_paths_free(&paths);
-    free(b.id);
+    kd_encoder_free(b.encoder);
+    free(b.ids.id);
     if (status) kd_corpus_close(corpus);
     return status;
 }

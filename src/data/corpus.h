@@ -4,10 +4,10 @@
 #ifndef KD_CORPUS_H
 #define KD_CORPUS_H
 
-#include "data/tokenizer.h"
+#include "format/tokenizer.h"
 
 typedef struct kd_corpus {
-    kd_tokenizer tokenizer;
+    kd_tokenizer tokenizer;  /* borrowed */
     int64_t documents, tokens;
     int64_t *start;        /* [documents+1] first token of each */
     uint16_t *source;      /* [documents] index into source_name */
@@ -21,7 +21,7 @@ typedef struct kd_corpus {
 
 /* Reads every file that the patterns name, pattern by pattern; a file that is named again is read once, with a warning.
  * Stops at the first bad line or file, with its place. Documents without a token are counted in `empty`.
- * KD_ENOTSUP for a folder. Free with kd_corpus_close. */
+ * KD_ENOTSUP for a folder. What the tokenizer holds is borrowed. Free with kd_corpus_close. */
 kd_status kd_corpus_open(kd_corpus *corpus, const kd_tokenizer *tokenizer, const char *const *pattern, int64_t patterns);
 void kd_corpus_close(kd_corpus *corpus);
 

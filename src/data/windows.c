@@ -59,16 +59,20 @@ static int64_t pack(kd_windows *w) {
 /* The tag of a source is its name; a document of unknown source, "", has none. */
 static kd_status encode_tags(kd_windows *w) {
     const kd_corpus *c = w->corpus;
-    int64_t size = 0;
-    for (int64_t s = 0; s < c->sources; s++) size += (int64_t)strlen(c->source_name[s]);
-    KD_TRY(kd_new(&w->tag_start, c->sources + 1, sizeof *w->tag_start));
-    KD_TRY(kd_new(&w->tag, size, sizeof *w->tag));
-    for (int64_t s = 0; s < c->sources; s++) {
-        const char *name = w->options.tag ? c->source_name[s] : "";
-        int64_t at = w->tag_start[s];
-        w->tag_start[s + 1] = at + kd_tokenizer_encode(&c->tokenizer, w->tag + at, name, (int64_t)strlen(name));
+    kd_encoder *encoder = NULL;
+    kd_ids ids = {0};
+    kd_status status;
+    KD_GO(kd_encoder_new(&encoder, &c->tokenizer));
+    KD_GO(kd_new(&w->tag_start, c->sources + 1, sizeof *w->tag_start));
+    for (int64_t s = 0; s < c->sources && w->options.tag; s++) {
+        KD_GO(kd_encode(&ids, encoder, c->source_name[s], (int64_t)strlen(c->source_name[s]), KD_ENCODE_SPECIALS_AS_TEXT));
+        w->tag_start[s + 1] = ids.count;
     }
-    return KD_OK;
+    w->tag = ids.id;
+done:
+    kd_encoder_free(encoder);
+    if (status) free(ids.id);
+    return status;
 }
 
 static kd_status check_specials(const kd_windows *w) {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "data/tokenizer.h"
+#include "format/tokenizer.h"
 
 /* What absent keys of config.json mean is each family's own, as in transformers 4 and 5. */
 typedef struct family {

@@ -143,6 +143,7 @@ void kd_trainer_close(kd_trainer *t) {
     kd_windows_close(&t->valid);
     kd_corpus_close(&t->train_corpus);
     kd_corpus_close(&t->valid_corpus);
+    kd_tokenizer_close(&t->tokenizer);
     kd_config_close(&t->config);
     kd_ctx_close(t->ctx);
     free(t->companions);
