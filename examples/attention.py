@@ -24,7 +24,7 @@ class Piece(c.Structure):
 
 
 class Chunk(c.Structure):
-    _fields_ = [("piece", c.c_int64), ("token", P(c.c_int32)), ("count", c.c_int64)]
+    _fields_ = [("piece", c.c_int64), ("token", P(c.c_int32)), ("count", c.c_int64), ("loss", P(c.c_uint8))]
 
 
 class Rope(c.Structure):

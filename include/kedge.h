@@ -91,7 +91,7 @@ typedef struct kd_plan_options {
 typedef struct kd_piece {
     const int32_t *tag;       /* [tag_count] its domain tag, after BOS or anchor, before its first chunk; never trained */
     int64_t tag_count;
-    int32_t next;             /* the token that follows this share in the document's text, or -1 */
+    int32_t next;             /* the token that follows this share in the document's text; -1: none; -2: one that is no target */
 } kd_piece;
 
 /* A run of one document's text. Chunks come in window order; those of one document in text order. */
@@ -99,6 +99,7 @@ typedef struct kd_chunk {
     int64_t piece;            /* index of its document */
     const int32_t *token;     /* [count] */
     int64_t count;
+    const uint8_t *loss;      /* [count] 0: never a target; NULL: all may be */
 } kd_chunk;
 
 /* Tokens a window takes for its text's sake besides the text: the BOS or tag tokens of each piece, the anchor. */

@@ -28,7 +28,7 @@ void window_plan(kd_plan *plan, const window *w) {
     for (int64_t c = 0; c < cuts; c++)
         for (int64_t i = 0; i < w->N; i++) {
             int64_t n = c % 2 ? w->N - 1 - i : i, from = w->length[n] * c / cuts, to = w->length[n] * (c + 1) / cuts;
-            chunk[chunks++] = (kd_chunk){n, text[n] + from, to - from};
+            chunk[chunks++] = (kd_chunk){n, text[n] + from, to - from, NULL};
         }
     kd_plan_options o = {.mask = w->mask, .reset = w->reset, .anchor_is_bos = w->own_bos, .lead_bos = w->own_bos,
                          .bos = ORACLE_BOS};

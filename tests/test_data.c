@@ -75,7 +75,7 @@ static void each_combination(combination *see) {
                                            .predict_boundary = bits & 32, .seed = 7};
                     kd_windows w;
                     if (o.anchor_is_bos && mask != KD_MASK_ANCHOR) continue;
-                    ok(kd_windows_open(&w, &m.corpus, &o));
+                    ok(kd_windows_open(&w, &m.corpus, NULL, &o));
                     see(&w, &m);
                     kd_windows_close(&w);
                 }
@@ -220,7 +220,7 @@ static void expect(const char *text, kd_window_options o, int64_t index, const c
     kd_windows w;
     kd_plan plan;
     o.window = (int64_t)strlen(input);
-    ok(kd_windows_open(&w, &l.corpus, &o));
+    ok(kd_windows_open(&w, &l.corpus, NULL, &o));
     ok(kd_windows_plan(&plan, &w, index, false));
     expect_ids(plan.token, input);
     expect_ids(plan.target, target);
@@ -299,19 +299,19 @@ static void eos_stands_in_where_there_is_no_bos(void **state) {
     kd_windows w;
     kd_plan plan;
     kd_window_options o = {.window = 6, .mask = KD_MASK_ANCHOR, .separator = KD_SEPARATE_BOS};
-    ok(kd_windows_open(&w, &l.corpus, &o));
+    ok(kd_windows_open(&w, &l.corpus, NULL, &o));
     ok(kd_windows_plan(&plan, &w, 0, false));
     expect_ids(plan.token, "$abcde");
     kd_plan_free(&plan);
     kd_windows_close(&w);
     l.corpus.tokenizer.eos = -1;
-    assert_int_equal(kd_windows_open(&w, &l.corpus, &o), KD_ECONFIG);
+    assert_int_equal(kd_windows_open(&w, &l.corpus, NULL, &o), KD_ECONFIG);
     assert_non_null(strstr(kd_message(), "mask: anchor"));
     o.mask = KD_MASK_DOCUMENT;
     o.separator = KD_SEPARATE_EOS;
-    assert_int_equal(kd_windows_open(&w, &l.corpus, &o), KD_ECONFIG);
+    assert_int_equal(kd_windows_open(&w, &l.corpus, NULL, &o), KD_ECONFIG);
     o.separator = KD_SEPARATE_NONE;
-    ok(kd_windows_open(&w, &l.corpus, &o));
+    ok(kd_windows_open(&w, &l.corpus, NULL, &o));
     kd_windows_close(&w);
     free_letters(&l);
 }
@@ -323,7 +323,7 @@ static void truncate_drops_the_rest_counts_it_and_still_predicts_it(void **state
     expect(TEXT, o, 1, "^ijklm", ".jklmn");
     letters l = spell("abc defgh ijklmnopq rs");
     kd_windows w;
-    ok(kd_windows_open(&w, &l.corpus, &o));
+    ok(kd_windows_open(&w, &l.corpus, NULL, &o));
     assert_int_equal(w.count, 2);
     assert_int_equal(w.truncated, 3 + 4);
     assert_int_equal(w.dropped, 2);
@@ -336,10 +336,10 @@ static void too_little_for_one_window_is_said(void **state) {
     letters l = spell(TEXT);
     kd_windows w;
     kd_window_options o = {.window = 100, .mask = KD_MASK_ANCHOR};
-    assert_int_equal(kd_windows_open(&w, &l.corpus, &o), KD_ECONFIG);
+    assert_int_equal(kd_windows_open(&w, &l.corpus, NULL, &o), KD_ECONFIG);
     assert_non_null(strstr(kd_message(), "3 documents of 17 tokens in all: not one window of 100"));
     o = OPTIONS(.window = 3, .mask = KD_MASK_ANCHOR, .tag = true);
-    assert_int_equal(kd_windows_open(&w, &l.corpus, &o), KD_ECONFIG);
+    assert_int_equal(kd_windows_open(&w, &l.corpus, NULL, &o), KD_ECONFIG);
     assert_non_null(strstr(kd_message(), "need 4"));
     free_letters(&l);
 }
@@ -372,7 +372,7 @@ static void the_order_is_a_permutation_of_its_own_for_each_seed_and_pass(void **
     for (int k = 0; k < 4; k++) {
         kd_window_options o = {.window = 16, .mask = KD_MASK_ANCHOR, .seed = k == 3 ? 2 : 1};
         kd_windows w;
-        ok(kd_windows_open(&w, &m.corpus, &o));
+        ok(kd_windows_open(&w, &m.corpus, NULL, &o));
         assert_in_range(w.count, 100, 500);
         order_of(order[k], &w, k == 1 ? 5 : 0);
         bool seen[500] = {0};
@@ -431,7 +431,7 @@ static void a_documents_cuts_do_not_depend_on_its_neighbours(void **state) {
         kd_window_options o = {.window = 2500, .mask = KD_MASK_ANCHOR, .interleave = true, .seed = 1};
         kd_windows w;
         kd_plan plan;
-        ok(kd_windows_open(&w, &m.corpus, &o));
+        ok(kd_windows_open(&w, &m.corpus, NULL, &o));
         ok(kd_windows_plan(&plan, &w, 0, false));
         count[k] = chunks_of(cuts[k], &plan, 3);
         kd_interleave x = kd_interleave_share(1, 3, 0, 600);
@@ -452,7 +452,7 @@ static void later_chunks_come_behind_all_first_ones(void **state) {
     kd_window_options o = {.window = 3001, .mask = KD_MASK_ANCHOR, .interleave = true, .tag = true, .seed = 5};
     kd_windows w;
     kd_plan plan;
-    ok(kd_windows_open(&w, &m.corpus, &o));
+    ok(kd_windows_open(&w, &m.corpus, NULL, &o));
     ok(kd_windows_plan(&plan, &w, 0, false));
     int32_t last_first = 0, first_later = 3001;
     bool shuffled = false;
@@ -481,7 +481,7 @@ static char *put(const char *name, const char *text) {
 static kd_status open_corpus(kd_corpus *c, const char *const *pattern, int64_t patterns) {
     static kd_tokenizer tokenizer;
     if (!tokenizer.name) ok(kd_tokenizer_open(&tokenizer, "bytes"));
-    return kd_corpus_open(c, &tokenizer, pattern, patterns);
+    return kd_corpus_read_files(c, &(kd_ingest_options){.tokenizer = &tokenizer}, pattern, patterns);
 }
 
 #define RECORD(text, set) "{\"text\": \"" text "\", \"meta\": {\"redpajama_set_name\": \"RedPajama" set "\"}}\n"
@@ -494,7 +494,7 @@ static void a_corpus_keeps_documents_in_order_with_their_sources(void **state) {
     kd_corpus c;
     ok(open_corpus(&c, pattern, 2));
     assert_int_equal(c.documents, 4);
-    assert_int_equal(c.empty, 1);
+    assert_int_equal(c.counts.empty, 1);
     assert_int_equal(c.files, 2);
     assert_int_equal(c.tokens, 3 + 3 + 2 + 5);
     assert_non_null(c.narrow);
@@ -504,7 +504,7 @@ static void a_corpus_keeps_documents_in_order_with_their_sources(void **state) {
     assert_int_equal(c.source[2], c.source[0]);
     assert_string_equal(c.source_name[c.source[3]], "md");
     int32_t id[5];
-    kd_corpus_read(id, &c, c.start[2], 5);
+    ok(kd_corpus_read(id, NULL, &c, c.start[2], 5));
     assert_int_equal(id[0], 0xc3);
     assert_int_equal(id[1], 0xa9);
     assert_int_equal(id[2], 't');
@@ -602,7 +602,7 @@ static void the_real_corpus_has_seven_sources_and_every_byte(void **state) {
     ok(open_corpus(&c, pattern, 1));
     assert_int_equal(c.sources, 7);
     assert_int_equal(c.files, paths.count);
-    assert_int_equal(c.documents + c.empty, documents);
+    assert_int_equal(c.documents + c.counts.empty, documents);
     assert_int_equal(c.tokens, bytes);
     kd_corpus_close(&c);
     kd_paths_free(&paths);

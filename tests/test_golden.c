@@ -258,7 +258,7 @@ static void read_window(window *w, const fixture *f, const char *mask) {
         if (w->role[t] != 2) continue;
         w->piece[n].next = w->targets[t];  /* the last one stays */
         if (t && w->role[t - 1] == 2 && w->document[t - 1] == n) w->chunk[w->chunks - 1].count++;
-        else w->chunk[w->chunks++] = (kd_chunk){n, w->tokens + t, 1};
+        else w->chunk[w->chunks++] = (kd_chunk){n, w->tokens + t, 1, NULL};
     }
     int64_t to = 0;
     for (int64_t n = -1; n < w->pieces; n++)

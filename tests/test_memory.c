@@ -67,7 +67,7 @@ static kd_plan make_plan(kd_mask mask, int64_t length) {
     for (int64_t used = 0; used < text; N++) {
         int64_t n = text - used < length ? text - used : length;
         piece[N].next = -1;
-        chunk[N] = (kd_chunk){N, token, n};
+        chunk[N] = (kd_chunk){N, token, n, NULL};
         used += n;
     }
     kd_plan plan;

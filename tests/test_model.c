@@ -46,7 +46,7 @@ static kd_plan make_plan(kd_mask mask, uint64_t seed) {
         int64_t lead = mask != KD_MASK_ANCHOR, count = pieces < 5 ? length[pieces] : T;
         if (count > room - lead) count = room - lead;
         piece[pieces] = (kd_piece){.next = token[used + count < T ? used + count : 0]};
-        chunk[pieces] = (kd_chunk){pieces, token + used, count};
+        chunk[pieces] = (kd_chunk){pieces, token + used, count, NULL};
         used += count;
         room -= count + lead;
         pieces++;

@@ -48,7 +48,7 @@ static void make_text(text *x, bool interleave, bool tag) {
         open -= --left[n] == 0;
         int64_t count = 1 + below(6);
         for (int64_t i = 0; i < count; i++) x->token[used + i] = (int32_t)(100 + used + i);
-        x->chunk[x->chunks++] = (kd_chunk){n, x->token + used, count};
+        x->chunk[x->chunks++] = (kd_chunk){n, x->token + used, count, NULL};
         used += count;
     }
 }

@@ -80,7 +80,7 @@ static kd_window_view long_view(int64_t documents, int64_t length) {
     kd_piece *piece = calloc((size_t)documents, sizeof *piece);
     kd_chunk *chunk = calloc((size_t)documents, sizeof *chunk);
     kd_window_view view;
-    for (int64_t d = 0; d < documents; d++) chunk[d] = (kd_chunk){d, word, length};
+    for (int64_t d = 0; d < documents; d++) chunk[d] = (kd_chunk){d, word, length, NULL};
     const kd_plan_options options = {.mask = KD_MASK_ANCHOR, .bos = 1};
     assert_int_equal(kd_window_view_init(&view, &options, piece, documents, chunk, documents), KD_OK);
     free(piece);

@@ -13,6 +13,7 @@ typedef struct slot {
     int32_t token, position, target, depth;
     int64_t piece;       /* -1: the shared anchor */
     enum role role;
+    bool no_target;      /* nothing is trained to predict it */
 } slot;
 
 static bool leads(const kd_plan_options *o) {
@@ -51,21 +52,22 @@ static kd_status check(const kd_plan_options *o, const kd_piece *piece, int64_t 
 static int64_t place(slot *at, int64_t *last, int64_t *text, int64_t *count, const kd_plan_options *o,
                      const kd_piece *piece, const kd_chunk *chunk, int64_t chunks) {
     int64_t t = 0;
-    if (shared_anchor(o)) at[t++] = (slot){o->bos, 0, -1, 0, -1, ROLE_LEAD};
+    if (shared_anchor(o)) at[t++] = (slot){o->bos, 0, -1, 0, -1, ROLE_LEAD, false};
     for (int64_t c = 0; c < chunks; c++) {
         int64_t n = chunk[c].piece;
         if (count[n] < 0) {  /* its first chunk: BOS and tag go before it */
             count[n] = 0;
             if (leads(o)) {
-                at[t++] = (slot){o->bos, 0, -1, 0, n, ROLE_LEAD};
+                at[t++] = (slot){o->bos, 0, -1, 0, n, ROLE_LEAD, false};
                 count[n]++;
             }
             for (int64_t i = 0; i < piece[n].tag_count; i++, count[n]++)
-                at[t++] = (slot){piece[n].tag[i], (int32_t)count[n], -1, 0, n, ROLE_TAG};
+                at[t++] = (slot){piece[n].tag[i], (int32_t)count[n], -1, 0, n, ROLE_TAG, true};
         }
         for (int64_t i = 0; i < chunk[c].count; i++, t++) {
-            at[t] = (slot){chunk[c].token[i], (int32_t)count[n]++, -1, (int32_t)text[n]++, n, ROLE_TEXT};
-            if (last[n] >= 0) at[last[n]].target = at[t].token;
+            bool no_target = chunk[c].loss && !chunk[c].loss[i];
+            at[t] = (slot){chunk[c].token[i], (int32_t)count[n]++, -1, (int32_t)text[n]++, n, ROLE_TEXT, no_target};
+            if (last[n] >= 0 && !no_target) at[last[n]].target = at[t].token;
             last[n] = t;
         }
     }
@@ -85,15 +87,15 @@ static void set_targets(slot *at, int64_t T, const int64_t *last, const kd_plan_
     for (int64_t n = 0; n < pieces; n++)
         if (last[n] >= 0) at[last[n]].target = piece[n].next;
     for (int64_t t = 0; t < T; t++) {
-        bool next_is_text = t + 1 < T && at[t + 1].role == ROLE_TEXT;
-        bool next_is_tag = t + 1 < T && at[t + 1].role == ROLE_TAG;
+        bool next_may = t + 1 < T && !at[t + 1].no_target;
         if (at[t].piece < 0 || at[t].role == ROLE_TAG) {
             /* A tag's last token does not know the text any better than a BOS does. */
             continue;
         } else if (at[t].role == ROLE_LEAD) {
-            if (o->predict_first && next_is_text && at[t + 1].piece == at[t].piece) at[t].target = at[t + 1].token;
-        } else if (o->predict_boundary && t == last[at[t].piece] && at[t].target < 0) {
-            if (t + 1 < T && !next_is_tag) at[t].target = at[t + 1].token;
+            if (o->predict_first && next_may && at[t + 1].role == ROLE_TEXT && at[t + 1].piece == at[t].piece)
+                at[t].target = at[t + 1].token;
+        } else if (o->predict_boundary && t == last[at[t].piece] && at[t].target == -1) {
+            if (next_may) at[t].target = at[t + 1].token;
         }
     }
 }
@@ -146,7 +148,7 @@ kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *o, const kd_piece *
     for (int64_t t = 0; t < T; t++) {
         int64_t to = o->mask == KD_MASK_FULL || at[t].piece < 0 ? t : text[at[t].piece]++;
         plan->token[to] = at[t].token;
-        plan->target[to] = at[t].target;
+        plan->target[to] = at[t].target < 0 ? -1 : at[t].target;
         plan->depth[to] = at[t].depth;
         plan->position[to] = position_of(&at[t], t, o);
     }

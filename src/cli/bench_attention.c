@@ -55,7 +55,7 @@ static kd_status make_plan(kd_plan *plan, const options *o, int64_t tokens) {
     int64_t N = draw_lengths(length, o, text);
     for (int64_t n = 0; n < N; n++) {
         piece[n] = (kd_piece){NULL, 0, -1};
-        chunk[n] = (kd_chunk){n, token, length[n]};
+        chunk[n] = (kd_chunk){n, token, length[n], NULL};
     }
     kd_plan_options switches = {.mask = o->anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT};
     status = kd_plan_init(plan, &switches, piece, N, chunk, N);

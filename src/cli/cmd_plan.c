@@ -45,8 +45,8 @@ static void print_lines(const kd_estimate *e, const kd_trainer *t) {
     double steps = (double)t->run->steps, tokens = (double)e->tokens;
     printf("model                  %s, %.2fM parameters\n", t->config.model_type, (double)e->parameters * 1e-6);
     printf("data                   %lld documents, %lld tokens, %lld windows a pass; the run takes %.2f passes\n",
-           (long long)t->train_corpus.documents, (long long)t->train_corpus.tokens, (long long)t->train.count,
-           steps * (double)t->run->batch_windows / (double)t->train.count);
+           (long long)t->train.corpus.documents, (long long)t->train.corpus.tokens, (long long)t->train.windows.count,
+           steps * (double)t->run->batch_windows / (double)t->train.windows.count);
     printf("step                   %lld tokens in %lld windows, %lld documents, %.1f%% of the tokens are targets\n",
            (long long)e->tokens, (long long)t->run->batch_windows, (long long)e->documents, 100 * e->targets / tokens);
     printf("attention              %.3g pairs a step for one head, %.1f%% of full attention\n", e->pairs,
@@ -107,7 +107,7 @@ static kd_status draw(const kd_trainer *t, const plan_options *o) {
     kd_text terminal = {0}, svg = {0};
     kd_status status;
     if (o->window < 0) return kd_fail(KD_ECONFIG, "plan: --window %lld: windows count from 0", (long long)o->window);
-    KD_TRY(kd_window_view_open(&view, &t->train, o->window, true));
+    KD_TRY(kd_window_view_open(&view, &t->train.windows, o->window, true));
     if (o->draw) {
         bool colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
         KD_GO(kd_window_draw_text(&terminal, &view, colour, is_utf8()));

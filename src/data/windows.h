@@ -1,12 +1,12 @@
 /* Documents to windows of exactly T tokens, and windows to plans.
  *
- * A pass over the corpus fills windows in document order; the document that crosses a window's end is cut and goes on
- * in the next one (or its rest is dropped). Only segments are kept: where they begin and how long they are. The order in
- * which windows are trained on is a keyed bijection per pass, so the place in the data is one integer. */
+ * A pass over the documents that were chosen fills windows in document order; the document that crosses a window's end is
+ * cut and goes on in the next one (or its rest is dropped). Only segments are kept: where they begin and how long they
+ * are. The order in which windows are trained on is a keyed bijection per pass, so the place in the data is one integer. */
 #ifndef KD_WINDOWS_H
 #define KD_WINDOWS_H
 
-#include "data/corpus.h"
+#include "data/choose.h"
 
 typedef enum kd_separator {  /* bits: a BOS before a document, an EOS after it */
     KD_SEPARATE_NONE = 0,
@@ -21,6 +21,7 @@ typedef struct kd_window_options {
     bool reset, anchor_is_bos, interleave, tag, truncate;
     bool predict_boundary, predict_first;
     kd_separator separator;
+    int64_t shortest;          /* text tokens of a document's rest that is still taken into the next window; 0 is 1 */
     uint64_t seed;             /* of the order of windows and of the interleaved cuts */
 } kd_window_options;
 
@@ -38,19 +39,33 @@ typedef struct kd_windows {
     kd_segment *segment;
     int64_t dropped;           /* text tokens (EOS included) of the last partial window of a pass, not trained on */
     int64_t truncated;         /* text tokens (EOS included) dropped by long_documents: truncate */
+    int64_t short_rests;       /* text tokens (EOS included) of rests that are shorter than `shortest` */
     int32_t *tag;              /* the tags of all sources, one after the other; */
     int64_t *tag_start;        /* [sources+1] where each begins; all 0 without tags */
     kd_plan_options plan;      /* what every plan is built with */
+    uint64_t hash;             /* of the corpus, the segments and the tags: what a resumed run compares */
 } kd_windows;
 
-/* KD_ECONFIG when the corpus has no whole window, when the tokenizer has no BOS and no EOS where one is needed, and when
- * a window is too short for a token of text. The corpus is borrowed. Free with kd_windows_close. */
-kd_status kd_windows_open(kd_windows *windows, const kd_corpus *corpus, const kd_window_options *options);
+/* choice NULL: every document. KD_ECONFIG when there is no whole window, when the tokenizer has no BOS and no EOS where one
+ * is needed, and when a window is too short for a token of text. The corpus is borrowed. Free with kd_windows_close. */
+kd_status kd_windows_open(kd_windows *windows, const kd_corpus *corpus, const kd_choice *choice, const kd_window_options *options);
 void kd_windows_close(kd_windows *windows);
+
+/* The same windows as they were packed before: first [count+1] and segment are taken over (freed in any case). KD_EFORMAT
+ * for segments that the corpus does not have or that do not fill their windows. */
+kd_status kd_windows_restore(kd_windows *windows, const kd_corpus *corpus, const kd_window_options *options, int64_t count,
+                             int64_t *first, kd_segment *segment);
+
+/* Text tokens that stand before and behind a document's own: its BOS and tag, its EOS. */
+int64_t kd_windows_head(const kd_windows *windows, int64_t source);
+bool kd_windows_end_with_eos(const kd_windows *windows);
+/* Tokens that are in a window whatever its documents: the shared anchor. */
+int64_t kd_windows_anchors(const kd_windows *windows);
 
 /* What a plan is made of, chunks in window order. */
 typedef struct kd_window_parts {
     int32_t *token;            /* the text of all chunks */
+    uint8_t *loss;             /* and what of it may be a target */
     kd_piece *piece;           /* tags are borrowed from the windows */
     kd_chunk *chunk;
     int64_t pieces, chunks;
@@ -61,7 +76,8 @@ kd_status kd_windows_parts(kd_window_parts *parts, const kd_windows *windows, in
 void kd_window_parts_free(kd_window_parts *parts);
 
 /* The plan of window `index`, index >= 0, counted through the passes. shuffled: in training order, a bijection of the
- * pass index / count; otherwise in corpus order, as validation reads. Free with kd_plan_free. KD_EARG, KD_ENOMEM. */
+ * pass index / count; otherwise in corpus order, as validation reads. Free with kd_plan_free. KD_EARG, KD_ENOMEM; what
+ * kd_corpus_read gives. */
 kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
 
 #endif

@@ -80,7 +80,7 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     kd_status status = KD_OK;
     for (int64_t i = 0; i < windows && i < all && !status; i++) {
         kd_plan plan;
-        KD_GO(kd_windows_plan(&plan, &t->train, i, true));
+        KD_GO(kd_windows_plan(&plan, &t->train.windows, i, true));
         status = sample(e, model, &plan);
         kd_plan_free(&plan);
     }

@@ -40,7 +40,7 @@ static kd_status piece_plan(kd_plan *plan, const kd_windows *windows, int64_t T,
     for (int64_t n = 0; n < N; n++) {
         int64_t from = n * length, end = from + length < text ? from + length : text;
         piece[n].next = -1;
-        chunk[n] = (kd_chunk){n, token, end - from};
+        chunk[n] = (kd_chunk){n, token, end - from, NULL};
     }
     status = kd_plan_init(plan, &(kd_plan_options){.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT}, piece, N, chunk, N);
 done:
@@ -122,7 +122,7 @@ kd_status kd_estimate_time(kd_estimate *e, const kd_trainer *t) {
     kd_plan plan;
     kd_layout layout;
     KD_TRY(kd_layout_init(&layout, &two));
-    KD_TRY(piece_plan(&plan, &t->train, T, length));
+    KD_TRY(piece_plan(&plan, &t->train.windows, T, length));
     kd_status status;
     KD_GO(time_layers(&first, &ignored, t, &one, &plan, e->recompute));
     KD_GO(time_layers(&second, &update, t, &two, &plan, e->recompute));

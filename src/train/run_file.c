@@ -130,6 +130,21 @@ static kd_status read_list(kd_strings *list, const reader *r, const kd_run_row *
     return KD_OK;
 }
 
+static kd_status read_number(double *out, const reader *r, const kd_run_row *row, int line, const kd_yaml *node);
+
+static kd_status read_shares(kd_shares *shares, const reader *r, const kd_run_row *row, int line, kd_yaml *node) {
+    if (node->kind != KD_YAML_MAP || !node->count)
+        return fail_at(r, row->key, line, KD_ECONFIG, "a map of sources and shares belongs here, as in {Book: 0.05, C4: 0.2}");
+    KD_TRY(kd_new(&shares->source, node->count, sizeof *shares->source));
+    KD_TRY(kd_new(&shares->share, node->count, sizeof *shares->share));
+    for (int64_t i = 0; i < node->count; i++) {
+        KD_TRY(read_number(&shares->share[i], r, row, node->key_line[i], node->child[i]));
+        KD_TRY(copy_text(&shares->source[shares->count], node->key[i]));
+        shares->count++;
+    }
+    return KD_OK;
+}
+
 static kd_status read_number(double *out, const reader *r, const kd_run_row *row, int line, const kd_yaml *node) {
     char place[PLACE];
     const char *name = node->line > 0 ? r->name : origin(place, r, row->key, 0);
@@ -167,6 +182,8 @@ static kd_status read_value(const reader *r, const kd_run_row *row, int line, kd
         break;
     case KD_RUN_LIST:
         return read_list(to, r, row, line, node);
+    case KD_RUN_SHARES:
+        return read_shares(to, r, row, line, node);
     case KD_RUN_INTEGER:
     case KD_RUN_SIZE:
         return read_number(number, r, row, line, node);
@@ -325,6 +342,8 @@ static kd_status check_windows(const reader *r) {
 
 static kd_status check_step(const reader *r) {
     const kd_run_file *run = r->run;
+    if (given(r, "data.upsample") && !given(r, "data.upsample.shorter_than"))
+        REFUSE(r, "data.upsample", "shorter_than, which documents are short, is missing");
     if (run->micro > run->batch_windows)
         REFUSE(r, "batch.micro", "%lld windows at once, the batch has %lld", (long long)run->micro,
                (long long)run->batch_windows);
@@ -390,6 +409,9 @@ void kd_run_file_close(kd_run_file *run) {
         for (int64_t k = 0; k < list->count; k++) free(list->text[k]);
         free(list->text);
     }
+    for (int64_t k = 0; k < run->mixture.count; k++) free(run->mixture.source[k]);
+    free(run->mixture.source);
+    free(run->mixture.share);
     kd_yaml_free(run->tree);
     *run = (kd_run_file){0};
 }

@@ -3,7 +3,7 @@
 #ifndef KD_RUN_FILE_H
 #define KD_RUN_FILE_H
 
-#include "data/windows.h"
+#include "data/dataset.h"
 #include "format/yaml.h"
 #include "model/model.h"
 
@@ -12,6 +12,8 @@ typedef enum kd_schedule { KD_CONSTANT, KD_LINEAR, KD_COSINE } kd_schedule;
 typedef enum kd_yes_no { KD_ABSENT, KD_YES, KD_NO } kd_yes_no;
 
 typedef struct kd_strings { char **text; int64_t count; } kd_strings;
+
+typedef struct kd_shares { char **source; double *share; int64_t count; } kd_shares;
 
 typedef struct kd_run_file {
     char *model_path;                    /* model.path, or NULL and */
@@ -27,6 +29,13 @@ typedef struct kd_run_file {
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;
+    kd_shares mixture;                   /* of tokens, relative; none: as the files are */
+    int64_t data_tokens;                 /* in all; 0: as many as there are */
+    int64_t upsample_below;              /* documents of fewer tokens are kept by chance; 0: all */
+    double upsample_keep;
+    bool upsample_every_source;          /* sources keep their shares */
+    bool parse_specials, skip_bad_lines;
+    int64_t store_shard;                 /* tokens of a file of the token store */
     int64_t batch_windows, micro;
     kd_window_options window;            /* everything about windows; seed is `seed` */
     double lr, beta1, beta2, eps, weight_decay, clip;
@@ -54,6 +63,9 @@ kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const
 kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
                             const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
+
+/* What the run reads: its training or validation data (run_data.c). The run and the tokenizer are borrowed. */
+kd_dataset_options kd_run_data(const kd_run_file *run, bool valid, const kd_tokenizer *tokenizer, kd_pool *pool);
 
 /* RoPE and sliding window as the run file asks, over the checkpoint's (run_model.c). KD_ECONFIG where a resumed run's RoPE is
  * not the one it goes on with, and where a sliding window is shorter than the run's window and not lifted. */

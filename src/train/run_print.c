@@ -53,6 +53,7 @@ static void print_value(FILE *out, const kd_run_row *row, const kd_run_file *run
     }
     const void *at = (const char *)run + row->offset;
     const kd_strings *list = at;
+    const kd_shares *shares = at;
     const double *number = at;
     switch (row->type) {
     case KD_RUN_TEXT:
@@ -65,6 +66,15 @@ static void print_value(FILE *out, const kd_run_row *row, const kd_run_file *run
             print_text(out, list->text[i]);
         }
         fputc(']', out);
+        break;
+    case KD_RUN_SHARES:
+        for (int64_t i = 0; i < shares->count; i++) {
+            fputs(i ? ", " : "{", out);
+            print_text(out, shares->source[i]);
+            fputs(": ", out);
+            print_number(out, shares->share[i]);
+        }
+        fputc('}', out);
         break;
     case KD_RUN_INTEGER:
     case KD_RUN_SIZE:

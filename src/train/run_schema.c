@@ -19,6 +19,9 @@ WORDS(SLIDINGS, {"lift", true, 0});
 WORDS(PRECISIONS, {"exact", 0, 0}, {"bf16", 0, 1}, {"bf16-store", 0, 1}, {"bf16-eager", 0, 1}, {"f16-store", 0, 1},
       {"split", 0, 1}, {"f32-angle", 0, 1});
 WORDS(FRAMES, {"window", KD_FRAME_WINDOW, 0}, {"document", KD_FRAME_DOCUMENT, 0});
+WORDS(UPSAMPLES, {"source", true, 0}, {"corpus", false, 0});
+WORDS(SPECIALS, {"text", false, 0}, {"parse", true, 0});
+WORDS(BAD_LINES, {"stop", false, 0}, {"skip", true, 0});
 WORDS(MASKS, {"full", KD_MASK_FULL, 0}, {"document", KD_MASK_DOCUMENT, 0}, {"anchor", KD_MASK_ANCHOR, 0});
 WORDS(POSITIONS, {"running", false, 0}, {"reset", true, 0});
 WORDS(TRAINED, {"ignore", false, 0}, {"predict", true, 0});
@@ -80,14 +83,31 @@ const kd_run_row kd_run_schema[] = {
     {"model.rope.frame", KD_RUN_WORD, "document", AT(frame), .word = FRAMES,
      .about = "where rotation counts positions from; document: a document's bits do not depend on its place"},
     {"tokenizer", KD_RUN_TEXT, NULL, AT(tokenizer), .required = true,
-     .about = "bytes: 256 bytes, BOS 256, EOS 257, padding 258"},
+     .about = "a folder with tokenizer.json; or bytes: 256 bytes, BOS 256, EOS 257, padding 258"},
     {"data.train", KD_RUN_LIST, NULL, AT(train), .required = true,
-     .about = "files or patterns; * stays in a folder, ** crosses folders; *.jsonl and *.jsonl.zst hold one {\"text\": ...} "
-              "a line, any other file is one document"},
+     .about = "files or patterns; * stays in a folder, ** crosses folders; *.jsonl and *.jsonl.zst hold one {\"text\": ...} or "
+              "{\"input_ids\": ...} a line, *.idx is Megatron's, any other file is one document; or the folder of a pack"},
     {"data.valid", KD_RUN_LIST, NULL, AT(valid),
      .about = "the same, for validation; none: no validation"},
-    {"data.mixture", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
-    {"data.upsample", KD_RUN_TEXT, NULL, NOWHERE, .later = true},
+    {"data.mixture", KD_RUN_SHARES, NULL, AT(mixture), .range = "[0, inf)",
+     .about = "share of each source in the tokens, as {Book: 0.05, C4: 0.2}: relative, other sources are left out; none: as the "
+              "files are"},
+    {"data.tokens", KD_RUN_SIZE, "0", AT(data_tokens), .range = "[0, inf)",
+     .about = "tokens of a pass, about; 0: as many as the shares allow"},
+    {"data.upsample.shorter_than", KD_RUN_SIZE, NULL, AT(upsample_below), .range = "[1, inf)",
+     .about = "length upsampling: of the documents with fewer tokens only some are kept"},
+    {"data.upsample.keep", KD_RUN_NUMBER, "0.1", AT(upsample_keep), .range = "[0, 1]", .within = "data.upsample",
+     .about = "the chance of each"},
+    {"data.upsample.per", KD_RUN_SWITCH, "source", AT(upsample_every_source), .word = UPSAMPLES, .within = "data.upsample",
+     .about = "whether sources keep the shares that they had before it; a mixture says them itself"},
+    {"data.shortest", KD_RUN_INTEGER, "1", AT(window.shortest), .range = "[1, inf)",
+     .about = "tokens of the shortest document, and of the shortest rest of one that goes on in the next window"},
+    {"data.specials", KD_RUN_SWITCH, "text", AT(parse_specials), .word = SPECIALS,
+     .about = "what <s> in a document is: three characters, or parsed as the special token"},
+    {"data.bad_lines", KD_RUN_SWITCH, "stop", AT(skip_bad_lines), .word = BAD_LINES,
+     .about = "whether a line that is no record stops everything, or is counted and left out"},
+    {"data.shard", KD_RUN_SIZE, "16M", AT(store_shard), .range = "[1, inf)",
+     .about = "kedge pack: tokens of a file of the token store"},
     {"window", KD_RUN_SIZE, NULL, AT(window.window), .range = "[2, 16777216)", .required = true,
      .about = "tokens in a window, anchor, BOS and tags counted; K is 1024"},
     {"mask", KD_RUN_WORD, "anchor", AT(window.mask), .word = MASKS,

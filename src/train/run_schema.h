@@ -7,6 +7,7 @@
 typedef enum kd_run_type {   /* what a value is, and what it is stored as */
     KD_RUN_TEXT,             /* char *, on the heap */
     KD_RUN_LIST,             /* kd_strings; one text stands for a list of one */
+    KD_RUN_SHARES,           /* kd_shares: a map of names to numbers */
     KD_RUN_INTEGER,          /* int64_t */
     KD_RUN_SIZE,             /* int64_t, may end in K, M or G */
     KD_RUN_NUMBER,           /* double */

@@ -36,7 +36,7 @@ static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, 
     *report = (kd_step_report){.lr = learning_rate(run, t->step)};
     kd_status status = KD_OK;
     for (; built < windows; built++) {
-        KD_GO(kd_windows_plan(&plan[built], &t->train, t->step * windows + built, true));
+        KD_GO(kd_windows_plan(&plan[built], &t->train.windows, t->step * windows + built, true));
         report->pairs += kd_plan_pairs(&plan[built]);
         for (int64_t i = 0; i < plan[built].T; i++) report->targets += plan[built].target[i] >= 0;
     }
@@ -125,18 +125,18 @@ static void announce(const kd_trainer *t) {
     kd_model_memory memory = kd_model_memory_use(t->model);
     kd_info("%s, %.2fM parameters; window %lld, %lld windows a step; %lld documents, %lld tokens, %lld windows a pass",
             t->config.model_type, (double)kd_model_layout(t->model)->count * 1e-6, (long long)run->window.window,
-            (long long)run->batch_windows, (long long)t->train_corpus.documents, (long long)t->train_corpus.tokens,
-            (long long)t->train.count);
+            (long long)run->batch_windows, (long long)t->train.corpus.documents, (long long)t->train.corpus.tokens,
+            (long long)t->train.windows.count);
     double mib = 1.0 / (1 << 20);
     kd_info("memory in MiB: weights %.1f, gradients %.1f, moments %.1f, activations %.1f (recompute: %s), scratch %.1f; "
             "%lld threads, %s", (double)memory.weights * mib, (double)memory.gradients * mib,
             (double)t->optimizer.arena.size * mib, (double)memory.activations * mib,
             kd_model_recompute(t->model) == KD_RECOMPUTE_NONE ? "none" : "layer", (double)memory.scratch * mib,
             (long long)kd_pool_threads(t->ctx->pool), kd_isa_name(t->ctx->isa));
-    if (t->train_corpus.empty) kd_warn("%lld documents had no token and were skipped", (long long)t->train_corpus.empty);
-    if (t->train.dropped || t->train.truncated)
+    if (t->train.corpus.counts.empty) kd_warn("%lld documents had no token and were skipped", (long long)t->train.corpus.counts.empty);
+    if (t->train.windows.dropped || t->train.windows.truncated)
         kd_info("each pass leaves out %lld tokens at the end (no whole window) and %lld of cut documents",
-                (long long)t->train.dropped, (long long)t->train.truncated);
+                (long long)t->train.windows.dropped, (long long)t->train.windows.truncated);
 }
 
 /* However the run ended, what it did can be looked at; why it ended stays the message. */

@@ -13,8 +13,7 @@ typedef struct kd_trainer {
     kd_ctx *ctx;
     kd_config config;
     kd_tokenizer tokenizer;
-    kd_corpus train_corpus, valid_corpus;
-    kd_windows train, valid;         /* valid.count 0: no validation */
+    kd_dataset train, valid;         /* valid.windows.count 0: no validation */
     kd_model *model;
     kd_optimizer optimizer;
     kd_metrics metrics;

@@ -21,11 +21,10 @@ static kd_status open_config(kd_trainer *t, const char *checkpoint) {
     return status;
 }
 
-static kd_status open_windows(kd_windows *windows, kd_corpus *corpus, const kd_trainer *t, const char *key,
-                              const kd_strings *files) {
-    kd_status status = kd_corpus_open(corpus, &t->tokenizer, (const char *const *)files->text, files->count);
-    if (!status) status = kd_windows_open(windows, corpus, &t->run->window);
-    return status ? kd_fail_prefix(status, "%s", key) : KD_OK;
+static kd_status open_dataset(kd_dataset *dataset, const kd_trainer *t, bool valid) {
+    kd_dataset_options options = kd_run_data(t->run, valid, &t->tokenizer, t->ctx->pool);
+    kd_status status = kd_dataset_open(dataset, &options);
+    return status ? kd_fail_prefix(status, valid ? "data.valid" : "data.train") : KD_OK;
 }
 
 static kd_status open_data(kd_trainer *t) {
@@ -35,16 +34,16 @@ static kd_status open_data(kd_trainer *t) {
         return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld: a model with a larger vocabulary is "
                        "needed (kedge init makes one)", run->tokenizer,
                        (long long)t->tokenizer.vocabulary, (long long)t->config.V);
-    KD_TRY(open_windows(&t->train, &t->train_corpus, t, "data.train", &run->train));
+    KD_TRY(open_dataset(&t->train, t, false));
     if (run->valid.count == 0 || run->eval_windows == 0) return KD_OK;
-    return open_windows(&t->valid, &t->valid_corpus, t, "data.valid", &run->valid);
+    return open_dataset(&t->valid, t, true);
 }
 
 kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
     KD_TRY(open_config(t, checkpoint));
     KD_TRY(kd_run_configure(&t->config, t->run, checkpoint != NULL));
-    KD_TRY(open_data(t));
-    return kd_ctx_open(&t->ctx, t->run->threads);
+    KD_TRY(kd_ctx_open(&t->ctx, t->run->threads));
+    return open_data(t);
 }
 
 kd_model_options kd_trainer_model_options(const kd_run_file *run) {
@@ -139,10 +138,8 @@ void kd_trainer_close(kd_trainer *t) {
     if (t->metrics.fd >= 0) kd_metrics_close(&t->metrics);
     kd_optimizer_close(&t->optimizer);
     kd_model_close(t->model);
-    kd_windows_close(&t->train);
-    kd_windows_close(&t->valid);
-    kd_corpus_close(&t->train_corpus);
-    kd_corpus_close(&t->valid_corpus);
+    kd_dataset_close(&t->train);
+    kd_dataset_close(&t->valid);
     kd_tokenizer_close(&t->tokenizer);
     kd_config_close(&t->config);
     kd_ctx_close(t->ctx);

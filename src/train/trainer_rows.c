@@ -53,7 +53,7 @@ void kd_trainer_draw_window(kd_trainer *t) {
     kd_text text = {0};
     kd_status status;
     if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
-    KD_GO(kd_window_view_open(&view, &t->train, 0, true));
+    KD_GO(kd_window_view_open(&view, &t->train.windows, 0, true));
     KD_GO(kd_window_draw_svg(&text, &view, true));
     KD_GO(kd_file_replace(path, text.data, text.size));
 done:

@@ -12,7 +12,7 @@ static json_t *identity(const kd_trainer *t) {
     const kd_run_file *run = t->run;
     const kd_window_options *w = &run->window;
     char hash[20];
-    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->train_corpus.hash);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->train.windows.hash);
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:s, s:s}",
                      "seed", (json_int_t)run->seed, "window", (json_int_t)w->window, "batch_windows",
                      (json_int_t)run->batch_windows, "leaves", (json_int_t)run->leaves, "frame", (json_int_t)run->frame,

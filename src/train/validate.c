@@ -27,7 +27,7 @@ static kd_status validate_windows(tally *sum, kd_trainer *t, int64_t windows) {
     for (int64_t i = 0; i < windows; i++) {
         kd_plan plan;
         const kd_plan *one = &plan;
-        KD_TRY(kd_windows_plan(&plan, &t->valid, i, false));
+        KD_TRY(kd_windows_plan(&plan, &t->valid.windows, i, false));
         kd_status status = kd_model_forward(t->model, &one, 1, 0);
         if (!status) status = kd_model_loss(t->model);
         if (!status) status = t->ctx->device->get(t->ctx, t->losses, kd_model_losses(t->model), T * (int64_t)sizeof *t->losses);
@@ -39,7 +39,7 @@ static kd_status validate_windows(tally *sum, kd_trainer *t, int64_t windows) {
 }
 
 kd_status kd_trainer_validate(kd_trainer *t) {
-    int64_t windows = t->run->eval_windows < t->valid.count ? t->run->eval_windows : t->valid.count;
+    int64_t windows = t->run->eval_windows < t->valid.windows.count ? t->run->eval_windows : t->valid.windows.count;
     if (windows == 0) return KD_OK;
     tally sum = {0};
     double began = kd_now(), loss = 0;

@@ -1,0 +1,143 @@
+#include "data/choose.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+
+const char *const kd_fate_names[KD_FATES] = {"kept", "too_short", "thinned", "over_share", "no_share"};
+
+/* The top byte keeps these streams away from other users of the same seed. */
+static const uint64_t THIN_STREAM = (uint64_t)0xD2 << 56, SHARE_STREAM = (uint64_t)0xD3 << 56;
+
+static double draw(const kd_corpus *c, int64_t document, uint64_t seed, uint64_t stream) {
+    const kd_origin *o = &c->origin[document];
+    const uint64_t key[3] = {c->file_key[o->file], (uint64_t)o->line, (uint64_t)o->part};
+    return kd_random_uniform(seed, stream, kd_hash(key, sizeof key));
+}
+
+static int64_t length_of(const kd_corpus *c, int64_t document) { return c->start[document + 1] - c->start[document]; }
+
+static void tally(kd_choice *choice, const kd_corpus *c) {
+    for (int64_t s = 0; s < c->sources; s++) {
+        kd_source_tally *source = &choice->source[s];
+        *source = (kd_source_tally){.planned = source->planned};
+    }
+    for (int64_t d = 0; d < c->documents; d++) {
+        kd_source_tally *source = &choice->source[c->source[d]];
+        source->documents[choice->fate[d]]++;
+        source->tokens[choice->fate[d]] += length_of(c, d);
+    }
+}
+
+/* ---- the shares that are asked for ------------------------------------------------------------------------- */
+
+static kd_status fail_source(const kd_corpus *c, const char *name) {
+    char known[400] = "";
+    for (int64_t s = 0; s < c->sources && strlen(known) < 300; s++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.60s", s ? ", " : "",
+                 *c->source_name[s] ? c->source_name[s] : "(none)");
+    return kd_fail(KD_ECONFIG, "data.mixture: no document is of source %s; there are %s", name, known);
+}
+
+static kd_status plan_mixture(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    double sum = 0;
+    for (int64_t s = 0; s < c->sources; s++) choice->source[s].planned = 0;
+    for (int64_t i = 0; i < o->shares; i++) {
+        int64_t s = 0;
+        while (s < c->sources && strcmp(c->source_name[s], o->source[i])) s++;
+        if (s == c->sources && o->share[i] > 0) return fail_source(c, o->source[i]);
+        if (s < c->sources) choice->source[s].planned = o->share[i];
+        sum += o->share[i];
+    }
+    if (!(sum > 0)) return kd_fail(KD_ECONFIG, "data.mixture: all shares are 0");
+    for (int64_t s = 0; s < c->sources; s++) choice->source[s].planned /= sum;
+    return KD_OK;
+}
+
+/* The shares that sources have among documents that are not too short; thinned: after upsampling. */
+static void plan_as_is(kd_choice *choice, const kd_corpus *c, bool thinned) {
+    double sum = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t s = 0; s < c->sources; s++) {
+            kd_source_tally *source = &choice->source[s];
+            double tokens = (double)(source->tokens[KD_FATE_KEPT] + (thinned ? 0 : source->tokens[KD_FATE_THINNED]));
+            if (pass) source->planned = sum > 0 ? tokens / sum : 0;
+            else sum += tokens;
+        }
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------- */
+
+static void judge_lengths(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    for (int64_t d = 0; d < c->documents; d++) {
+        int64_t length = length_of(c, d);
+        choice->fate[d] = length < o->shortest                                                   ? KD_FATE_TOO_SHORT
+                          : length < o->shorter_than && draw(c, d, o->seed, THIN_STREAM) >= o->keep ? KD_FATE_THINNED
+                                                                                                   : KD_FATE_KEPT;
+    }
+}
+
+/* A source keeps `ratio` of its tokens: a document is kept if a point drawn within it lies before what the ratio of all
+ * tokens so far leaves room for. Its chance is the ratio when the balance is even, whatever its length, and what was too
+ * much or too little is made up for by the ones that follow. */
+static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    double total = o->tokens > 0 ? (double)o->tokens : INFINITY, *work;
+    KD_TRY(kd_new(&work, 3 * c->sources, sizeof *work));
+    double *ratio = work, *seen = work + c->sources, *kept = work + 2 * c->sources;
+    for (int64_t s = 0; s < c->sources && o->tokens <= 0; s++) {
+        const kd_source_tally *source = &choice->source[s];
+        double most = (double)source->tokens[KD_FATE_KEPT] / source->planned;
+        if (source->planned > 0 && most < total) total = most;
+        if (source->planned > 0 && most == 0) {
+            free(work);
+            return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", c->source_name[s], 100 * source->planned);
+        }
+    }
+    for (int64_t s = 0; s < c->sources; s++) {
+        double there = (double)choice->source[s].tokens[KD_FATE_KEPT];
+        ratio[s] = there > 0 ? choice->source[s].planned * total / there : 0;
+    }
+    for (int64_t d = 0; d < c->documents; d++) {
+        int64_t s = c->source[d];
+        if (choice->fate[d] != KD_FATE_KEPT) continue;
+        if (choice->source[s].planned == 0) choice->fate[d] = KD_FATE_NO_SHARE;
+        if (choice->source[s].planned == 0 || ratio[s] >= 1) continue;
+        double length = (double)length_of(c, d);
+        seen[s] += length;
+        if (kept[s] + draw(c, d, o->seed, SHARE_STREAM) * length < ratio[s] * seen[s]) kept[s] += length;
+        else choice->fate[d] = KD_FATE_OVER_SHARE;
+    }
+    free(work);
+    return KD_OK;
+}
+
+kd_status kd_choice_init(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    kd_status status;
+    *choice = (kd_choice){0};
+    KD_GO(kd_new(&choice->fate, c->documents, sizeof *choice->fate));
+    KD_GO(kd_new(&choice->source, c->sources, sizeof *choice->source));
+    for (int64_t s = 0; s < c->sources; s++) choice->source[s].planned = -1;
+    judge_lengths(choice, c, o);
+    tally(choice, c);
+    bool same_shares = o->shorter_than > 0 && o->every_source;
+    if (o->shares) KD_GO(plan_mixture(choice, c, o));
+    else if (same_shares || o->tokens > 0) plan_as_is(choice, c, !same_shares);
+    if (o->shares || same_shares || o->tokens > 0) KD_GO(keep_shares(choice, c, o));
+    tally(choice, c);
+    int64_t left = 0;
+    for (int64_t s = 0; s < c->sources; s++) left += choice->source[s].documents[KD_FATE_KEPT];
+    if (!left && c->documents)
+        status = kd_fail(KD_ECONFIG, "none of %lld documents is left by data.shortest, data.upsample and data.mixture",
+                         (long long)c->documents);
+done:
+    if (status) kd_choice_free(choice);
+    return status;
+}
+
+void kd_choice_free(kd_choice *choice) {
+    free(choice->fate);
+    free(choice->source);
+    *choice = (kd_choice){0};
+}

@@ -1,0 +1,285 @@
+/* Two batches: while one is encoded the other is read. What a batch holds does not depend on threads, and documents are
+ * handed on in their order by the thread that called. */
+#include "ingest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "format/jsonl.h"
+
+#define BATCH_BYTES ((int64_t)8 << 20)
+enum { BATCH_DOCUMENTS = 8192, SHOWN = 3 };
+
+/* A document, or a bad line. */
+typedef struct item {
+    int64_t text, size;          /* its text in the batch; or */
+    int64_t first, count;        /* its ids: in `given` where given_ids, else in what `thread` encoded */
+    int64_t thread;
+    int64_t source;              /* its source's name in the batch's text */
+    kd_origin origin;
+    int64_t read;
+    bool given_ids, bad;
+} item;
+
+typedef struct batch {
+    char *text;
+    int64_t size, room;
+    item *item;
+    int64_t items, item_room;
+    kd_ids given;
+    uint8_t *loss;               /* [given.room] */
+    int64_t loss_room;
+    kd_ids *encoded;             /* [threads] */
+} batch;
+
+typedef struct ingest {
+    const kd_paths *paths;
+    const kd_ingest_options *options;
+    kd_encoder **encoder;        /* [threads] */
+    int64_t threads;
+    batch batch[2];
+    int now;                     /* the batch that is encoded; the other one is read */
+    kd_reader *reader;           /* of file `file`, or NULL: it is to be opened */
+    int64_t file, read, line, part;
+    int32_t follows;             /* what a packed row says comes next, if the last item may go on there; else -1 */
+    int64_t bad_lines;           /* shown so far */
+    char *last_bad;              /* what the reader said of the last bad line */
+    kd_status status;            /* what ended reading, kept until everything before it is handed on */
+    char *message;
+    kd_ingest_counts counts;
+} ingest;
+
+/* ---- reading ----------------------------------------------------------------------------------------------- */
+
+static kd_status grow(void *array, int64_t *room, int64_t need, int64_t element) {
+    if (need <= *room) return KD_OK;
+    int64_t more = *room > 256 ? *room : 256, bytes;
+    while (more < need) more *= 2;
+    KD_TRY(kd_size_multiply(&bytes, more, element));
+    void *memory;
+    memcpy(&memory, array, sizeof memory);
+    memory = realloc(memory, (size_t)bytes);
+    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of documents", (long long)bytes);
+    memcpy(array, &memory, sizeof memory);
+    *room = more;
+    return KD_OK;
+}
+
+static kd_status put_text(int64_t *at, batch *b, const char *text, int64_t size) {
+    KD_TRY(grow(&b->text, &b->room, b->size + size + 1, 1));
+    *at = b->size;
+    memcpy(b->text + b->size, text, (size_t)size);
+    b->text[b->size + size] = 0;
+    b->size += size + 1;
+    return KD_OK;
+}
+
+static kd_status new_item(item **out, ingest *in, batch *b) {
+    KD_TRY(grow(&b->item, &b->item_room, b->items + 1, sizeof *b->item));
+    *out = &b->item[b->items++];
+    **out = (item){.origin = {(int32_t)in->file, (int32_t)in->part, in->line}, .read = in->read};
+    return KD_OK;
+}
+
+/* Ids as they are given, at the end of the batch's; the last item grows where they go on with it. */
+static kd_status put_ids(ingest *in, batch *b, const kd_document *d) {
+    const int32_t bos = in->options->tokenizer->bos;
+    const int64_t vocabulary = in->options->tokenizer->vocabulary;
+    int64_t skip = d->ids && bos >= 0 && d->id[0] == bos;
+    item *last = b->items ? &b->item[b->items - 1] : NULL, *i = NULL;
+    bool joined = d->row_first && in->follows >= 0 && bos >= 0 && !skip && d->ids && d->id[0] == in->follows && last &&
+                  last->given_ids && !strcmp(b->text + last->source, d->source);
+    for (int64_t k = 0; k < d->ids; k++)
+        if (d->id[k] >= vocabulary)
+            return kd_fail(KD_EFORMAT, "%s:%lld: input_ids has %d, the tokenizer has %lld ids", in->paths->path[in->file],
+                           (long long)d->line, (int)d->id[k], (long long)vocabulary);
+    if (joined) {
+        i = last;
+        i->read = in->read;
+    } else {
+        KD_TRY(new_item(&i, in, b));
+        KD_TRY(put_text(&i->source, b, d->source, (int64_t)strlen(d->source)));
+        i->given_ids = true;
+        i->first = b->given.count;
+    }
+    int64_t count = d->ids - skip;
+    KD_TRY(kd_ids_reserve(&b->given, count));
+    KD_TRY(grow(&b->loss, &b->loss_room, b->given.count + count, 1));
+    memcpy(b->given.id + b->given.count, d->id + skip, (size_t)count * sizeof *d->id);
+    if (d->loss) memcpy(b->loss + b->given.count, d->loss + skip, (size_t)count);
+    else memset(b->loss + b->given.count, 1, (size_t)count);
+    b->given.count += count;
+    i->count += count;
+    in->follows = d->row_last ? d->next : -1;
+    return KD_OK;
+}
+
+static kd_status put_document(ingest *in, batch *b, const kd_document *d) {
+    in->part = d->line == in->line ? in->part + 1 : 0;
+    in->line = d->line;
+    if (d->id) return put_ids(in, b, d);
+    item *i;
+    in->follows = -1;
+    KD_TRY(new_item(&i, in, b));
+    KD_TRY(put_text(&i->text, b, d->text, d->size));
+    i->size = d->size;
+    return put_text(&i->source, b, d->source, (int64_t)strlen(d->source));
+}
+
+/* A line that may be left out: the reader stands behind it. A reader that says the same thing twice does not. */
+static kd_status leave_out(ingest *in, batch *b, kd_status status) {
+    if (status != KD_EFORMAT || !in->options->skip_bad_lines) return status;
+    if (in->last_bad && !strcmp(in->last_bad, kd_message())) return status;
+    free(in->last_bad);
+    in->last_bad = strdup(kd_message());
+    if (!in->last_bad) return kd_fail(KD_ENOMEM, "out of memory");
+    if (++in->bad_lines <= SHOWN) kd_warn("left out: %s", kd_message());
+    in->follows = -1;
+    item *i;
+    KD_TRY(new_item(&i, in, b));
+    i->bad = true;
+    return KD_OK;
+}
+
+/* The next document or bad line of the file that is open; *more false at its end. */
+static kd_status read_one(ingest *in, batch *b, bool *more) {
+    kd_document d;
+    kd_status status = kd_reader_next(in->reader, &d, more);
+    if (!status && !*more) return KD_OK;
+    in->read++;
+    if (!status) status = put_document(in, b, &d);
+    if (status) status = leave_out(in, b, status);
+    *more = true;
+    return status;
+}
+
+/* What an earlier run has read of the file is read once more and forgotten. */
+static kd_status skip_read(ingest *in, batch *b) {
+    bool more = true;
+    while (more && in->read < in->options->read) {
+        KD_TRY(read_one(in, b, &more));
+        b->items = b->size = b->given.count = 0;
+    }
+    if (!more) return kd_fail(KD_EFORMAT, "%s: has changed since it was read", in->paths->path[in->file]);
+    in->follows = -1;
+    return KD_OK;
+}
+
+static kd_status open_file(ingest *in, batch *b) {
+    in->read = in->line = 0;
+    in->follows = -1;
+    KD_TRY(kd_reader_open(&in->reader, in->paths->path[in->file]));
+    return in->file == in->options->file ? skip_read(in, b) : KD_OK;
+}
+
+static bool full(const ingest *in, const batch *b) {
+    bool large = b->size + 4 * b->given.count >= BATCH_BYTES || b->items >= BATCH_DOCUMENTS;
+    return large && in->follows < 0;  /* a document that may go on with the next row is not handed on yet */
+}
+
+static kd_status fill_batch(ingest *in, batch *b) {
+    while (!full(in, b) && in->file < in->paths->count) {
+        bool more;
+        if (!in->reader) KD_TRY(open_file(in, b));
+        KD_TRY(read_one(in, b, &more));
+        if (more) continue;
+        kd_reader_close(in->reader);
+        in->reader = NULL;
+        in->file++;
+    }
+    return KD_OK;
+}
+
+/* Fills the batch that is not encoded now. A failure is kept: what was read before it is still to be handed on. */
+static void read_ahead(ingest *in, batch *b) {
+    b->size = b->items = b->given.count = 0;
+    if (in->status) return;
+    in->status = fill_batch(in, b);
+    if (in->status) in->message = strdup(kd_message());
+}
+
+/* ---- encoding, and handing on ------------------------------------------------------------------------------ */
+
+static kd_status encode(ingest *in, batch *b, item *i, int64_t thread) {
+    if (i->bad || i->given_ids) return KD_OK;
+    kd_ids *ids = &b->encoded[thread];
+    i->thread = thread;
+    i->first = ids->count;
+    KD_TRY(kd_encode(ids, in->encoder[thread], b->text + i->text, i->size,
+                     in->options->parse_specials ? 0 : KD_ENCODE_SPECIALS_AS_TEXT));
+    i->count = ids->count - i->first;
+    return KD_OK;
+}
+
+/* Task 0 reads the next batch. */
+static kd_status work(void *arg, int64_t task, int64_t thread) {
+    ingest *in = arg;
+    batch *b = &in->batch[in->now];
+    if (task) return encode(in, b, &b->item[task - 1], thread);
+    read_ahead(in, &in->batch[1 - in->now]);
+    return KD_OK;
+}
+
+static kd_status hand_on(ingest *in, const batch *b, kd_ingest_sink *sink, void *arg) {
+    kd_ingest_counts *counts = &in->counts;
+    for (int64_t k = 0; k < b->items; k++) {
+        const item *i = &b->item[k];
+        if (i->bad) counts->bad_lines++;
+        else if (!i->count) counts->empty++;
+        if (i->bad || !i->count) continue;
+        counts->documents++;
+        counts->bytes += i->given_ids ? 4 * i->count : i->size;
+        const int32_t *id = (i->given_ids ? b->given.id : b->encoded[i->thread].id) + i->first;
+        KD_TRY(sink(arg, &(kd_ingested){id, i->given_ids ? b->loss + i->first : NULL, i->count, b->text + i->source, i->origin,
+                                        i->read, *counts}));
+    }
+    return KD_OK;
+}
+
+static kd_status open_ingest(ingest *in) {
+    in->threads = kd_pool_threads(in->options->pool);
+    KD_TRY(kd_new(&in->encoder, in->threads, sizeof *in->encoder));
+    for (int k = 0; k < 2; k++) KD_TRY(kd_new(&in->batch[k].encoded, in->threads, sizeof *in->batch[k].encoded));
+    for (int64_t t = 0; t < in->threads; t++) KD_TRY(kd_encoder_new(&in->encoder[t], in->options->tokenizer));
+    return KD_OK;
+}
+
+static void close_ingest(ingest *in) {
+    for (int64_t t = 0; in->encoder && t < in->threads; t++) kd_encoder_free(in->encoder[t]);
+    free(in->encoder);
+    for (int k = 0; k < 2; k++) {
+        batch *b = &in->batch[k];
+        for (int64_t t = 0; b->encoded && t < in->threads; t++) free(b->encoded[t].id);
+        free(b->encoded);
+        free(b->text);
+        free(b->item);
+        free(b->given.id);
+        free(b->loss);
+    }
+    kd_reader_close(in->reader);
+    free(in->last_bad);
+    free(in->message);
+}
+
+kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_ingest_options *options, kd_ingest_sink *sink,
+                    void *arg) {
+    ingest in = {.paths = paths, .options = options, .file = options->file, .follows = -1, .counts = options->counted};
+    kd_status status;
+    KD_GO(open_ingest(&in));
+    read_ahead(&in, &in.batch[0]);
+    for (batch *b = &in.batch[0]; b->items; b = &in.batch[in.now]) {
+        for (int64_t t = 0; t < in.threads; t++) b->encoded[t].count = 0;
+        KD_GO(kd_pool_run(options->pool, work, &in, 1 + b->items));
+        KD_GO(hand_on(&in, b, sink, arg));
+        if (options->progress) options->progress(options->progress_arg, in.file, in.counts.bytes);
+        in.now = 1 - in.now;
+    }
+    if (in.bad_lines > SHOWN) kd_warn("%lld bad lines were left out in all", (long long)in.bad_lines);
+    status = in.status;
+    if (status) kd_message_set(in.message ? in.message : "out of memory");
+done:
+    *counts = in.counts;
+    close_ingest(&in);
+    return status;
+}

@@ -1,0 +1,62 @@
+#include "data/pack_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool anchor(const kd_window_options *o) { return o->mask == KD_MASK_ANCHOR && !o->anchor_is_bos; }
+
+static bool bos(const kd_window_options *o) {
+    return o->mask == KD_MASK_ANCHOR ? o->anchor_is_bos : (o->separator & KD_SEPARATE_BOS) != 0;
+}
+
+json_t *kd_pack_filling(const kd_window_options *o) {
+    return json_pack("{s:I, s:b, s:b, s:b, s:b, s:s, s:I}", "window", (json_int_t)o->window, "anchor", anchor(o), "bos", bos(o), "eos",
+                     (o->separator & KD_SEPARATE_EOS) != 0, "tag", o->tag, "long_documents", o->truncate ? "truncate" : "continue",
+                     "shortest", (json_int_t)(o->shortest ? o->shortest : 1));
+}
+
+json_t *kd_pack_choosing(const kd_choice_options *o) {
+    if (!o->shares && !o->shorter_than && !o->tokens) return json_null();
+    json_t *mixture = o->shares ? json_object() : json_null();
+    for (int64_t i = 0; i < o->shares; i++)
+        if (json_object_set_new(mixture, o->source[i], json_real(o->share[i]))) {
+            json_decref(mixture);
+            return NULL;
+        }
+    json_t *upsample = o->shorter_than ? json_pack("{s:I, s:f, s:s}", "shorter_than", (json_int_t)o->shorter_than, "keep", o->keep,
+                                                   "per", o->every_source ? "source" : "corpus")
+                                       : json_null();
+    return json_pack("{s:o, s:I, s:o, s:I}", "mixture", mixture, "tokens", (json_int_t)o->tokens, "upsample", upsample, "seed",
+                     (json_int_t)o->seed);
+}
+
+/* What in a run file decides a key of the filling. */
+static const struct { const char *key, *keys; } decides[] = {
+    {"window", "window"},       {"anchor", "mask and anchor_form"}, {"bos", "mask, anchor_form and separator"},
+    {"eos", "separator"},       {"tag", "tag"},                     {"long_documents", "long_documents"},
+    {"shortest", "data.shortest"},
+};
+
+static kd_status fail_differs(const char *folder, const char *keys, const json_t *then, const json_t *now) {
+    char *a = then ? json_dumps(then, JSON_ENCODE_ANY | JSON_COMPACT) : NULL, *b = json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT);
+    kd_status status = kd_fail(KD_ECONFIG, "%s: packed with another %s (%s, here %s): kedge pack again, which keeps the tokens, or name "
+                               "%s/tokens/train, whose windows are filled anew", folder, keys, a ? a : "none", b ? b : "?", folder);
+    free(a);
+    free(b);
+    return status;
+}
+
+kd_status kd_pack_check(const json_t *filling, const json_t *choosing, const kd_dataset_options *o, const char *folder) {
+    json_t *now = kd_pack_filling(&o->window), *chosen = kd_pack_choosing(&o->choice);
+    kd_status status = now && chosen ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
+    for (size_t i = 0; i < sizeof decides / sizeof *decides && !status; i++) {
+        const json_t *a = json_object_get(filling, decides[i].key), *b = json_object_get(now, decides[i].key);
+        if (!a || !json_equal(a, b)) status = fail_differs(folder, decides[i].keys, a, b);
+    }
+    /* A run that says nothing of mixtures takes the pack's. */
+    if (!status && !json_is_null(chosen) && !json_equal(chosen, choosing))
+        status = fail_differs(folder, "data.mixture, data.tokens, data.upsample or seed", choosing, chosen);
+    json_decref(now);
+    json_decref(chosen);
+    return status;
+}
