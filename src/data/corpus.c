@@ -81,6 +81,10 @@ static kd_status read_file(builder *b, const char *path) {
         bool more = false;
         KD_GO(kd_reader_next(reader, &document, &more));
         if (!more) break;
+        if (!document.text) {
+            status = kd_fail(KD_ENOTSUP, "%s: documents that are tokenised already are not in this build yet", path);
+            goto done;
+        }
         KD_GO(append(b, &document));
     }
     b->corpus->files++;
