@@ -559,7 +559,7 @@ static void a_bad_line_stops_with_its_place(void **state) {
     assert_non_null(strstr(kd_message(), place));
     assert_null(c.start);
     pattern[0] = scratch;
-    assert_int_equal(open_corpus(&c, pattern, 1), KD_ENOTSUP);
+    assert_int_equal(open_corpus(&c, pattern, 1), KD_ECONFIG);
     pattern[0] = "/no/such/*.jsonl";
     assert_int_equal(open_corpus(&c, pattern, 1), KD_EIO);
     assert_non_null(strstr(kd_message(), "/no/such/*.jsonl"));

@@ -216,7 +216,7 @@ static void an_empty_piece_is_no_document(void **state) {
     (void)state;
     int32_t token[] = {5, 6, 7};
     kd_piece piece[] = {{NULL, 0, -1}, {NULL, 0, -1}, {NULL, 0, -1}};
-    kd_chunk chunk[] = {{0, token, 2}, {1, token, 0}, {2, token + 2, 1}};
+    kd_chunk chunk[] = {{0, token, 2, NULL}, {1, token, 0, NULL}, {2, token + 2, 1, NULL}};
     kd_plan_options o = {.mask = KD_MASK_ANCHOR, .bos = BOS};
     kd_plan plan;
     assert_int_equal(kd_plan_init(&plan, &o, piece, 3, chunk, 3), KD_OK);
@@ -232,7 +232,7 @@ static void a_bos_without_text_is_not_trained_on_a_neighbour(void **state) {
     (void)state;
     int32_t token[] = {5, 6, 7};
     kd_piece piece[] = {{NULL, 0, -1}, {NULL, 0, -1}};
-    kd_chunk chunk[] = {{0, token, 1}, {1, token, 0}, {0, token + 1, 2}};
+    kd_chunk chunk[] = {{0, token, 1, NULL}, {1, token, 0, NULL}, {0, token + 1, 2, NULL}};
     kd_plan_options o = {.mask = KD_MASK_DOCUMENT, .lead_bos = true, .predict_first = true, .bos = BOS};
     kd_plan plan;
     assert_int_equal(kd_plan_init(&plan, &o, piece, 2, chunk, 3), KD_OK);
@@ -258,7 +258,7 @@ static void mistakes_are_named(void **state) {
     (void)state;
     int32_t token[] = {5, 6};
     kd_piece piece[] = {{NULL, 0, -1}, {NULL, 0, -1}};
-    kd_chunk chunk[] = {{0, token, 2}, {2, token, 1}};
+    kd_chunk chunk[] = {{0, token, 2, NULL}, {2, token, 1, NULL}};
     kd_plan_options o = {.mask = KD_MASK_ANCHOR, .predict_first = true, .bos = BOS};
     kd_plan plan;
     assert_int_equal(kd_plan_init(&plan, &o, piece, 1, chunk, 1), KD_EARG);

@@ -13,7 +13,7 @@ static const int32_t word[2048];
 
 /* Two documents, the first in two chunks around the second, both with a tag of two tokens. */
 static const kd_piece pieces[] = {{word, 2, -1}, {word, 2, -1}};
-static const kd_chunk chunks[] = {{0, word, 3}, {1, word, 4}, {0, word, 2}};
+static const kd_chunk chunks[] = {{0, word, 3, NULL}, {1, word, 4, NULL}, {0, word, 2, NULL}};
 
 static kd_window_view view_of(kd_plan_options options) {
     kd_window_view view;
@@ -128,7 +128,7 @@ static void a_terminal_of_64_columns_is_enough(void **state) {
 static void a_bad_window_is_refused_as_a_plan_is(void **state) {
     (void)state;
     kd_window_view view;
-    const kd_chunk bad = {7, word, 1};
+    const kd_chunk bad = {7, word, 1, NULL};
     assert_int_equal(kd_window_view_init(&view, &(kd_plan_options){.mask = KD_MASK_FULL}, pieces, 1, &bad, 1), KD_EARG);
     assert_null(view.span);
     kd_text text = {0};

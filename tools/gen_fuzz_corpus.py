@@ -134,6 +134,14 @@ def main():
     put("jsonl", "deep", '{"text": "a", "x": ' + "[" * 70 + "]" * 70 + "}\n")
     put("jsonl", "source", '{"text": "a", "meta": {"redpajama_set_name": 5}}\n{"text": "a", "meta": {"redpajama_set_name": "a\\u0000"}}\n{"meta": 1}\n')
 
+    put("jsonl", "ids", '{"input_ids": [5, 6, 2147483646], "labels": [-100, 6, 2147483646], "attention_mask": [1, 1, 1]}\n'
+        '{"loss_mask": [0, true, 1.0], "input_ids": [1, 2, 3], "source": "RedPajamaC4"}\n{"input_ids": []}\n' + RECORD)
+    put("jsonl", "rows", '{"input_ids": [1, 7, 1, 8], "labels": 9, "source": [{"source": "RedPajamaBook", "start": 0, "end": 2}, '
+        '{"source": "C4", "start": 2, "end": 4}]}\n{"source": [{"end": 1, "start": 0, "source": "C4"}], "labels": 3, "input_ids": [9]}\n')
+    put("jsonl", "ids_wrong", '{"input_ids": [1.5]}\n{"input_ids": [1], "labels": [2]}\n{"input_ids": [1], "loss_mask": [2]}\n{"input_ids": [1], "text": ""}\n'
+        '{"input_ids": [1], "attention_mask": [0]}\n{"input_ids": [1], "source": [{"source": "a", "start": 1, "end": 0}]}\n{"input_ids": ["a"], "labels": -1}\n'
+        '{"text": "a", "labels": [{}], "source": [[1]]}\n{"input_ids": [1, 2], "labels": [1], "source": 3}\n')
+
     text = (RECORD * 3).encode()
     frame, plain = zstd(text, "--check"), zstd(text, "--no-check")
     skippable = b"\x5f\x2a\x4d\x18\x03\0\0\0abc"

@@ -111,14 +111,14 @@ static kd_status put_ids(ingest *in, batch *b, const kd_document *d) {
     else memset(b->loss + b->given.count, 1, (size_t)count);
     b->given.count += count;
     i->count += count;
-    in->follows = d->row_last ? d->next : -1;
+    in->follows = d->next;
     return KD_OK;
 }
 
 static kd_status put_document(ingest *in, batch *b, const kd_document *d) {
     in->part = d->line == in->line ? in->part + 1 : 0;
     in->line = d->line;
-    if (d->id) return put_ids(in, b, d);
+    if (!d->text) return put_ids(in, b, d);
     item *i;
     in->follows = -1;
     KD_TRY(new_item(&i, in, b));

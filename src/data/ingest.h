@@ -2,6 +2,7 @@
 #ifndef KD_INGEST_H
 #define KD_INGEST_H
 
+#include "base/file.h"
 #include "base/pool.h"
 #include "format/tokenizer.h"
 

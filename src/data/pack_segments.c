@@ -7,8 +7,8 @@
 
 enum { GOES_ON_FROM = 1, GOES_ON_IN = 2 };
 
-/* One column of the table, by a function of the windows and the segment's place. */
-typedef int64_t column(const kd_windows *w, int64_t s, int64_t place);
+/* A cell of the table, as a function of the windows and the segment's place. */
+typedef int64_t cell(const kd_windows *w, int64_t s, int64_t place);
 
 static int64_t document_of(const kd_windows *w, int64_t s, int64_t place) { return (void)place, w->segment[s].document; }
 static int64_t from_of(const kd_windows *w, int64_t s, int64_t place) { return (void)place, w->segment[s].from; }
@@ -22,7 +22,7 @@ static int64_t flags_of(const kd_windows *w, int64_t s, int64_t place) {
     return (g->from > 0 ? GOES_ON_FROM : 0) | (g->from + g->count < length ? GOES_ON_IN : 0);
 }
 
-static kd_status put_column(kd_tensors_writer *writer, const kd_windows *w, column *value, bool wide) {
+static kd_status put_column(kd_tensors_writer *writer, const kd_windows *w, cell *value, bool wide) {
     for (int64_t i = 0; i < w->count; i++) {
         int64_t place = kd_windows_anchors(w);
         for (int64_t s = w->first[i]; s < w->first[i + 1]; s++) {

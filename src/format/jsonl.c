@@ -21,7 +21,9 @@ struct kd_reader {
     int64_t line;             /* the last one given out */
     bool at_end;              /* the input has no more */
     bool given;               /* the one document of a plain file */
-    kd_keys keys;
+    kd_record record;         /* the line given out last, */
+    int64_t span;             /* and which of its documents comes next */
+    kd_record_memory memory;
 };
 
 static bool ends_with(const char *text, size_t size, const char *suffix) {
@@ -64,7 +66,7 @@ void kd_reader_close(kd_reader *reader) {
     if (!reader) return;
     kd_input_close(reader->input);
     free(reader->buffer);
-    free(reader->keys.key);
+    kd_record_memory_free(&reader->memory);
     free(reader->path);
     free(reader);
 }
@@ -120,9 +122,30 @@ static bool is_blank(const char *line, int64_t size) {
 
 static bool has_mark(const char *text, int64_t size) { return size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0; }
 
-static kd_status next_record(kd_reader *reader, kd_document *document, bool *more) {
+/* The record's documents of ids, one a call. */
+static bool next_span(kd_reader *reader, kd_document *document) {
+    const kd_record *r = &reader->record;
+    if (reader->span >= r->spans) return false;
+    const kd_record_span *span = &r->span[reader->span];
+    *document = (kd_document){
+        .source = span->source,
+        .line = reader->line,
+        .id = r->id + span->start,
+        .ids = span->end - span->start,
+        .loss = r->loss ? r->loss + span->start : NULL,
+        .row_first = r->row && reader->span == 0,
+        .next = reader->span == r->spans - 1 ? r->next : -1,
+    };
+    reader->span++;
+    return true;
+}
+
+static kd_status read_record(bool *more, kd_reader *reader) {
     char *line;
     int64_t size;
+    *more = false;
+    reader->record = (kd_record){0};
+    reader->span = 0;
     do {
         KD_TRY(next_line(reader, &line, &size));
         if (!line) return KD_OK;
@@ -134,9 +157,22 @@ static kd_status next_record(kd_reader *reader, kd_document *document, bool *mor
         return kd_fail(KD_EFORMAT, "%s:%lld: byte %lld: not valid UTF-8", reader->path, (long long)reader->line,
                        (long long)bad + 1);
     kd_record record;
-    kd_status status = kd_record_parse(&record, line, size, &reader->keys);
+    kd_status status = kd_record_parse(&record, line, size, &reader->memory);
     if (status) return kd_fail_prefix(status, "%s:%lld", reader->path, (long long)reader->line);
-    *document = (kd_document){record.text, record.size, record.source, reader->line};
+    reader->record = record;
+    *more = true;
+    return KD_OK;
+}
+
+static kd_status next_record(kd_reader *reader, kd_document *document, bool *more) {
+    while (!next_span(reader, document)) {  /* a row may have no document */
+        KD_TRY(read_record(more, reader));
+        if (!*more) return KD_OK;
+        const kd_record *r = &reader->record;
+        if (!r->text) continue;
+        *document = (kd_document){.text = r->text, .size = r->size, .source = r->source, .line = reader->line, .next = -1};
+        return KD_OK;
+    }
     *more = true;
     return KD_OK;
 }
@@ -149,13 +185,13 @@ static kd_status next_file(kd_reader *reader, kd_document *document, bool *more)
     if (has_mark(reader->buffer, size)) return kd_fail(KD_EFORMAT, "%s: begins with a byte order mark", reader->path);
     if (bad >= 0) return kd_fail(KD_EFORMAT, "%s: byte %lld: not valid UTF-8", reader->path, (long long)bad);
     reader->buffer[size] = 0;
-    *document = (kd_document){reader->buffer, size, reader->suffix, 1};
+    *document = (kd_document){.text = reader->buffer, .size = size, .source = reader->suffix, .line = 1, .next = -1};
     *more = true;
     return KD_OK;
 }
 
 kd_status kd_reader_next(kd_reader *reader, kd_document *document, bool *more) {
-    *document = (kd_document){.text = "", .source = ""};
+    *document = (kd_document){.text = "", .source = "", .next = -1};
     *more = false;
     return reader->lines ? next_record(reader, document, more) : next_file(reader, document, more);
 }

@@ -5,35 +5,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_scan.h"
+#include "record_parse.h"
 
 #define DEPTH 64
 
-typedef struct parser {
-    char *line;
-    kd_scan text;
-    kd_keys *keys;
-    kd_record *record;
-    bool has_text, has_meta;
-} parser;
+typedef kd_record_parser parser;
 
-/* Where a value stands: this alone decides which members mean something. */
-typedef enum place { ELSEWHERE, IN_RECORD, IN_META } place;
+void kd_record_memory_free(kd_record_memory *memory) {
+    free(memory->keys.key);
+    for (int i = 0; i < KD_LISTS; i++) free(memory->list[i].id);
+    free(memory->loss);
+    free(memory->span);
+    *memory = (kd_record_memory){0};
+}
 
 static kd_status fail(const parser *p, const char *at, const char *what) {
     return kd_fail(KD_EFORMAT, "byte %lld: %s", (long long)(at - p->line) + 1, what);
 }
 
-/* What was expected is not there: tells the end of the line from a wrong character. */
-static kd_status fail_expected(const parser *p, const char *what) {
+kd_status kd_record_fail_expected(const parser *p, const char *what) {
     long long byte = (long long)(p->text.at - p->line) + 1;
     if (p->text.at >= p->text.end) return kd_fail(KD_EFORMAT, "byte %lld: the line ends where %s should be", byte, what);
     return kd_fail(KD_EFORMAT, "byte %lld: %s expected", byte, what);
 }
 
-/* What the scan found wrong. */
-static kd_status fail_scan(const parser *p) {
-    return p->text.missing ? fail_expected(p, p->text.wrong) : fail(p, p->text.at, p->text.wrong);
+kd_status kd_record_fail_scan(const parser *p) {
+    return p->text.missing ? kd_record_fail_expected(p, p->text.wrong) : fail(p, p->text.at, p->text.wrong);
 }
 
 static int by_bytes(const void *a, const void *b) {
@@ -44,9 +41,9 @@ static int by_bytes(const void *a, const void *b) {
 
 /* The keys from `first` on are those of an object that ends here: none may be there twice. They are given back. */
 static kd_status close_keys(parser *p, int64_t first) {
-    kd_key *key = p->keys->key + first;
-    int64_t count = p->keys->count - first;
-    p->keys->count = first;
+    kd_key *key = p->memory->keys.key + first;
+    int64_t count = p->memory->keys.count - first;
+    p->memory->keys.count = first;
     if (count < 2) return KD_OK;
     qsort(key, (size_t)count, sizeof *key, by_bytes);
     for (int64_t i = 1; i < count; i++)
@@ -57,7 +54,7 @@ static kd_status close_keys(parser *p, int64_t first) {
 }
 
 static kd_status open_key(parser *p, const char *text, int64_t size) {
-    kd_keys *keys = p->keys;
+    kd_keys *keys = &p->memory->keys;
     if (keys->count == keys->room) {
         int64_t room = keys->room ? 2 * keys->room : 16;
         kd_key *larger = realloc(keys->key, (size_t)room * sizeof *larger);
@@ -69,59 +66,69 @@ static kd_status open_key(parser *p, const char *text, int64_t size) {
     return KD_OK;
 }
 
-static bool is(const char *key, int64_t size, const char *word) {
-    return size == (int64_t)strlen(word) && memcmp(key, word, (size_t)size) == 0;
+static const char *without_prefix(const char *source) {
+    return strncmp(source, "RedPajama", 9) == 0 ? source + 9 : source;
 }
-
-static kd_status parse_value(parser *p, place where, int depth);
 
 static kd_status parse_source(parser *p) {
     char *source;
     int64_t size;
     if (*p->text.at != '"') return fail(p, p->text.at, "redpajama_set_name is not a string");
     const char *first = p->text.at;
-    if (!kd_scan_string(&source, &size, &p->text)) return fail_scan(p);
+    if (!kd_scan_string(&source, &size, &p->text)) return kd_record_fail_scan(p);
     if ((int64_t)strlen(source) != size) return fail(p, first, "U+0000 in redpajama_set_name");
-    bool prefixed = strncmp(source, "RedPajama", 9) == 0;
-    p->record->source = prefixed ? source + 9 : source;
+    p->record->source = without_prefix(source);
+    return KD_OK;
+}
+
+kd_status kd_record_name(const char **name, parser *p, int depth) {
+    char *text;
+    int64_t size;
+    *name = NULL;
+    if (*p->text.at != '"') return kd_record_value(p, KD_ELSEWHERE, depth);
+    if (!kd_scan_string(&text, &size, &p->text)) return kd_record_fail_scan(p);
+    if ((int64_t)strlen(text) == size) *name = without_prefix(text);
     return KD_OK;
 }
 
 /* p->text.at is at the value of key. */
-static kd_status parse_member(parser *p, const char *key, int64_t size, place where, int depth) {
-    if (p->text.at >= p->text.end) return fail_expected(p, "a value");
-    if (where == IN_RECORD && is(key, size, "text")) {
+static kd_status parse_member(parser *p, const char *key, int64_t size, kd_place where, int depth) {
+    if (p->text.at >= p->text.end) return kd_record_fail_expected(p, "a value");
+    if (where == KD_IN_RECORD && kd_key_is(key, size, "text")) {
         char *text;
         if (*p->text.at != '"') return fail(p, p->text.at, "text is not a string");
         p->has_text = true;
-        if (!kd_scan_string(&text, &p->record->size, &p->text)) return fail_scan(p);
+        if (!kd_scan_string(&text, &p->record->size, &p->text)) return kd_record_fail_scan(p);
         p->record->text = text;
         return KD_OK;
     }
-    if (where == IN_RECORD && is(key, size, "meta")) {
+    if (where == KD_IN_RECORD && kd_key_is(key, size, "meta")) {
         if (*p->text.at != '{') return fail(p, p->text.at, "meta is not an object");
-        return parse_value(p, IN_META, depth);
+        return kd_record_value(p, KD_IN_META, depth);
     }
-    if (where == IN_META && is(key, size, "redpajama_set_name")) return parse_source(p);
-    return parse_value(p, ELSEWHERE, depth);
+    if (where == KD_IN_META && kd_key_is(key, size, "redpajama_set_name")) return parse_source(p);
+    bool known = false;
+    if (where == KD_IN_RECORD) KD_TRY(kd_record_ids_member(&known, p, key, size, depth));
+    if (where == KD_IN_SPAN) KD_TRY(kd_record_span_member(&known, p, key, size, depth));
+    return known ? KD_OK : kd_record_value(p, KD_ELSEWHERE, depth);
 }
 
-static kd_status parse_object(parser *p, place where, int depth) {
-    int64_t first = p->keys->count;
+static kd_status parse_object(parser *p, kd_place where, int depth) {
+    int64_t first = p->memory->keys.count;
     p->text.at++;
     if (kd_scan_take(&p->text, '}')) return KD_OK;
     do {
         char *key;
         int64_t size;
         kd_scan_space(&p->text);
-        if (*p->text.at != '"') return fail_expected(p, "a key");
-        if (!kd_scan_string(&key, &size, &p->text)) return fail_scan(p);
+        if (*p->text.at != '"') return kd_record_fail_expected(p, "a key");
+        if (!kd_scan_string(&key, &size, &p->text)) return kd_record_fail_scan(p);
         KD_TRY(open_key(p, key, size));
-        if (!kd_scan_take(&p->text, ':')) return fail_expected(p, "a colon");
+        if (!kd_scan_take(&p->text, ':')) return kd_record_fail_expected(p, "a colon");
         kd_scan_space(&p->text);
         KD_TRY(parse_member(p, key, size, where, depth + 1));
     } while (kd_scan_take(&p->text, ','));
-    if (!kd_scan_take(&p->text, '}')) return fail_expected(p, "a comma or }");
+    if (!kd_scan_take(&p->text, '}')) return kd_record_fail_expected(p, "a comma or }");
     return close_keys(p, first);
 }
 
@@ -130,13 +137,12 @@ static kd_status parse_array(parser *p, int depth) {
     if (kd_scan_take(&p->text, ']')) return KD_OK;
     do {
         kd_scan_space(&p->text);
-        KD_TRY(parse_value(p, ELSEWHERE, depth + 1));
+        KD_TRY(kd_record_value(p, KD_ELSEWHERE, depth + 1));
     } while (kd_scan_take(&p->text, ','));
-    return kd_scan_take(&p->text, ']') ? KD_OK : fail_expected(p, "a comma or ]");
+    return kd_scan_take(&p->text, ']') ? KD_OK : kd_record_fail_expected(p, "a comma or ]");
 }
 
-/* p->text.at is at the value's first character; depth: objects and arrays around it. */
-static kd_status parse_value(parser *p, place where, int depth) {
+kd_status kd_record_value(parser *p, kd_place where, int depth) {
     char *text, c = *p->text.at;
     int64_t size;
     bool whole;
@@ -144,25 +150,29 @@ static kd_status parse_value(parser *p, place where, int depth) {
     switch (c) {
     case '{': return parse_object(p, where, depth);
     case '[': return parse_array(p, depth);
-    case '"': return kd_scan_string(&text, &size, &p->text) ? KD_OK : fail_scan(p);
+    case '"': return kd_scan_string(&text, &size, &p->text) ? KD_OK : kd_record_fail_scan(p);
     case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
-        return kd_scan_number(&whole, &p->text) ? KD_OK : fail_scan(p);
+        return kd_scan_number(&whole, &p->text) ? KD_OK : kd_record_fail_scan(p);
     default:
         if (kd_scan_name(&p->text, "true") || kd_scan_name(&p->text, "false") || kd_scan_name(&p->text, "null")) return KD_OK;
-        return fail_expected(p, "a value");
+        return kd_record_fail_expected(p, "a value");
     }
 }
 
-kd_status kd_record_parse(kd_record *record, char *line, int64_t size, kd_keys *keys) {
-    parser p = {.line = line, .text = {.at = line, .end = line + size}, .keys = keys, .record = record};
-    *record = (kd_record){.source = ""};
-    keys->count = 0;
+kd_status kd_record_parse(kd_record *record, char *line, int64_t size, kd_record_memory *memory) {
+    parser p = {.line = line, .text = {.at = line, .end = line + size}, .memory = memory, .record = record};
+    *record = (kd_record){.source = "", .next = -1};
+    memory->keys.count = 0;
     line[size] = 0;
     kd_scan_space(&p.text);
-    if (*p.text.at != '{') return fail_expected(&p, "an object");
-    KD_TRY(parse_value(&p, IN_RECORD, 0));
+    if (*p.text.at != '{') return kd_record_fail_expected(&p, "an object");
+    KD_TRY(kd_record_value(&p, KD_IN_RECORD, 0));
     kd_scan_space(&p.text);
     if (p.text.at < p.text.end) return fail(&p, p.text.at, "something follows the object");
-    if (!p.has_text) return kd_fail(KD_EFORMAT, "no \"text\"");
+    if (p.has[KD_LIST_IDS]) return kd_record_ids_finish(&p);
+    if (!p.has_text) return kd_fail(KD_EFORMAT, "no \"text\" and no \"input_ids\"");
+    record->spans = 0;  /* "labels" and "source" of a text mean nothing */
+    record->row = false;
+    record->next = -1;
     return KD_OK;
 }
