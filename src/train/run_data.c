@@ -1,11 +1,12 @@
 /* What a run file says about its data, as the data layer takes it. */
 #include "train/run_file.h"
 
-kd_dataset_options kd_run_data(const kd_run_file *run, bool valid, const kd_tokenizer *tokenizer, kd_pool *pool) {
+kd_dataset_options kd_run_data(const kd_run_file *run, bool valid, bool to_pack, const kd_tokenizer *tokenizer, kd_pool *pool) {
     const kd_strings *files = valid ? &run->valid : &run->train;
+    const bool packed = run->pack && !to_pack;
     kd_dataset_options options = {
-        .pattern = (const char *const *)files->text,
-        .patterns = files->count,
+        .pattern = packed ? (const char *const *)&run->pack : (const char *const *)files->text,
+        .patterns = packed ? 1 : files->count,
         .part = valid ? "valid" : "train",
         .ingest = {.tokenizer = tokenizer, .pool = pool, .parse_specials = run->parse_specials, .skip_bad_lines = run->skip_bad_lines},
         .choice = {.shortest = run->window.shortest, .seed = (uint64_t)run->seed},

@@ -29,6 +29,7 @@ typedef struct kd_run_file {
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;
+    char *pack;                          /* folder of a pack that is read instead of the two, or NULL */
     kd_shares mixture;                   /* of tokens, relative; none: as the files are */
     int64_t data_tokens;                 /* in all; 0: as many as there are */
     int64_t upsample_below;              /* documents of fewer tokens are kept by chance; 0: all */
@@ -64,8 +65,9 @@ kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, co
                             const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
 
-/* What the run reads: its training or validation data (run_data.c). The run and the tokenizer are borrowed. */
-kd_dataset_options kd_run_data(const kd_run_file *run, bool valid, const kd_tokenizer *tokenizer, kd_pool *pool);
+/* What the run reads: its training or validation data (run_data.c), out of data.pack where it is given, unless it is to be
+ * packed. The run and the tokenizer are borrowed. */
+kd_dataset_options kd_run_data(const kd_run_file *run, bool valid, bool to_pack, const kd_tokenizer *tokenizer, kd_pool *pool);
 
 /* RoPE and sliding window as the run file asks, over the checkpoint's (run_model.c). KD_ECONFIG where a resumed run's RoPE is
  * not the one it goes on with, and where a sliding window is shorter than the run's window and not lifted. */

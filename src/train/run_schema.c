@@ -89,6 +89,8 @@ const kd_run_row kd_run_schema[] = {
               "{\"input_ids\": ...} a line, *.idx is Megatron's, any other file is one document; or the folder of a pack"},
     {"data.valid", KD_RUN_LIST, NULL, AT(valid),
      .about = "the same, for validation; none: no validation"},
+    {"data.pack", KD_RUN_TEXT, NULL, AT(pack),
+     .about = "folder that kedge pack makes of them; kedge train then reads it instead"},
     {"data.mixture", KD_RUN_SHARES, NULL, AT(mixture), .range = "[0, inf)",
      .about = "share of each source in the tokens, as {Book: 0.05, C4: 0.2}: relative, other sources are left out; none: as the "
               "files are"},

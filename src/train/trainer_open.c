@@ -22,9 +22,11 @@ static kd_status open_config(kd_trainer *t, const char *checkpoint) {
 }
 
 static kd_status open_dataset(kd_dataset *dataset, const kd_trainer *t, bool valid) {
-    kd_dataset_options options = kd_run_data(t->run, valid, &t->tokenizer, t->ctx->pool);
+    kd_dataset_options options = kd_run_data(t->run, valid, false, &t->tokenizer, t->ctx->pool);
+    if (t->run->pack && !kd_exists(t->run->pack))
+        return kd_fail(KD_ECONFIG, "data.pack: %s is not there: kedge pack makes it", t->run->pack);
     kd_status status = kd_dataset_open(dataset, &options);
-    return status ? kd_fail_prefix(status, valid ? "data.valid" : "data.train") : KD_OK;
+    return status ? kd_fail_prefix(status, t->run->pack ? "data.pack" : valid ? "data.valid" : "data.train") : KD_OK;
 }
 
 static kd_status open_data(kd_trainer *t) {
