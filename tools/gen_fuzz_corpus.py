@@ -31,6 +31,14 @@ def zstd(data, *options):
     return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
+def megatron(lengths, offsets, documents, data=bytes(range(24)), code=8, version=1, sequences=None, entries=None, behind=b""):
+    """The index's size in two bytes, the index, the ids."""
+    index = b"MMIDIDX\0\0" + struct.pack("<QBQQ", version, code, len(lengths) if sequences is None else sequences,
+                                         len(documents) if entries is None else entries)
+    index += struct.pack(f"<{len(lengths)}i{len(offsets)}q{len(documents)}q", *lengths, *offsets, *documents) + behind
+    return struct.pack("<H", len(index)) + index + data
+
+
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 300, "hidden_size": 64,
     "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -141,6 +149,21 @@ def main():
     put("jsonl", "ids_wrong", '{"input_ids": [1.5]}\n{"input_ids": [1], "labels": [2]}\n{"input_ids": [1], "loss_mask": [2]}\n{"input_ids": [1], "text": ""}\n'
         '{"input_ids": [1], "attention_mask": [0]}\n{"input_ids": [1], "source": [{"source": "a", "start": 1, "end": 0}]}\n{"input_ids": ["a"], "labels": -1}\n'
         '{"text": "a", "labels": [{}], "source": [[1]]}\n{"input_ids": [1, 2], "labels": [1], "source": 3}\n')
+
+    for code in range(10):
+        put("megatron", f"type_{code}", megatron([1, 2], [0, 8], [0, 1, 2], code=code))
+    put("megatron", "documents", megatron([3, 1, 2], [0, 6, 8], [0, 2, 2, 3]))
+    put("megatron", "none", megatron([], [], [0], b""))
+    put("megatron", "modes", megatron([1, 1], [0, 2], [0, 2], behind=b"\0\1"))
+    put("megatron", "short", megatron([1], [0], [0, 1])[:30])
+    put("megatron", "version", megatron([1], [0], [0, 1], version=2))
+    put("megatron", "huge", megatron([1], [0], [0, 1], sequences=(1 << 62) + 1, entries=(1 << 61) + 2))
+    put("megatron", "negative", megatron([-1, 1, 1], [0, -2, 1 << 62], [0, 1, 2, 3]))
+    put("megatron", "beyond", megatron([13, 12, 1], [0, 2, 24], [0, 1, 2, 3]))
+    put("megatron", "same_place", megatron([12] * 4, [0] * 4, [0, 4]))
+    put("megatron", "decreasing", megatron([1] * 3, [0, 2, 4], [0, 2, 1, 3]))
+    put("megatron", "unfinished", megatron([1] * 3, [0, 2, 4], [0, 1, 2]))
+    put("megatron", "negative_ids", megatron([1, 1], [0, 8], [0, 1, 2], struct.pack("<2q", -1, 1 << 31), 5))
 
     text = (RECORD * 3).encode()
     frame, plain = zstd(text, "--check"), zstd(text, "--no-check")

@@ -202,8 +202,8 @@ static kd_status check_lists(const kd_record_parser *p) {
                            (long long)ids->count);
     for (int64_t i = 0; p->has[KD_LIST_LABELS] && i < ids->count; i++)
         if (labels->id[i] != IGNORED && labels->id[i] != ids->id[i])
-            return kd_fail(KD_EFORMAT, "labels[%lld] is %d, input_ids[%lld] is %d: labels other than the tokens themselves are not supported",
-                           (long long)i, (int)labels->id[i], (long long)i, (int)ids->id[i]);
+            return kd_fail(KD_EFORMAT, "labels[%lld] is %d, input_ids[%lld] is %d: labels other than the tokens themselves "
+                           "are not supported", (long long)i, (int)labels->id[i], (long long)i, (int)ids->id[i]);
     for (int64_t i = 0; p->has[KD_LIST_ATTENTION_MASK] && i < ids->count; i++)
         if (!attention->id[i])
             return kd_fail(KD_EFORMAT, "attention_mask[%lld] is 0: padding is not supported", (long long)i);
