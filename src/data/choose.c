@@ -81,7 +81,7 @@ static void judge_lengths(kd_choice *choice, const kd_corpus *c, const kd_choice
 
 /* A source keeps `ratio` of its tokens: a document is kept if a point drawn within it lies before what the ratio of all
  * tokens so far leaves room for. Its chance is the ratio when the balance is even, whatever its length, and what was too
- * much or too little is made up for by the ones that follow. */
+ * much or too little is made up for by the ones that follow: never more than a document is amiss. */
 static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
     double total = o->tokens > 0 ? (double)o->tokens : INFINITY, *work;
     KD_TRY(kd_new(&work, 3 * c->sources, sizeof *work));
