@@ -79,37 +79,53 @@ static void judge_lengths(kd_choice *choice, const kd_corpus *c, const kd_choice
     }
 }
 
-/* A source keeps `ratio` of its tokens: a document is kept if a point drawn within it lies before what the ratio of all
- * tokens so far leaves room for. Its chance is the ratio when the balance is even, whatever its length, and what was too
- * much or too little is made up for by the ones that follow: never more than a document is amiss. */
-static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
-    double total = o->tokens > 0 ? (double)o->tokens : INFINITY, *work;
-    KD_TRY(kd_new(&work, 3 * c->sources, sizeof *work));
-    double *ratio = work, *seen = work + c->sources, *kept = work + 2 * c->sources;
-    for (int64_t s = 0; s < c->sources && o->tokens <= 0; s++) {
+/* Lengths of one class differ by less than a factor of two. */
+enum { CLASSES = 48 };
+
+static int class_of(int64_t length) {
+    int class = 0;
+    while (class < CLASSES - 1 && length >> (class + 1)) class++;
+    return class;
+}
+
+/* The tokens of the whole: asked for, or as many as the scarcest source allows. */
+static kd_status plan_total(double *total, const kd_choice *choice, const kd_corpus *c, int64_t tokens) {
+    *total = tokens > 0 ? (double)tokens : INFINITY;
+    for (int64_t s = 0; s < c->sources && tokens <= 0; s++) {
         const kd_source_tally *source = &choice->source[s];
+        if (source->planned <= 0) continue;
         double most = (double)source->tokens[KD_FATE_KEPT] / source->planned;
-        if (source->planned > 0 && most < total) total = most;
-        if (source->planned > 0 && most == 0) {
-            free(work);
+        if (most == 0)
             return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", c->source_name[s], 100 * source->planned);
-        }
+        if (most < *total) *total = most;
     }
-    for (int64_t s = 0; s < c->sources; s++) {
-        double there = (double)choice->source[s].tokens[KD_FATE_KEPT];
-        ratio[s] = there > 0 ? choice->source[s].planned * total / there : 0;
-    }
+    return KD_OK;
+}
+
+/* A source keeps `ratio` of its tokens, in each class of lengths: a document is kept if a point drawn within it lies before
+ * what the ratio of all tokens so far leaves room for. What was too much or too little is made up for by the ones that
+ * follow, so that a class is never more than a document away from its share, and kept documents stand evenly in the
+ * corpus. One balance for all lengths would not do: after a long document it stays closed for the long ones, and short
+ * ones take their place (a twentieth of a source then keeps a third too few of its long documents). */
+static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    double total, *balance;
+    KD_TRY(plan_total(&total, choice, c, o->tokens));
+    KD_TRY(kd_new(&balance, c->sources * CLASSES, sizeof *balance));
     for (int64_t d = 0; d < c->documents; d++) {
-        int64_t s = c->source[d];
+        const kd_source_tally *source = &choice->source[c->source[d]];
         if (choice->fate[d] != KD_FATE_KEPT) continue;
-        if (choice->source[s].planned == 0) choice->fate[d] = KD_FATE_NO_SHARE;
-        if (choice->source[s].planned == 0 || ratio[s] >= 1) continue;
-        double length = (double)length_of(c, d);
-        seen[s] += length;
-        if (kept[s] + draw(c, d, o->seed, SHARE_STREAM) * length < ratio[s] * seen[s]) kept[s] += length;
+        if (source->planned == 0) {
+            choice->fate[d] = KD_FATE_NO_SHARE;
+            continue;
+        }
+        double ratio = source->planned * total / (double)source->tokens[KD_FATE_KEPT], length = (double)length_of(c, d);
+        double *left = &balance[c->source[d] * CLASSES + class_of(length_of(c, d))];
+        *left += ratio * length;
+        bool keep = ratio >= 1 || draw(c, d, o->seed, SHARE_STREAM) * length < *left;
+        if (keep) *left -= length;
         else choice->fate[d] = KD_FATE_OVER_SHARE;
     }
-    free(work);
+    free(balance);
     return KD_OK;
 }
 
