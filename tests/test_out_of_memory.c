@@ -228,6 +228,7 @@ COMMAND(init_without_memory, "out", NULL, "init", "out", "--config", "@/config.j
 COMMAND(info_without_memory, "stdout", NULL, "info", "@/begun/step-1")
 COMMAND(info_of_a_file_without_memory, "stdout", NULL, "info", "@/begun/step-1/model.safetensors", "--json")
 COMMAND(export_without_memory, "out", NULL, "export", "@/begun/step-1", "out", "--dtype", "bf16", "--shard-size", "4K")
+COMMAND(pack_without_memory, "out/pack/pack.json", NULL, "pack", "@/run.yaml", "--quiet")
 COMMAND(plan_without_memory, "stdout", NULL, "plan", "@/run.yaml", "--json", "--no-time")
 
 /* A folder `begun` with one step of the run. */
@@ -275,7 +276,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(train_without_memory),          cmocka_unit_test(resume_without_memory),
         cmocka_unit_test(init_without_memory),           cmocka_unit_test(info_without_memory),
         cmocka_unit_test(info_of_a_file_without_memory), cmocka_unit_test(export_without_memory),
-        cmocka_unit_test(plan_without_memory),
+        cmocka_unit_test(plan_without_memory),           cmocka_unit_test(pack_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

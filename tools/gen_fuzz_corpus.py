@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes the seeds of tests/fuzz/corpus/<target>/ (beside them stand found-*, what a fuzzer found, and
 min-*, what it needed to reach every branch).
-Usage: tools/gen_fuzz_corpus.py. Needs the zstd command."""
+Usage: tools/gen_fuzz_corpus.py. Needs the zstd command and build/kedge."""
 import json
 import pathlib
 import struct
 import subprocess
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests/fuzz/corpus"
 
@@ -196,3 +197,17 @@ def main():
 
 
 main()
+
+# The files of the pack that fuzz_pack.c makes, each behind the byte that says which it is.
+with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    (folder / "a.jsonl").write_text(
+        '{"text": "a first document of some length", "meta": {"redpajama_set_name": "RedPajamaC4"}}\n'
+        '{"text": "b"}\n{"input_ids": [65, 66, 67, 68], "loss_mask": [0, 1, 1, 1]}\n')
+    (folder / "run.yaml").write_text(
+        "model: {init: {arch: llama, preset: tiny}}\ntokenizer: bytes\ndata: {train: [a.jsonl]}\nwindow: 16\nmask: anchor\n"
+        "tag: true\ninterleave: true\nsteps: 1\noutput: o\n")
+    kedge = ROOT.parent.parent.parent / "build/kedge"
+    subprocess.run([kedge, "pack", "run.yaml", "--quiet", "--out", "pack"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    for which, name in enumerate(("tokens/train/store.json", "pack.json", "tokens/train/tokens-00001.safetensors", "train.safetensors")):
+        put("pack", pathlib.Path(name).name.replace(".", "_"), bytes([which]) + (folder / "pack" / name).read_bytes())
