@@ -255,6 +255,31 @@ static void a_document_that_rows_cut_is_joined(void **state) {
     kd_corpus_close(&c);
 }
 
+static void a_store_goes_to_megatron_and_comes_back(void **state) {
+    (void)state;
+    const char *pattern[] = {write_corpus("a.jsonl", 60, 11)}, *index[] = {lasting("c.idx")};
+    kd_ingest_options options = by(NULL);
+    kd_corpus files, back;
+    int64_t flags;
+    assert_done(make_store(in_scratch("store"), pattern, 1, NULL, 3000, NULL));
+    assert_done(kd_corpus_read_files(&files, &options, pattern, 1));
+    for (int eos = 0; eos < 2; eos++) {
+        assert_done(kd_store_export_megatron(&flags, index[0], in_scratch("store"), eos));
+        assert_done(kd_corpus_read_files(&back, &options, index, 1));
+        assert_int_equal(flags, 0);
+        assert_int_equal(back.documents, files.documents);
+        for (int64_t d = 0; d < files.documents; d++) {
+            int64_t count = files.start[d + 1] - files.start[d];
+            assert_int_equal(back.start[d + 1] - back.start[d], count + eos);
+            assert_memory_equal(back.narrow + back.start[d], files.narrow + files.start[d], (size_t)count * 2);
+            if (eos) assert_int_equal(back.narrow[back.start[d + 1] - 1], KD_BYTES_EOS);
+        }
+        assert_string_equal(back.source_name[0], "c");
+        kd_corpus_close(&back);
+    }
+    kd_corpus_close(&files);
+}
+
 static void an_id_the_tokenizer_does_not_have_is_refused(void **state) {
     (void)state;
     const char *pattern[] = {scratch_text("ids.jsonl", "{\"input_ids\": [1]}\n{\"input_ids\": [1, 259]}\n")};
@@ -404,6 +429,7 @@ int main(void) {
         cmocka_unit_test(a_flipped_bit_is_found),
         cmocka_unit_test(ids_keep_their_loss_flags_and_lose_their_bos),
         cmocka_unit_test(a_document_that_rows_cut_is_joined),
+        cmocka_unit_test(a_store_goes_to_megatron_and_comes_back),
         cmocka_unit_test(an_id_the_tokenizer_does_not_have_is_refused),
         cmocka_unit_test(bad_lines_are_counted_when_they_may_be_left_out),
         cmocka_unit_test(a_pack_has_the_windows_of_its_files),
