@@ -33,7 +33,7 @@ typedef struct kd_record {
     const int32_t *id;     /* [ids] */
     int64_t ids;
     const uint8_t *loss;   /* [ids] 0: not a target; NULL: all are */
-    bool row;              /* "labels" is one id, */
+    bool row;              /* a packed row: "source" is a list, or "labels" is one id */
     int32_t next;          /* this one; -1: it is not */
     const kd_record_span *span;  /* [spans] without gaps, from 0 to ids; one where the record names none */
     int64_t spans;

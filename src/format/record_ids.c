@@ -153,7 +153,7 @@ static kd_status read_spans(kd_record_parser *p, int depth) {
         if (!p->name) note(p, first, "source is neither an array nor a string without U+0000");
         return KD_OK;
     }
-    p->has_spans = true;
+    p->has_spans = p->record->row = true;
     p->text.at++;
     if (kd_scan_take(&p->text, ']')) return KD_OK;
     do {
