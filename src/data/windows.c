@@ -167,7 +167,7 @@ static kd_piece piece_of(const kd_windows *w, const kd_segment *s, int64_t space
     int64_t source = w->corpus->source[s->document], tag = tag_length(w, source);
     bool goes_on = s->count && s->from + s->count < text_length(w, s->document);
     return (kd_piece){
-        .tag = w->tag + w->tag_start[source],
+        .tag = tag ? w->tag + w->tag_start[source] : NULL,
         .tag_count = s->count || tag < space - leads(w) ? tag : space - leads(w),
         .next = goes_on ? text_token(w, s->document, s->from + s->count) : -1,
     };
