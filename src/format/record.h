@@ -27,7 +27,7 @@ typedef struct kd_record_memory {
 void kd_record_memory_free(kd_record_memory *memory);
 
 typedef struct kd_record {
-    const char *text;      /* [size] in the line; NULL: the record is ids */
+    const char *text;      /* [size] in the line; NULL: the record is ids, and what follows source says more */
     int64_t size;
     const char *source;    /* in the line, NUL-terminated; "" where there is none */
     const int32_t *id;     /* [ids] */
