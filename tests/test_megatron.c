@@ -223,6 +223,7 @@ static void a_wrong_place_is_refused(void **state) {
     CHANGED(x.offset[1] = -2, 0, false, "sequence 1: 1 ids of u16 at byte -2");
     CHANGED(x.offset[1] = 11, 0, false, "sequence 1: 1 ids of u16 at byte 11, ");
     CHANGED(x.offset[1] = 13, 0, false, "at byte 13");
+    CHANGED((x.length[1] = 0, x.offset[1] = 13), 0, false, "sequence 1: 0 ids of u16 at byte 13");
     CHANGED(x.offset[1] = INT64_MAX, 0, false, "at byte 9223372036854775807");
     CHANGED((x.length[0] = 6, x.offset[1] = 0), 0, false, "its sequences have more ids than");
     CHANGED(x.document[1] = -1, 0, true, "document 1: from sequence 0 to -1 of 3");
@@ -348,6 +349,30 @@ static void nothing_is_left_of_what_is_not_finished(void **state) {
     kd_megatron_free(NULL);
 }
 
+/* Neither a new one's while an old writer is freed, nor an old index beside ids that are not its own. */
+static void files_of_two_writers_are_not_mixed(void **state) {
+    (void)state;
+    static const int32_t one[] = {1}, two[] = {2, 3};
+    kd_megatron_writer *first = create("x.idx", 9), *second;
+    assert_done(kd_megatron_put(first, one, 1));
+    assert_done(kd_megatron_finish(first));
+    second = create("x.idx", 9);
+    kd_megatron_free(first);
+    assert_done(kd_megatron_put(second, two, 2));
+    assert_done(kd_megatron_finish(second));
+    kd_megatron_free(second);
+    kd_reader *reader = open_reader(in_scratch("x.idx"));
+    expect(reader, 1, IDS(2, 3));
+    expect_end(reader);
+    assert_int_equal(unlink(in_scratch("x.bin")), 0);
+    assert_done(kd_make_folders(in_scratch("x.bin/in the way")));
+    first = create("x.idx", 9);
+    assert_fails(kd_megatron_finish(first), KD_EIO, "x.bin.tmp: cannot be renamed to ");
+    kd_megatron_free(first);
+    assert_false(kd_exists(in_scratch("x.idx")) || kd_exists(in_scratch("x.idx.tmp")) || kd_exists(in_scratch("x.bin.tmp")));
+    assert_done(kd_remove_tree(in_scratch("x.bin")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_document_is_its_sequences),
@@ -361,6 +386,7 @@ int main(void) {
         cmocka_unit_test(the_layout_is_megatrons),
         cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(nothing_is_left_of_what_is_not_finished),
+        cmocka_unit_test(files_of_two_writers_are_not_mixed),
     };
     return cmocka_run_group_tests_name("megatron", tests, scratch_open, scratch_close);
 }

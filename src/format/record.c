@@ -171,8 +171,6 @@ kd_status kd_record_parse(kd_record *record, char *line, int64_t size, kd_record
     if (p.text.at < p.text.end) return fail(&p, p.text.at, "something follows the object");
     if (p.has[KD_LIST_IDS]) return kd_record_ids_finish(&p);
     if (!p.has_text) return kd_fail(KD_EFORMAT, "no \"text\" and no \"input_ids\"");
-    record->spans = 0;  /* "labels" and "source" of a text mean nothing */
-    record->row = false;
-    record->next = -1;
+    record->spans = 0;  /* "source" of a text means nothing */
     return KD_OK;
 }

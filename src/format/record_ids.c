@@ -63,7 +63,7 @@ static bool whole_value(int64_t *value, const char *text, int64_t size, bool who
 /* 0.0, 1.00: what a mask of floats is written as. */
 static bool flag_value(int64_t *value, const char *text, int64_t size) {
     *value = text[0] - '0';
-    if (size < 3 || *value < 0 || *value > 1 || text[1] != '.') return false;
+    if (size < 3 || text[1] != '.') return false;
     for (int64_t i = 2; i < size; i++)
         if (text[i] != '0') return false;
     return true;
@@ -153,7 +153,7 @@ static kd_status read_spans(kd_record_parser *p, int depth) {
         if (!p->name) note(p, first, "source is neither an array nor a string without U+0000");
         return KD_OK;
     }
-    p->has_spans = true;
+    p->has_spans = p->record->row = true;
     p->text.at++;
     if (kd_scan_take(&p->text, ']')) return KD_OK;
     do {
