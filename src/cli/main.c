@@ -9,6 +9,7 @@
 static const struct { const char *purpose, *name, *about; int (*run)(int argc, char **argv); } commands[] = {
     {"models", "init", "makes a fresh model: a Hugging Face folder", kd_cmd_init},
     {NULL, "export", "writes a model or a checkpoint as a plain Hugging Face folder", kd_cmd_export},
+    {"data", "tokenize", "text to ids and back, counts and speed", kd_cmd_tokenize},
     {"training", "plan", "says what a run will take: memory, disk, operations, time", kd_cmd_plan},
     {NULL, "train", "trains a model on documents packed into long windows", kd_cmd_train},
     {"looking at runs", "report", "writes a run's report: one HTML page", kd_cmd_report},
