@@ -9,6 +9,8 @@ Each folder holds tokenizer.json, trained on this repository's own text, and vec
   as_text   ids with special tokens taken as text, where they differ
   decoded   the text of before + ids + after         plain    of the same, special tokens left out
 
+and behind those, without a text, lists of ids that no text has: ids, decoded, plain.
+
     python tools/gen_tokenizers.py            vectors.jsonl, of the tokenizer.json files that are there
     python tools/gen_tokenizers.py --train    tokenizer.json too
 
@@ -206,6 +208,12 @@ def vectors(t):
             line["as_text"] = as_text
         line |= {"decoded": t.decode(whole, skip_special_tokens=False), "plain": t.decode(whole, skip_special_tokens=True)}
         yield line
+    rng = random.Random(2)
+    some = [t.token_to_id(x) for x in ("<s>", "<|im_end|>", "<0xE2>", "<0x82>", "<0xAC>", "<0xF0>", "<0x0A>", "\u00e2", "\u0122", "\u00ac", BAR,
+                                       "\u0120") if t.token_to_id(x) is not None]
+    for i in range(40):
+        ids = [rng.choice(some) if rng.random() < 0.6 else rng.randrange(t.get_vocab_size()) for _ in range(rng.randint(1, 9))]
+        yield {"ids": ids, "decoded": t.decode(ids, skip_special_tokens=False), "plain": t.decode(ids, skip_special_tokens=True)}
 
 
 def main():
@@ -222,7 +230,7 @@ def main():
         lines = list(vectors(t))
         (folder / "vectors.jsonl").write_text("".join(json.dumps(x, ensure_ascii=True, separators=(",", ":")) + "\n" for x in lines))
         differ = sum("as_text" in x for x in lines)
-        print(f"{make.__name__}: {t.get_vocab_size()} ids, {path.stat().st_size} bytes, {len(lines)} texts, {differ} differ as text")
+        print(f"{make.__name__}: {t.get_vocab_size()} ids, {path.stat().st_size} bytes, {len(lines)} lines, {differ} differ as text")
 
 
 main()
