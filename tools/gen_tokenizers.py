@@ -14,7 +14,10 @@ and behind those, without a text, lists of ids that no text has: ids, decoded, p
     python tools/gen_tokenizers.py            vectors.jsonl, of the tokenizer.json files that are there
     python tools/gen_tokenizers.py --train    tokenizer.json too
 
-Run with Python 3.11.7, tokenizers 0.23.3.
+parts.jsonl has one tokenizer a line, made of one of these: {"of": its name, "put": {part: what it is instead}, "texts": [[text,
+ids, decoded]]}.
+
+Training decides ties anew each time. Run with Python 3.11.7, tokenizers 0.23.3.
 """
 import argparse
 import json
@@ -183,7 +186,65 @@ def flags_pieces():
                     unk_token="<unk>", fuse_unk=True, byte_fallback=True)
 
 
-MAKERS = [llama2, mistral, crossing, llama3, qwen, flags_bytes, flags_pieces]
+def loose():
+    """GPT-2's shape, with merges across words: where words are cut makes a difference."""
+    model = train(pre_tokenizers.Sequence([pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(False, True, False)]), None, [], 560,
+                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    return assemble(model, None, pre_tokenizers.ByteLevel(True, True, True), processors.ByteLevel(True, False, True), decoders.ByteLevel(),
+                    special("<|endoftext|>"), unk_token=None)
+
+
+MAKERS = [llama2, mistral, crossing, llama3, qwen, flags_bytes, flags_pieces, loose]
+
+# ---- parts ------------------------------------------------------------------------------------------------------
+
+PART_TEXTS = ["", " ", "a", "the window of the model", " the  window, the model.\n", "  int64_t i = 0; i < n;  ", "a\n\nb\t c\u00a0d", "it's 12345 they'LL",
+              BAR + "a b" + BAR, "ab--cd -- --", "\u00e9 e\u0301 \u65e5\u672c", "<s>the model</s> the<s>", "the<|endoftext|> the"]
+
+
+def parts():
+    """(a tokenizer, what is put in the place of its own)"""
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    for behavior in ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        for invert in (False, True):
+            for pattern in ({"String": "-"}, {"Regex": " ?[a-z]+"}, {"Regex": "(?=-)|\\s"}):
+                split = {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}
+                yield "loose", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}
+    for prefix in (False, True):
+        for regex in (False, True):
+            yield "loose", {"pre_tokenizer": dict(level, add_prefix_space=prefix, use_regex=regex)}
+    yield "loose", {"pre_tokenizer": None}
+    for scheme in ("first", "always", "never"):
+        for cut in (False, True):
+            yield "crossing", {"pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "prepend_scheme": scheme, "split": cut},
+                               "decoder": {"type": "Metaspace", "replacement": BAR, "prepend_scheme": scheme, "split": cut}}
+    yield "crossing", {"pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "add_prefix_space": False, "prepend_scheme": "never"}}
+    yield "crossing", {"pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "add_prefix_space": True}}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": BAR}
+    for normal in (None, replace, {"type": "NFC"}, {"type": "Prepend", "prepend": "the"}, dict(replace, pattern={"Regex": "[a-e]+"}, content="at"),
+                   dict(replace, pattern={"String": "the"}, content=""), {"type": "Sequence", "normalizers": []},
+                   {"type": "Sequence", "normalizers": [{"type": "NFC"}, replace, {"type": "Prepend", "prepend": BAR}]}):
+        yield "crossing", {"normalizer": normal, "pre_tokenizer": None}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    back = {"type": "Replace", "pattern": {"String": BAR}, "content": " "}
+    for decoder in (None, {"type": "Fuse"}, {"type": "ByteFallback"}, strip, dict(strip, start=2), {"type": "ByteLevel"} | level, back,
+                    {"type": "Sequence", "decoders": [back, strip]}, {"type": "Sequence", "decoders": [{"type": "Fuse"}, back, dict(strip, start=3)]}):
+        yield "crossing", {"decoder": decoder}
+    model = {"type": "BPE", "unk_token": "?", "vocab": {"?": 0, "t": 1, "h": 2, "e": 3, " ": 4, "th": 5, "the": 6, "o": 7, "<0x0A>": 8},
+             "merges": ["t h", "th e"]}
+    for fuse in (False, True):
+        for fallback in (False, True):
+            for unknown in ("?", None):
+                yield "crossing", {"model": dict(model, unk_token=unknown, fuse_unk=fuse, byte_fallback=fallback), "pre_tokenizer": None,
+                                   "added_tokens": [], "decoder": None}
+
+
+def part_line(name, change):
+    file = json.loads((GOLDEN / name / "tokenizer.json").read_text()) | change
+    t = Tokenizer.from_str(json.dumps(file))
+    ids = [t.encode(text, add_special_tokens=False).ids for text in PART_TEXTS]
+    return {"of": name, "put": change, "texts": [[text, i, t.decode(i, skip_special_tokens=False)] for text, i in zip(PART_TEXTS, ids)]}
+
 
 # ---- vectors ----------------------------------------------------------------------------------------------------
 
@@ -231,6 +292,9 @@ def main():
         (folder / "vectors.jsonl").write_text("".join(json.dumps(x, ensure_ascii=True, separators=(",", ":")) + "\n" for x in lines))
         differ = sum("as_text" in x for x in lines)
         print(f"{make.__name__}: {t.get_vocab_size()} ids, {path.stat().st_size} bytes, {len(lines)} lines, {differ} differ as text")
+    lines = [part_line(name, change) for name, change in parts()]
+    (GOLDEN / "parts.jsonl").write_text("".join(json.dumps(x, separators=(",", ":")) + "\n" for x in lines))
+    print(f"parts.jsonl: {len(lines)} tokenizers")
 
 
 main()

@@ -233,14 +233,17 @@ static void deliver(work *w) {
 }
 
 static kd_status run_batches(work *w) {
+    char why[1024] = "";
     for (bool more = true; more;) {
-        kd_status status = read_batch(w, &more), failed = KD_OK;
+        kd_status bad = read_batch(w, &more);  /* what came before a text that cannot be read is worked on first */
+        if (bad) snprintf(why, sizeof why, "%s", kd_message());
         double begin = kd_now();
-        if (!status) failed = kd_pool_run(w->pool, run_job, w, w->jobs);
+        kd_status status = kd_pool_run(w->pool, run_job, w, w->jobs);
         w->seconds += kd_now() - begin;
-        KD_TRY(status);
         deliver(w);
-        KD_TRY(failed);
+        KD_TRY(status);
+        if (bad) kd_message_set(why);
+        KD_TRY(bad);
         if (ferror(stdout)) return KD_OK;  /* kedge's own end says so */
     }
     return KD_OK;
