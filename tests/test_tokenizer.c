@@ -10,11 +10,12 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/random.h"
+#include "format/tokenizer_model.h"
 #include "tokenizer_test.h"
 
 #define GOLDEN "tests/golden/tokenizers/"
 
-static const char *const golden[] = {"llama2", "mistral", "crossing", "llama3", "qwen", "flags_bytes", "flags_pieces"};
+static const char *const golden[] = {"llama2", "mistral", "crossing", "llama3", "qwen", "flags_bytes", "flags_pieces", "loose"};
 enum { GOLDENS = sizeof golden / sizeof *golden };
 
 static void open_golden(kd_tokenizer *t, kd_encoder **e, const char *name) {
@@ -105,6 +106,7 @@ FOLLOW(a_bar_before_the_first_piece_only, "mistral")
 FOLLOW(pieces_in_which_a_bar_stands_behind_others, "crossing")
 FOLLOW(words_that_no_merge_reaches, "llama3")
 FOLLOW(texts_in_normal_form_c, "qwen")
+FOLLOW(words_that_the_byte_level_cuts, "loose")
 FOLLOW(added_tokens_of_every_flag, "flags_bytes")
 FOLLOW(added_tokens_that_are_normalized, "flags_pieces")
 
@@ -165,6 +167,77 @@ static void ids_do_not_depend_on_what_was_encoded_before(void **state) {
             free(text);
         }
         close_both(&t, used);
+    }
+}
+
+/* ---- fast ways and plain ones -------------------------------------------------------------------------------- */
+
+/* Text of characters of every class a pattern knows, and of none. */
+static void put_classes(kd_text *text, uint64_t seed, int64_t count) {
+    static const char *const some[] = {
+        " ", " ", "  ", "\n", "\r", "\t", "\x0b", "\x1c", "a", "b", "Z", "s", "S", "t", "re", "ve", "LL", "m", "d", "'", "'", "0", "1", "9", ".", "-",
+        "\xc2\xa0", "\xc2\x85", "\xe2\x80\xa8", "\xe3\x80\x80", "\xe1\xa0\x8e", "\xe2\x80\x8b", "\xef\xbb\xbf", "\xc3\xa9", "e\xcc\x81", "\xcc\x81",
+        "\xc5\xbf", "\xe2\x84\xaa", "\xc7\x85", "\xd0\x96", "\xd7\x90", "\xe0\xa4\x95\xe0\xa5\x8d", "\xe6\x97\xa5", "\xed\x95\x9c", "\xe1\x84\x80", "\xe1\x85\xa1",
+        "\xd9\xa3", "\xc2\xbd", "\xe2\x85\xa7", "\xf0\x9d\x9f\x98", "\xf0\x90\x8d\x88", "\xf0\x9f\x98\x80", "\xe2\x80\x8d", "\xf4\x8f\xbf\xbf", "\xef\xbf\xbd", "_",
+    };
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t bits = kd_random_bits(seed, 7, (uint64_t)i);
+        if (bits % 16) {
+            kd_text_put(text, some[bits / 16 % (sizeof some / sizeof *some)]);
+        } else {  /* any character at all */
+            char out[4];
+            uint32_t c = (uint32_t)(bits / 16 % (bits & 16 ? 0x3000 : 0x110000));
+            if (c < 0xd800 || c >= 0xe000) kd_text_add(text, out, kd_utf8_put(out, c));
+        }
+    }
+}
+
+static void expect_both_ways(const char *name, kd_encoder *fast, kd_encoder *plain, uint64_t seeds, const char *what) {
+    for (uint64_t seed = 0; seed < seeds; seed++) {
+        kd_text text = {0};
+        kd_ids a = {0}, b = {0};
+        put_classes(&text, seed, 1 + (int64_t)(seed % 40) * (seed % 40));
+        assert_done(kd_encode(&a, fast, text.size ? text.data : "", text.size, 0));
+        assert_done(kd_encode(&b, plain, text.size ? text.data : "", text.size, 0));
+        if (!same_ids(&a, &b)) {
+            print_ids("fast ", &a);
+            print_ids("plain", &b);
+            fail_msg("%s, text %d: %s gives other ids", name, (int)seed, what);
+        }
+        kd_text_free(&text);
+        free(a.id);
+        free(b.id);
+    }
+}
+
+static void scanners_cut_as_pcre2_does(void **state) {
+    static const char *const scanned[] = {"llama3", "qwen", "loose"};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        kd_tokenizer t, slow;
+        kd_encoder *e, *s;
+        open_golden(&t, &e, scanned[i]);
+        open_golden(&slow, &s, scanned[i]);
+        slow.model->force_pattern = true;
+        expect_both_ways(scanned[i], e, s, SANITIZED ? 300 : 3000, "a scanner");
+        close_both(&t, e);
+        close_both(&slow, s);
+    }
+}
+
+static void cutting_a_text_before_its_bars_changes_nothing(void **state) {
+    static const struct { const char *name; bool cuts; } cut[] = {{"llama2", true}, {"mistral", true}, {"flags_pieces", true}, {"crossing", false}};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        kd_tokenizer t, whole;
+        kd_encoder *e, *w;
+        open_golden(&t, &e, cut[i].name);
+        open_golden(&whole, &w, cut[i].name);
+        assert_int_equal(t.model->vocabulary.cuts, cut[i].cuts);
+        whole.model->vocabulary.cuts = false;
+        expect_both_ways(cut[i].name, e, w, SANITIZED ? 300 : 3000, "cutting");
+        close_both(&t, e);
+        close_both(&whole, w);
     }
 }
 
@@ -326,10 +399,13 @@ int main(void) {
         cmocka_unit_test(pieces_in_which_a_bar_stands_behind_others),
         cmocka_unit_test(words_that_no_merge_reaches),
         cmocka_unit_test(texts_in_normal_form_c),
+        cmocka_unit_test(words_that_the_byte_level_cuts),
         cmocka_unit_test(added_tokens_of_every_flag),
         cmocka_unit_test(added_tokens_that_are_normalized),
         cmocka_unit_test(ids_are_appended),
         cmocka_unit_test(ids_do_not_depend_on_what_was_encoded_before),
+        cmocka_unit_test(scanners_cut_as_pcre2_does),
+        cmocka_unit_test(cutting_a_text_before_its_bars_changes_nothing),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(invalid_bytes_are_an_error_with_their_place),
         cmocka_unit_test(invalid_bytes_are_replaced_when_asked),

@@ -8,8 +8,10 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "base/pool.h"
 #include "format/input.h"
 #include "format/jsonl.h"
+#include "format/tokenizer_model.h"
 #include "tokenizer_test.h"
 
 static const struct { const char *name, *llama_cpp; } family[] = {
@@ -297,6 +299,115 @@ static void the_legacy_form_is_the_new_one_behind_a_space(void **state) {
     close_found(&both[1]);
 }
 
+/* ---- fast ways and plain ones over the corpus -------------------------------------------------------------------- */
+
+typedef struct both_ways { kd_encoder *fast[2], *plain[2]; kd_paths paths; int64_t documents[2], bytes[2], differ[2]; } both_ways;
+
+static kd_status compare_shard(void *arg, int64_t task, int64_t thread) {
+    both_ways *b = arg;
+    kd_reader *reader;
+    kd_document document;
+    kd_ids one = {0}, two = {0};
+    bool more = true;
+    kd_status status;
+    KD_GO(kd_reader_open(&reader, b->paths.path[task]));
+    for (;;) {
+        KD_GO(kd_reader_next(reader, &document, &more));
+        if (!more) break;
+        one.count = two.count = 0;
+        KD_GO(kd_encode(&one, b->fast[thread], document.text, document.size, 0));
+        KD_GO(kd_encode(&two, b->plain[thread], document.text, document.size, 0));
+        b->documents[thread]++;
+        b->bytes[thread] += document.size;
+        b->differ[thread] += !same_ids(&one, &two);
+    }
+done:
+    kd_reader_close(reader);
+    free(one.id);
+    free(two.id);
+    return status;
+}
+
+static void fast_ways_are_the_plain_ones_on_the_whole_corpus(void **state) {
+    kd_pool *pool;
+    (void)state;
+    need_assets();
+    assert_done(kd_pool_new(&pool, 2));
+    for (int i = 0; i < FAMILIES; i++) {
+        kd_tokenizer t, plain;
+        both_ways b = {0};
+        assert_done(kd_glob(&b.paths, asset("corpus/%s/**/*.jsonl.zst", SANITIZED ? "validation" : "*", "")));
+        assert_done(kd_tokenizer_open(&t, asset("tokenizers/%s", family[i].name, "")));
+        assert_done(kd_tokenizer_open(&plain, asset("tokenizers/%s", family[i].name, "")));
+        assert_true(t.model->vocabulary.cuts || t.model->parts.bytes);
+        plain.model->force_pattern = true;
+        plain.model->vocabulary.cuts = false;
+        for (int k = 0; k < 2; k++) {
+            assert_done(kd_encoder_new(&b.fast[k], &t));
+            assert_done(kd_encoder_new(&b.plain[k], &plain));
+        }
+        assert_done(kd_pool_run(pool, compare_shard, &b, b.paths.count));
+        print_message("%s: %lld documents, %lld bytes, %lld differ\n", family[i].name, (long long)(b.documents[0] + b.documents[1]),
+                      (long long)(b.bytes[0] + b.bytes[1]), (long long)(b.differ[0] + b.differ[1]));
+        assert_int_equal(b.differ[0] + b.differ[1], 0);
+        for (int k = 0; k < 2; k++) {
+            kd_encoder_free(b.fast[k]);
+            kd_encoder_free(b.plain[k]);
+        }
+        kd_paths_free(&b.paths);
+        kd_tokenizer_close(&t);
+        kd_tokenizer_close(&plain);
+    }
+    kd_pool_free(pool);
+}
+
+/* ---- time -------------------------------------------------------------------------------------------------------- */
+
+static double seconds_of(kd_encoder *e, const char *unit, int64_t size) {
+    int64_t step = (int64_t)strlen(unit), count = size / step;
+    char *text = malloc((size_t)size);
+    kd_ids ids = {0};
+    assert_non_null(text);
+    for (int64_t i = 0; i < count; i++) memcpy(text + i * step, unit, (size_t)step);
+    double begin = kd_now();
+    assert_done(kd_encode(&ids, e, text, count * step, 0));
+    double seconds = kd_now() - begin;
+    free(ids.id);
+    free(text);
+    return seconds;
+}
+
+static void two_megabytes_take_twice_the_time_of_one(void **state) {
+    static const char *const unit[] = {" ", "a", "ab", "\n", "=", "0123456789", "\xcc\x87\xcc\xa3", "\xe6\x97\xa5\xe6\x9c\xac", "xq ", "<s>"};
+    (void)state;
+    need_assets();
+    if (SANITIZED) {
+        print_message("skipped: time of long runs: a sanitizer is in the way\n");
+        skip();
+    }
+    for (int i = 0; i < FAMILIES; i++) {
+        kd_tokenizer t;
+        kd_encoder *e;
+        double worst = 0, slowest = 0;
+        assert_done(kd_tokenizer_open(&t, asset("tokenizers/%s", family[i].name, "")));
+        assert_done(kd_encoder_new(&e, &t));
+        for (size_t u = 0; u < sizeof unit / sizeof *unit; u++) {
+            double one = 1e9, two = 1e9;
+            for (int turn = 0; turn < 5 && two > 2.6 * one + 2e-3; turn++) {  /* another program may have taken the machine */
+                double a = seconds_of(e, unit[u], 1000000), b = seconds_of(e, unit[u], 2000000);
+                if (!turn || a < one) one = a;
+                if (!turn || b < two) two = b;
+            }
+            if (two > 2.6 * one + 2e-3) fail_msg("%s, unit %d: 1 MB %.3f s, 2 MB %.3f s", family[i].name, (int)u, one, two);
+            if (two / one > worst) worst = two / one;
+            if (two > slowest) slowest = two;
+        }
+        print_message("%s: 2 MB in at most %.3f s, at most %.2f times 1 MB\n", family[i].name, slowest, worst);
+        kd_encoder_free(e);
+        kd_tokenizer_close(&t);
+    }
+}
+
 int main(void) {
     const char *folder = getenv("KEDGE_ASSETS");
     snprintf(assets, sizeof assets, "%s", folder && *folder ? folder : "../shared/assets");
@@ -305,6 +416,8 @@ int main(void) {
         cmocka_unit_test(every_vector_of_every_family_is_met),
         cmocka_unit_test(other_serialisations_give_the_same_ids),
         cmocka_unit_test(the_legacy_form_is_the_new_one_behind_a_space),
+        cmocka_unit_test(fast_ways_are_the_plain_ones_on_the_whole_corpus),
+        cmocka_unit_test(two_megabytes_take_twice_the_time_of_one),
     };
     return cmocka_run_group_tests_name("tokenizer vectors", tests, scratch_open, scratch_close);
 }
