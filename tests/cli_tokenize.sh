@@ -70,7 +70,8 @@ for t in "$llama" "$bytes"; do
 done
 { cat n.jsonl; echo '{"text": 5}'; cat n.jsonl; } >bad.jsonl
 try tokenize --tokenizer "$llama" --threads 1 bad.jsonl; mv out one
-[ "$(wc -l <one)" -eq 300 ] && says 1 'bad.jsonl:301: '
+says 1 'bad.jsonl:301: '
+[ "$(wc -l <one)" -eq 300 ]; ok $? "what stands before a bad line is printed"
 try tokenize --tokenizer "$llama" --threads 3 bad.jsonl
 cmp one out 2>err; ok $? "and a failure cuts it at the same place"
 

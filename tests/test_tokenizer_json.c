@@ -299,6 +299,59 @@ static void bos_and_eos_are_what_the_configuration_says(void **state) {
     }
 }
 
+/* ---- files that do harm -------------------------------------------------------------------------------------- */
+
+static void a_huge_id_takes_no_memory_of_its_size(void **state) {
+    kd_tokenizer t;
+    (void)state;
+    kd_status status = open_text(&t, "{'model': {'type': 'BPE', 'vocab': {'a': 2147483646, 'b': 1}, 'merges': []}}");
+    assert_true(!status || status == KD_EFORMAT);
+    if (!status) assert_true(t.vocabulary == 2147483647);
+    kd_tokenizer_close(&t);
+}
+
+static void parts_without_end_are_refused(void **state) {
+    static const struct { const char *head, *middle, *tail; } list[] = {
+        {"{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}", ", {\"type\": \"NFC\"}", "]}, "},
+        {"{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"ByteLevel\"}", ", {\"type\": \"ByteLevel\"}", "]}, "},
+        {"{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Fuse\"}", ", {\"type\": \"Fuse\"}", "]}, "},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        kd_tokenizer t;
+        kd_text text = {0};
+        kd_text_put(&text, list[i].head);
+        for (int k = 0; k < 10000; k++) kd_text_put(&text, list[i].middle);
+        kd_text_put(&text, list[i].tail);
+        kd_text_put(&text, quoted(BPE "}"));
+        assert_fails(kd_tokenizer_open(&t, scratch_file("tokenizer.json", text.data, text.size)), KD_ENOTSUP, "tokenizer.json");
+        kd_text_free(&text);
+    }
+}
+
+/* Every way to part a run of letters would be tried. */
+static void a_pattern_that_goes_back_without_end_is_given_up(void **state) {
+    kd_tokenizer t;
+    kd_encoder *e;
+    kd_ids ids = {0};
+    char text[65];
+    (void)state;
+    memset(text, 'a', 64);
+    text[64] = 0;
+    assert_done(open_text(&t, "{'pre_tokenizer': " SPLIT("(a|aa|aaa)+(a|aa)+\\\\d", "Isolated", "false") ", " BPE "}"));
+    assert_done(kd_encoder_new(&e, &t));
+    double begin = kd_now();
+    kd_status status = kd_encode(&ids, e, text, 64, 0);
+    assert_true(status == KD_ENOTSUP || status == KD_EFORMAT);
+    assert_true(kd_now() - begin < (SANITIZED ? 60 : 10));
+    assert_int_equal(ids.count, 0);
+    assert_done(kd_encode(&ids, e, "ab", 2, 0));
+    assert_int_equal(ids.count, 1);
+    free(ids.id);
+    kd_encoder_free(e);
+    kd_tokenizer_close(&t);
+}
+
 int main(void) {
     kd_log_level(KD_QUIET);
     const struct CMUnitTest tests[] = {
@@ -311,6 +364,9 @@ int main(void) {
         cmocka_unit_test(a_template_puts_tokens_before_and_behind),
         cmocka_unit_test(a_folder_or_the_file_itself_is_opened),
         cmocka_unit_test(every_part_does_what_it_says),
+        cmocka_unit_test(a_huge_id_takes_no_memory_of_its_size),
+        cmocka_unit_test(parts_without_end_are_refused),
+        cmocka_unit_test(a_pattern_that_goes_back_without_end_is_given_up),
         cmocka_unit_test(bos_and_eos_are_what_the_configuration_says),
     };
     return cmocka_run_group_tests_name("tokenizer.json", tests, scratch_open, scratch_close);
