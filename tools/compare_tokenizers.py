@@ -5,6 +5,7 @@
 
   --exact   every document's ids with and without what the post-processor adds, and with special tokens taken as text, and
             what the ids decode to, with special tokens and without: documents that are the same of all
+  --random N  the same of N short texts of random characters of all kinds, most of them from a few that patterns know
   --speed   one thread, documents of --bytes bytes in all that stand in memory (kedge: read before the clock starts),
             the two programs taking turns; medians of --repeat runs, and the median of the ratios
   --long    one text that is a short string repeated, at 1 and 2 MB: the best of 3 runs
@@ -17,14 +18,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # read when the package is loade
 os.environ["RAYON_NUM_THREADS"] = "1"
 
 import argparse
+import copy
 import glob
 import io
 import json
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 from pathlib import Path
 
 import zstandard
@@ -107,6 +111,32 @@ def exactness(args):
         whole &= all(c[0] == c[1] for c in counts)
         print(f"| {name} | {counts[0][2]:,} | " + " | ".join(f"{c[0]:,} of {c[1]:,}" for c in counts) + " |", flush=True)
     return whole
+
+
+SOME = [" ", " ", "  ", "\n", "\r\n", "\t", "\x0b", "\x1c", "a", "The", "model", "s", "'s", "'LL", "'", "1", "2024", ".", "--", "(", "_", "\0",
+        "\u00a0", "\u0085", "\u2028", "\u3000", "\u180e", "\u200b", "\ufeff", "\u00e9", "e\u0301", "\u0301", "\u017f", "\u212a", "\u01c5", "\u0416",
+        "\u05d0", "\u0915\u094d", "\u65e5\u672c", "\ud55c", "\u1100\u1161", "\u0663", "\u00bd", "\u2167", "\U0001d7d8", "\U00010348",
+        "\U0001f600", "\U0001f468\u200d\U0001f469", "\u2581", "<s>", "</s>", "[INST]", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<0x41>"]
+
+
+def random_text(rng):
+    def any_character():
+        while True:
+            c = chr(rng.randrange(rng.choice((0x800, 0x3000, 0x20000, 0x110000))))
+            if unicodedata.category(c) not in ("Cs", "Cn"):
+                return c
+    return "".join(any_character() if rng.random() < 0.15 else rng.choice(SOME) for _ in range(rng.randint(1, 24)))
+
+
+def randomly(args):
+    """Exactness of made texts. Characters that Unicode 14 does not have are left out: versions differ about what they are."""
+    rng = random.Random(args.random)
+    args = copy.copy(args)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(json.dumps({"text": random_text(rng)}) + "\n" for _ in range(args.random))
+        file.flush()
+        args.paths = [file.name]
+        return exactness(args)
 
 
 # ---- speed ------------------------------------------------------------------------------------------------------
@@ -198,12 +228,14 @@ def main():
     parser.add_argument("--bytes", type=int, default=16 << 20)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--long-repeat", type=int, default=1)
+    parser.add_argument("--random", type=int, default=0, metavar="N")
     for part in ("exact", "speed", "long"):
         parser.add_argument("--" + part, action="store_true")
     args = parser.parse_args()
     args.tokenizers = [tuple(t.split("=", 1)) for t in args.tokenizer]
     args.paths = sorted({p for pattern in args.corpus for p in glob.glob(pattern, recursive=True)})
     whole = not args.exact or exactness(args)
+    whole &= not args.random or randomly(args)
     if args.speed:
         speed(args)
     if args.long:
