@@ -81,6 +81,55 @@ eval: {every: 0, windows: 4}
 output: runs/a
 """
 
+BAR = "\u2581"
+PIECES = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+          "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, BAR: 3, "a": 4, "b": 5, "ab": 6, BAR + "a": 7, BAR * 2: 8, "<0x0A>": 9, "<0xC3>": 10, "<0xA9>": 11},
+          "merges": ["a b", BAR + " a", [BAR, BAR]]}
+BYTES = {"type": "BPE", "ignore_merges": True, "vocab": {"a": 0, "b": 1, "\u0120": 2, "\u0120a": 3, "ab": 4, "\u00c3": 5, "\u00a9": 6, "\u010a": 7, "abc": 8},
+         "merges": [["\u0120", "a"], ["a", "b"]]}
+PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BAR}, {"type": "Replace", "pattern": {"String": " "}, "content": BAR}]}
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+WORDS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}%s| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+
+def added(*tokens):
+    """(id, text) or (id, text, flags that are true)"""
+    return [dict({"id": t[0], "content": t[1], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True},
+                 **{flag: True for flag in t[2:]}) for t in tokens]
+
+
+def split(pattern, **more):
+    return {"type": "Sequence", "pretokenizers": [dict({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, **more), LEVEL]}
+
+
+def template(t_id, name):
+    return {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [], "special_tokens": {name: {"id": name, "ids": [t_id], "tokens": [name]}}}
+
+
+def tokenizers():
+    back = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": BAR}, "content": " "}, {"type": "ByteFallback"},
+                                             {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    three = added((0, "<unk>"), (1, "<s>"), (2, "</s>"))
+    yield "pieces", {"added_tokens": three, "normalizer": PREPEND, "post_processor": template(1, "<s>"), "decoder": back, "model": PIECES}
+    for scheme in ("first", "always", "never"):
+        yield f"metaspace_{scheme}", {"added_tokens": three, "pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "prepend_scheme": scheme,
+                                      "split": False}, "post_processor": template(1, "<s>"), "decoder": back, "model": PIECES}
+    yield "bytes", {"added_tokens": added((9, "<|end|>")), "pre_tokenizer": split(WORDS % "{1,3}"), "post_processor": LEVEL, "decoder": LEVEL,
+                    "model": BYTES}
+    yield "nfc", {"added_tokens": added((9, "<|im_end|>"), (10, "<x>")), "normalizer": {"type": "NFC"}, "pre_tokenizer": split(WORDS % ""),
+                  "decoder": LEVEL, "model": BYTES}
+    yield "pattern", {"pre_tokenizer": split("a+|(?=b)b|\\S"), "decoder": LEVEL, "model": BYTES}
+    yield "flags", {"added_tokens": added((9, "<x>", "lstrip", "rstrip"), (10, "word", "single_word"), (11, "a b", "normalized"), (12, "e\u0301", "normalized")),
+                    "normalizer": {"type": "NFC"}, "pre_tokenizer": split(WORDS % ""), "decoder": LEVEL, "model": BYTES}
+    yield "plain", {"model": {"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}
+    yield "gaps", {"model": {"type": "BPE", "vocab": {"a": 7, "b": 70000, "ab": 3}, "merges": ["a b"]}}
+    yield "huge_id", {"model": {"type": "BPE", "vocab": {"a": 2147483647}, "merges": []}}
+    yield "lowercase", {"normalizer": {"type": "Lowercase"}, "model": BYTES}
+    yield "unigram", {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}
+    yield "bad_merge", {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}
+    yield "bad_pattern", {"pre_tokenizer": split("(a"), "model": BYTES}
+
 
 def main():
     put("json", "object", '{"a": [1, -2.5e-3, true, false, null, "\\u00e9\\n"], "b": {"c": {}}, "": []}')
@@ -194,6 +243,9 @@ def main():
     for key, value in {"vocab_size": 1 << 62, "hidden_size": -64, "num_attention_heads": 0, "num_key_value_heads": 3, "head_dim": 15.5,
                        "bos_token_id": 300, "rms_norm_eps": 0, "rope_theta": 1e300}.items():
         put("config", f"wrong_{key}", json.dumps(dict(LLAMA, **{key: value})))
+
+    for name, parts in tokenizers():
+        put("tokenizer", name, json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
 
 
 main()

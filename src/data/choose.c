@@ -33,11 +33,14 @@ static void tally(kd_choice *choice, const kd_corpus *c) {
 
 /* ---- the shares that are asked for ------------------------------------------------------------------------- */
 
+/* Documents of no source are named, too. */
+static const char *name_of(const kd_corpus *c, int64_t source) { return *c->source_name[source] ? c->source_name[source] : KD_NO_SOURCE; }
+
 static kd_status fail_source(const kd_corpus *c, const char *name) {
     char known[400] = "";
     for (int64_t s = 0; s < c->sources && strlen(known) < 300; s++)
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.60s", s ? ", " : "",
-                 *c->source_name[s] ? c->source_name[s] : "(none)");
+                 name_of(c, s));
     return kd_fail(KD_ECONFIG, "data.mixture: no document is of source %s; there are %s", name, known);
 }
 
@@ -46,7 +49,7 @@ static kd_status plan_mixture(kd_choice *choice, const kd_corpus *c, const kd_ch
     for (int64_t s = 0; s < c->sources; s++) choice->source[s].planned = 0;
     for (int64_t i = 0; i < o->shares; i++) {
         int64_t s = 0;
-        while (s < c->sources && strcmp(c->source_name[s], o->source[i])) s++;
+        while (s < c->sources && strcmp(name_of(c, s), o->source[i])) s++;
         if (s == c->sources && o->share[i] > 0) return fail_source(c, o->source[i]);
         if (s < c->sources) choice->source[s].planned = o->share[i];
         sum += o->share[i];
@@ -96,7 +99,7 @@ static kd_status plan_total(double *total, const kd_choice *choice, const kd_cor
         if (source->planned <= 0) continue;
         double most = (double)source->tokens[KD_FATE_KEPT] / source->planned;
         if (most == 0)
-            return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", c->source_name[s], 100 * source->planned);
+            return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", name_of(c, s), 100 * source->planned);
         if (most < *total) *total = most;
     }
     return KD_OK;

@@ -10,6 +10,8 @@
 
 #include "data/corpus.h"
 
+#define KD_NO_SOURCE "(none)"    /* what documents without a source are called in a mixture */
+
 typedef struct kd_choice_options {
     const char *const *source;   /* [shares] names; 0 shares: no mixture */
     const double *share;         /* [shares] of tokens, relative: they need not add up to 1 */
