@@ -52,22 +52,8 @@ typedef struct ingest {
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
 
-static kd_status grow(void *array, int64_t *room, int64_t need, int64_t element) {
-    if (need <= *room) return KD_OK;
-    int64_t more = *room > 256 ? *room : 256, bytes;
-    while (more < need) more *= 2;
-    KD_TRY(kd_size_multiply(&bytes, more, element));
-    void *memory;
-    memcpy(&memory, array, sizeof memory);
-    memory = realloc(memory, (size_t)bytes);
-    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of documents", (long long)bytes);
-    memcpy(array, &memory, sizeof memory);
-    *room = more;
-    return KD_OK;
-}
-
 static kd_status put_text(int64_t *at, batch *b, const char *text, int64_t size) {
-    KD_TRY(grow(&b->text, &b->room, b->size + size + 1, 1));
+    KD_TRY(kd_grow(&b->text, &b->room, b->size + size + 1, 1));
     *at = b->size;
     memcpy(b->text + b->size, text, (size_t)size);
     b->text[b->size + size] = 0;
@@ -76,7 +62,7 @@ static kd_status put_text(int64_t *at, batch *b, const char *text, int64_t size)
 }
 
 static kd_status new_item(item **out, ingest *in, batch *b) {
-    KD_TRY(grow(&b->item, &b->item_room, b->items + 1, sizeof *b->item));
+    KD_TRY(kd_grow(&b->item, &b->item_room, b->items + 1, sizeof *b->item));
     *out = &b->item[b->items++];
     **out = (item){.origin = {(int32_t)in->file, (int32_t)in->part, in->line}, .read = in->read};
     return KD_OK;
@@ -105,7 +91,7 @@ static kd_status put_ids(ingest *in, batch *b, const kd_document *d) {
     }
     int64_t count = d->ids - skip;
     KD_TRY(kd_ids_reserve(&b->given, count));
-    KD_TRY(grow(&b->loss, &b->loss_room, b->given.count + count, 1));
+    KD_TRY(kd_grow(&b->loss, &b->loss_room, b->given.count + count, 1));
     memcpy(b->given.id + b->given.count, d->id + skip, (size_t)count * sizeof *d->id);
     if (d->loss) memcpy(b->loss + b->given.count, d->loss + skip, (size_t)count);
     else memset(b->loss + b->given.count, 1, (size_t)count);
