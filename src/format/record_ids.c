@@ -32,20 +32,6 @@ __attribute__((format(printf, 3, 4))) static void note(kd_record_parser *p, cons
     va_end(values);
 }
 
-/* Room for one more element of a heap array. */
-static kd_status reserve_one(void *array, int64_t *room, int64_t count, int64_t element) {
-    if (count < *room) return KD_OK;
-    int64_t more = *room ? 2 * *room : 256, bytes;
-    KD_TRY(kd_size_multiply(&bytes, more, element));
-    void *memory;
-    memcpy(&memory, array, sizeof memory);
-    memory = realloc(memory, (size_t)bytes);
-    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of a record", (long long)bytes);
-    memcpy(array, &memory, sizeof memory);
-    *room = more;
-    return KD_OK;
-}
-
 /* ---- numbers ----------------------------------------------------------------------------------------------- */
 
 static bool is_number(char c) { return c == '-' || (c >= '0' && c <= '9'); }
@@ -93,7 +79,7 @@ static kd_status read_element(kd_record_parser *p, kd_list which, int depth) {
         note(p, first, "%s[%lld] is not %s", list->key, (long long)ids->count, list->what);
         KD_TRY(kd_record_value(p, KD_ELSEWHERE, depth));
     }
-    if (ids->count == ids->room) KD_TRY(kd_ids_reserve(ids, 1));
+    KD_TRY(kd_ids_reserve(ids, 1));
     ids->id[ids->count++] = (int32_t)value;
     return KD_OK;
 }
@@ -133,7 +119,7 @@ static kd_status read_list(kd_record_parser *p, kd_list which, int depth) {
 static kd_status read_span(kd_record_parser *p, int depth) {
     kd_record *r = p->record;
     const char *first = p->text.at;
-    KD_TRY(reserve_one(&p->memory->span, &p->memory->span_room, r->spans, sizeof *p->memory->span));
+    KD_TRY(kd_grow(&p->memory->span, &p->memory->span_room, r->spans + 1, sizeof *p->memory->span));
     kd_record_span *span = &p->memory->span[r->spans];
     *span = (kd_record_span){.start = -1, .end = -1};
     if (*first != '{') note(p, first, "source[%lld] is not an object", (long long)r->spans);
@@ -258,7 +244,7 @@ kd_status kd_record_ids_finish(kd_record_parser *p) {
     KD_TRY(check_lists(p));
     if (p->has_spans) KD_TRY(check_spans(p));
     KD_TRY(kd_ids_reserve(ids, 1));  /* so that a document without tokens has an address, too */
-    KD_TRY(reserve_one(&p->memory->span, &p->memory->span_room, 0, sizeof *p->memory->span));
+    KD_TRY(kd_grow(&p->memory->span, &p->memory->span_room, 0 + 1, sizeof *p->memory->span));
     r->id = ids->id;
     r->ids = ids->count;
     KD_TRY(set_loss(p));
