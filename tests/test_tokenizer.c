@@ -369,7 +369,9 @@ static double time_of(kd_encoder *e, const char *unit, int64_t size) {
     return seconds;
 }
 
-static void twice_the_text_takes_twice_the_time(void **state) {
+/* A long run takes n log n steps in memory that outgrows the caches: four times the text, six times the time. n^2 would be
+ * sixteen times. */
+static void four_times_the_text_takes_less_than_ten_times_the_time(void **state) {
     (void)state;
     if (SANITIZED) {
         print_message("skipped: time of long runs: a sanitizer is in the way\n");
@@ -380,13 +382,13 @@ static void twice_the_text_takes_twice_the_time(void **state) {
         kd_encoder *e;
         open_golden(&t, &e, golden[g]);
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-            double one = 0, two = 1;
-            for (int turn = 0; turn < 5 && (!turn || two > 2.6 * one + 10e-3); turn++) {  /* another program may have taken the machine */
-                double a = time_of(e, runs[i].unit, 256 << 10), b = time_of(e, runs[i].unit, 512 << 10);
+            double one = 0, four = 1;
+            for (int turn = 0; turn < 5 && (!turn || four > 10 * one + 10e-3); turn++) {  /* another program may have taken the machine */
+                double a = time_of(e, runs[i].unit, 128 << 10), b = time_of(e, runs[i].unit, 512 << 10);
                 if (!turn || a < one) one = a;
-                if (!turn || b < two) two = b;
+                if (!turn || b < four) four = b;
             }
-            if (two > 2.6 * one + 10e-3) fail_msg("%s, %s: 256 KiB %.4f s, 512 KiB %.4f s", golden[g], runs[i].name, one, two);
+            if (four > 10 * one + 10e-3) fail_msg("%s, %s: 128 KiB %.4f s, 512 KiB %.4f s", golden[g], runs[i].name, one, four);
         }
         close_both(&t, e);
     }
@@ -410,7 +412,7 @@ int main(void) {
         cmocka_unit_test(invalid_bytes_are_an_error_with_their_place),
         cmocka_unit_test(invalid_bytes_are_replaced_when_asked),
         cmocka_unit_test(ids_outside_the_vocabulary_are_not_decoded),
-        cmocka_unit_test(twice_the_text_takes_twice_the_time),
+        cmocka_unit_test(four_times_the_text_takes_less_than_ten_times_the_time),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
