@@ -137,7 +137,7 @@ typedef struct kd_vocabulary {
     bool fuse_unknown, byte_fallback, ignore_merges;
     bool faithful;            /* what symbols merge to is their texts together: no merge names a byte or the unknown */
     bool cuts;                /* join is exact: see tokenizer_bpe.c */
-    uint8_t join[KD_JOINS][KD_JOINS + 2];
+    uint8_t join[KD_JOINS + 1][KD_JOINS + 2];  /* the last row: before the first character */
 } kd_vocabulary;
 
 kd_status kd_vocabulary_read(kd_vocabulary *vocabulary, const json_t *model, bool bytes, const char *name);

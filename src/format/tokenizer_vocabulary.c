@@ -252,6 +252,7 @@ static kd_status read_merges(kd_vocabulary *vocabulary, const json_t *merges, bo
     vocabulary->merge_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < slots; i++) vocabulary->merge[i].pair = KD_NO_PAIR;
     vocabulary->faithful = true;
+    memset(vocabulary->join[KD_JOINS], 1, sizeof vocabulary->join[KD_JOINS]);
     for (int64_t i = 0; i < count; i++) KD_GO(add_merge(&r, json_array_get(merges, (size_t)i), i));
     /* Cuts are exact where no character becomes unknown (which may fuse with the next) but is spelled in bytes, and byte
      * tokens stay out of merges, since their names are not their text. */
