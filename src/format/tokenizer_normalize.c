@@ -17,7 +17,8 @@ bool kd_restless(uint32_t c) {
         return true;
     int last_class = 0;
     int32_t parts[DECOMPOSED];
-    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)c, parts, DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &last_class);
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)c, parts, DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+                                                     &last_class);
     if (count < 1 || count > DECOMPOSED) return false;
     count = utf8proc_normalize_utf32(parts, count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     return count != 1 || parts[0] != (int32_t)c;
@@ -141,7 +142,7 @@ static kd_status run_replace(kd_text *to, const kd_normalizer *normalizer, kd_en
         kd_text_add(to, text + copied, match.begin - copied);
         kd_text_add(to, normalizer->content, normalizer->size);
         copied = match.end;
-        if (to->failed) break;
+        if (to->failed || to->size > kd_most_grown(size)) break;
     }
     kd_text_add(to, text + copied, size - copied);
     return kd_text_status(to);
@@ -173,6 +174,8 @@ kd_status kd_normalize(const char **out, int64_t *out_size, kd_encoder *encoder,
     for (int64_t i = 0; i < parts->normalizers; i++) {
         kd_text *to = &encoder->normal[*out == encoder->normal[0].data];
         KD_TRY(run(out, out_size, to, &parts->normalizer[i], encoder, *out, *out_size));
+        if (*out_size > kd_most_grown(size))
+            return kd_fail(KD_ENOTSUP, "normalizers make more than %lld bytes of %lld", (long long)kd_most_grown(size), (long long)size);
     }
     return KD_OK;
 }
