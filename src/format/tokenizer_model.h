@@ -95,6 +95,7 @@ typedef struct kd_decoder {
 } kd_decoder;
 
 enum { KD_PARTS = 32 };       /* parts of a kind in a file */
+enum { KD_PLACE = 4400 };     /* bytes of a path and of a place in that file */
 
 typedef struct kd_parts {
     kd_normalizer normalizer[KD_PARTS];
