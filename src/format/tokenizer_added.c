@@ -4,6 +4,7 @@
  * that did not come true, which for a bad set of tokens takes the square of the text. So the strings are reversed and the
  * text is read from its end, where Aho and Corasick's automaton knows at each place the longest token that begins there;
  * a walk from the left then takes the first and jumps over it. */
+#define _GNU_SOURCE /* memrchr */
 #include <stdlib.h>
 
 #include "tokenizer_model.h"
@@ -212,6 +213,9 @@ static kd_status build(kd_matcher *matcher, const kd_added_tokens *added, bool n
     for (int64_t i = 0; i < added->count; i++)
         if (added->token[i].normalized == normalized) KD_GO(insert(matcher, parent, by, added, (int32_t)i, name));
     link_states(matcher, parent, by, order, depth);
+    matcher->last = -1;
+    for (int b = 0, ends = 0; b < 256; b++)
+        if (matcher->root[b]) matcher->last = ++ends == 1 ? b : -1;
 done:
     free(parent);
     free(order);
@@ -250,13 +254,22 @@ static kd_status add_hit(kd_hits *hits, kd_hit hit) {
     return KD_OK;
 }
 
+/* The last place up to `at` where a token may end, -1: nowhere. Most text is passed here. */
+static int64_t skip(const kd_matcher *matcher, const char *text, int64_t at) {
+    if (matcher->last >= 0) {
+        const char *found = memrchr(text, matcher->last, (size_t)at + 1);
+        return found ? found - text : -1;
+    }
+    while (at >= 0 && !matcher->root[(unsigned char)text[at]]) at--;
+    return at;
+}
+
 kd_status kd_matcher_run(kd_hits *hits, const kd_matcher *matcher, const kd_added_tokens *added, const char *text, int64_t size) {
     int32_t state = 0;
     hits->count = 0;
     for (int64_t at = size - 1; at >= 0; at--) {
-        unsigned char byte = (unsigned char)text[at];
-        if (!state && !matcher->root[byte]) continue;
-        state = follow(matcher, state, byte);
+        if (!state && (at = skip(matcher, text, at)) < 0) break;
+        state = follow(matcher, state, (unsigned char)text[at]);
         int32_t token = matcher->longest[state];
         int64_t length;
         if (token < 0) continue;

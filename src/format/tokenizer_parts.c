@@ -126,13 +126,18 @@ static kd_status read_metaspace(kd_splitter *splitter, const reader *r, const js
     return KD_OK;
 }
 
-static kd_status read_bytes(kd_splitter *splitter, reader *r, const json_t *part) {
-    splitter->kind = KD_SPLIT_BYTES;
-    splitter->cut = splitter->space = true;
-    KD_TRY(kd_json_maybe_bool(&splitter->cut, NULL, part, "use_regex", r->place));
-    KD_TRY(kd_json_maybe_bool(&splitter->space, NULL, part, "add_prefix_space", r->place));
+/* Words are spelled in bytes from here on; a step of its own only where it cuts or puts a space in front. */
+static kd_status read_bytes(reader *r, const json_t *part) {
+    bool cut = true, space = true;
+    int64_t index;
     r->parts->bytes = true;
-    return splitter->cut ? kd_finder_regex(&splitter->finder, KD_GPT2_PATTERN, sizeof KD_GPT2_PATTERN - 1) : KD_OK;
+    KD_TRY(kd_json_maybe_bool(&cut, NULL, part, "use_regex", r->place));
+    KD_TRY(kd_json_maybe_bool(&space, NULL, part, "add_prefix_space", r->place));
+    if (!cut && !space) return KD_OK;
+    KD_TRY(next_of(&index, &r->parts->splitters, r));
+    kd_splitter *splitter = &r->parts->splitter[index];
+    *splitter = (kd_splitter){.kind = KD_SPLIT_BYTES, .cut = cut, .space = space};
+    return cut ? kd_finder_regex(&splitter->finder, KD_GPT2_PATTERN, sizeof KD_GPT2_PATTERN - 1) : KD_OK;
 }
 
 /* Pre-tokenizers that are a Split by another name. */
@@ -161,10 +166,10 @@ static kd_status read_as_split(kd_splitter *splitter, const reader *r, const jso
 static kd_status read_splitter(reader *r, const json_t *part, const char *type) {
     int64_t index;
     if (r->parts->bytes) return refuse(r, "a pre-tokenizer behind ByteLevel");
+    if (!strcmp(type, "ByteLevel")) return read_bytes(r, part);
     KD_TRY(next_of(&index, &r->parts->splitters, r));
     kd_splitter *splitter = &r->parts->splitter[index];
     if (!strcmp(type, "Metaspace")) return read_metaspace(splitter, r, part);
-    if (!strcmp(type, "ByteLevel")) return read_bytes(splitter, r, part);
     if (strcmp(type, "Split")) return read_as_split(splitter, r, part, type);
     KD_TRY(read_behavior(splitter, r, part, NULL));
     KD_TRY(kd_json_maybe_bool(&splitter->invert, NULL, part, "invert", r->place));

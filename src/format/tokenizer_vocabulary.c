@@ -229,9 +229,11 @@ static kd_status add_merge(merge_reader *r, const json_t *merge, int64_t rank) {
     if (!token[2])
         return kd_fail(KD_EFORMAT, "%s: model: merges[%lld]: \"%.*s%.*s\" is not in vocab", r->name, (long long)rank,
                        (int)(size[0] < 60 ? size[0] : 60), text[0], (int)(size[1] < 60 ? size[1] : 60), text[1]);
-    for (int i = 0; i < 3; i++)
-        for (int b = 0; b < 256 && token[i]->size == 6 && vocabulary->cuts; b++)
-            if (vocabulary->fallback[b] == token[i]->id) vocabulary->cuts = false;
+    for (int i = 0; i < 3; i++) {
+        if (token[i]->id == vocabulary->unknown) vocabulary->faithful = false;
+        for (int b = 0; b < 256 && token[i]->size == 6 && vocabulary->faithful; b++)
+            if (vocabulary->fallback[b] == token[i]->id) vocabulary->faithful = false;
+    }
     mark_joins(vocabulary, r->joined, both);
     uint64_t pair = (uint64_t)(uint32_t)token[0]->id << 32 | (uint32_t)token[1]->id, at = kd_pair_hash(pair);
     kd_merge *slot;
@@ -249,13 +251,13 @@ static kd_status read_merges(kd_vocabulary *vocabulary, const json_t *merges, bo
     KD_GO(kd_new(&vocabulary->merge, slots, sizeof *vocabulary->merge));
     vocabulary->merge_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < slots; i++) vocabulary->merge[i].pair = KD_NO_PAIR;
-    /* Cuts are exact where every character that is no token is spelled in bytes, none becomes unknown (which may fuse with
-     * the next), and byte tokens stay out of merges, since their names are not their text. */
-    vocabulary->cuts = !bytes && vocabulary->byte_fallback;
+    vocabulary->faithful = true;
+    for (int64_t i = 0; i < count; i++) KD_GO(add_merge(&r, json_array_get(merges, (size_t)i), i));
+    /* Cuts are exact where no character becomes unknown (which may fuse with the next) but is spelled in bytes, and byte
+     * tokens stay out of merges, since their names are not their text. */
+    vocabulary->cuts = !bytes && vocabulary->byte_fallback && vocabulary->faithful;
     for (int b = 0; b < 256; b++)
         if (vocabulary->fallback[b] < 0) vocabulary->cuts = false;
-    for (int64_t i = 0; i < count; i++) KD_GO(add_merge(&r, json_array_get(merges, (size_t)i), i));
-    vocabulary->merges = count;
 done:
     free(r.joined);
     return status;
