@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "page.h"
+#include "format/page.h"
 
 enum { MOST_EVENTS = 200 };
 #define LARGE 0x1p32 /* bytes: from here on memory is shown in GiB */
@@ -262,7 +262,7 @@ static kd_status write_page(kd_text *page, const kd_history *h) {
     kd_text_put(page, "</div>\n");
     kd_page_charts_close(page);
     write_run_file(page, h);
-    kd_page_close(page);
+    kd_page_close(page, "from metrics.jsonl. Losses are means over targets, in nats per token.");
     return kd_text_status(page);
 }
 
