@@ -322,7 +322,7 @@ static void every_preset_of_every_family_is_a_model(void **state) {
         for (int n = 0; n < 5; n++) {
             char *text;
             kd_config config;
-            assert_done(kd_config_preset(&text, arch[a], name[n], 259, 65536));
+            assert_done(kd_config_preset(&text, arch[a], name[n], &(kd_tokenizer){.bos = 256, .eos = 257}, 259, 65536));
             assert_done(parse(&config, text));
             assert_string_equal(config.model_type, arch[a]);
             assert_non_null(strstr(kd_preset_names(), name[n]));
@@ -330,8 +330,8 @@ static void every_preset_of_every_family_is_a_model(void **state) {
             free(text);
         }
     char *text;
-    assert_int_equal(kd_config_preset(&text, "llama", "huge", 259, 64), KD_ECONFIG);
-    assert_int_equal(kd_config_preset(&text, "gpt", "tiny", 259, 64), KD_ECONFIG);
+    assert_int_equal(kd_config_preset(&text, "llama", "huge", &(kd_tokenizer){.bos = 256, .eos = 257}, 259, 64), KD_ECONFIG);
+    assert_int_equal(kd_config_preset(&text, "gpt", "tiny", &(kd_tokenizer){.bos = 256, .eos = 257}, 259, 64), KD_ECONFIG);
 }
 
 int main(void) {

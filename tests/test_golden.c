@@ -142,7 +142,7 @@ static kd_plan plain_plan(const fixture *f) {
     int64_t T, n;
     int32_t *token = ids(f, "tokens", &T), *target = ids(f, "targets", &n);
     kd_plan plan;
-    kd_chunk chunk = {0, token, T};
+    kd_chunk chunk = {0, token, T, NULL};
     kd_piece piece = {.next = -1};
     assert_done(kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1));
     memcpy(plan.target, target, (size_t)T * sizeof *target);

@@ -97,7 +97,7 @@ static void the_second_step_asks_for_no_memory_whatever_its_documents(void **sta
     kd_ctx *ctx;
     kd_model *model;
     kd_optimizer optimizer;
-    assert_done(kd_config_preset(&text, "qwen2", "tiny", 300, T));
+    assert_done(kd_config_preset(&text, "qwen2", "tiny", &(kd_tokenizer){.bos = 256, .eos = 257}, 300, T));
     assert_done(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
     for (kd_recompute recompute = KD_RECOMPUTE_LAYER; recompute <= KD_RECOMPUTE_NONE; recompute++) {
         assert_done(kd_ctx_open(&ctx, 2));

@@ -27,7 +27,7 @@ static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX5
 static kd_config make_config(const char *arch) {
     char *text;
     kd_config config;
-    assert_done(kd_config_preset(&text, arch, "tiny", 300, T));
+    assert_done(kd_config_preset(&text, arch, "tiny", &(kd_tokenizer){.bos = 256, .eos = 257}, 300, T));
     assert_done(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
     free(text);
     return config;
@@ -193,7 +193,7 @@ static float *logits_of(kd_mask mask, int64_t before, int64_t count, int64_t *V)
     int32_t token[T];
     for (int64_t t = 0; t < T; t++) token[t] = (int32_t)((t < before ? 7 * t : 31 * (t - before)) % 256);
     kd_piece piece[2] = {{.next = -1}, {.next = -1}};
-    kd_chunk chunk[3] = {{0, token, before}, {1, token + before, count}, {0, token, 0}};
+    kd_chunk chunk[3] = {{0, token, before, NULL}, {1, token + before, count, NULL}, {0, token, 0, NULL}};
     kd_plan_options options = {.mask = mask, .reset = mask == KD_MASK_ANCHOR, .lead_bos = true, .bos = 256};
     kd_plan plan;
     assert_done(kd_plan_init(&plan, &options, piece, 2, chunk, 2));

@@ -228,6 +228,8 @@ COMMAND(init_without_memory, "out", NULL, "init", "out", "--config", "@/config.j
 COMMAND(info_without_memory, "stdout", NULL, "info", "@/begun/step-1")
 COMMAND(info_of_a_file_without_memory, "stdout", NULL, "info", "@/begun/step-1/model.safetensors", "--json")
 COMMAND(export_without_memory, "out", NULL, "export", "@/begun/step-1", "out", "--dtype", "bf16", "--shard-size", "4K")
+COMMAND(pack_without_memory, "out/pack/pack.json", NULL, "pack", "@/run.yaml", "--quiet")
+COMMAND(tokenize_without_memory, "stdout", NULL, "tokenize", "--tokenizer", "@/tokenizer.json", "--json", "--threads", "2", "@/a.jsonl")
 COMMAND(plan_without_memory, "stdout", NULL, "plan", "@/run.yaml", "--json", "--no-time")
 
 /* A folder `begun` with one step of the run. */
@@ -237,6 +239,7 @@ static int open_scratch(void **state) {
     scratch_in_memory();
     if (scratch_open(state)) return -1;
     kd_log_level(KD_QUIET);
+    if (kd_copy_file(in_scratch("tokenizer.json"), "tests/golden/tokenizers/flags_bytes/tokenizer.json")) return -1;
     scratch_text("a.jsonl", "{\"text\": \"a text that is long enough for a window or two\"}\n{\"text\": \"and another one\"}\n");
     scratch_text("config.json", "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 8, "
                  "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, \"vocab_size\": 259, "
@@ -275,7 +278,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(train_without_memory),          cmocka_unit_test(resume_without_memory),
         cmocka_unit_test(init_without_memory),           cmocka_unit_test(info_without_memory),
         cmocka_unit_test(info_of_a_file_without_memory), cmocka_unit_test(export_without_memory),
-        cmocka_unit_test(plan_without_memory),
+        cmocka_unit_test(plan_without_memory),           cmocka_unit_test(pack_without_memory),
+        cmocka_unit_test(tokenize_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

@@ -103,6 +103,7 @@ static void a_packed_row_is_its_documents(void **state) {
         "{\"end\": 5, \"start\": 3, \"source\": \"News\"}]}\n"
         "{\"source\": [{\"source\": \"News\", \"start\": 0, \"end\": 1, \"id\": [7]}, {\"source\": \"\", \"start\": 1, \"end\": 1}], \"labels\": 0, \"input_ids\": [13]}\n"
         "{\"input_ids\": [], \"source\": []}\n"
+        "{\"input_ids\": [3], \"labels\": 4}\n"
         "{\"input_ids\": [4, 5, 6], \"labels\": [4, -100, -100], \"source\": [{\"source\": \"a\", \"start\": 0, \"end\": 2}, "
         "{\"source\": \"b\", \"start\": 2, \"end\": 3}]}\n");
     kd_document d = expect(reader, 1, "Github", NULL, IDS(1, 10, 11));
@@ -117,9 +118,14 @@ static void a_packed_row_is_its_documents(void **state) {
     d = expect(reader, 2, "", NULL, NONE);
     assert_false(d.row_first);
     assert_int_equal(d.next, 0);
-    d = expect(reader, 4, "a", "10", IDS(4, 5));
+    d = expect(reader, 4, "", NULL, IDS(3));
+    assert_true(d.row_first);
+    assert_int_equal(d.next, 4);
+    d = expect(reader, 5, "a", "10", IDS(4, 5));
+    assert_true(d.row_first);
+    d = expect(reader, 5, "b", "0", IDS(6));
     assert_false(d.row_first);
-    expect(reader, 4, "b", "0", IDS(6));
+    assert_int_equal(d.next, -1);
     expect_end(reader);
 }
 

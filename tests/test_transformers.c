@@ -50,7 +50,7 @@ static void write_logits(const char *path, const char *folder) {
     assert_done(kd_ctx_open(&ctx, 2));
     assert_done(kd_config_open(&config, folder));
     for (int64_t t = 0; t < T; t++) token[t] = (int32_t)(kd_random_bits(9, 0, (uint64_t)t) % (uint64_t)config.V);
-    kd_chunk chunk = {0, token, T};
+    kd_chunk chunk = {0, token, T, NULL};
     kd_piece piece = {.next = -1};
     assert_done(kd_plan_init(&plan, &(kd_plan_options){.mask = KD_MASK_FULL}, &piece, 1, &chunk, 1));
     const kd_plan *view = &plan;

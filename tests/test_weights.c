@@ -18,7 +18,7 @@ typedef struct fixture { kd_ctx *ctx; kd_config config; kd_model *model; float *
 static void open_fixture(fixture *f, const char *arch, const kd_device *device) {
     char *text;
     assert_done(kd_ctx_open_on(&f->ctx, device, 2));
-    assert_done(kd_config_preset(&text, arch, "tiny", 300, 64));
+    assert_done(kd_config_preset(&text, arch, "tiny", &(kd_tokenizer){.bos = 256, .eos = 257}, 300, 64));
     assert_done(kd_config_parse(&f->config, text, (int64_t)strlen(text), "tiny"));
     free(text);
     kd_model_options options = {.window = 1, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes the seeds of tests/fuzz/corpus/<target>/ (beside them stand found-*, what a fuzzer found, and
 min-*, what it needed to reach every branch).
-Usage: tools/gen_fuzz_corpus.py. Needs the zstd command."""
+Usage: tools/gen_fuzz_corpus.py. Needs the zstd command and build/kedge."""
 import json
 import pathlib
 import struct
 import subprocess
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests/fuzz/corpus"
 
@@ -29,6 +30,14 @@ def tensors(header, data, pad=True):
 
 def zstd(data, *options):
     return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def megatron(lengths, offsets, documents, data=bytes(range(24)), code=8, version=1, sequences=None, entries=None, behind=b""):
+    """The index's size in two bytes, the index, the ids."""
+    index = b"MMIDIDX\0\0" + struct.pack("<QBQQ", version, code, len(lengths) if sequences is None else sequences,
+                                         len(documents) if entries is None else entries)
+    index += struct.pack(f"<{len(lengths)}i{len(offsets)}q{len(documents)}q", *lengths, *offsets, *documents) + behind
+    return struct.pack("<H", len(index)) + index + data
 
 
 LLAMA = {
@@ -71,6 +80,55 @@ save: {every: 0, keep: 1}
 eval: {every: 0, windows: 4}
 output: runs/a
 """
+
+BAR = "\u2581"
+PIECES = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+          "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, BAR: 3, "a": 4, "b": 5, "ab": 6, BAR + "a": 7, BAR * 2: 8, "<0x0A>": 9, "<0xC3>": 10, "<0xA9>": 11},
+          "merges": ["a b", BAR + " a", [BAR, BAR]]}
+BYTES = {"type": "BPE", "ignore_merges": True, "vocab": {"a": 0, "b": 1, "\u0120": 2, "\u0120a": 3, "ab": 4, "\u00c3": 5, "\u00a9": 6, "\u010a": 7, "abc": 8},
+         "merges": [["\u0120", "a"], ["a", "b"]]}
+PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BAR}, {"type": "Replace", "pattern": {"String": " "}, "content": BAR}]}
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+WORDS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}%s| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+
+def added(*tokens):
+    """(id, text) or (id, text, flags that are true)"""
+    return [dict({"id": t[0], "content": t[1], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True},
+                 **{flag: True for flag in t[2:]}) for t in tokens]
+
+
+def split(pattern, **more):
+    return {"type": "Sequence", "pretokenizers": [dict({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}, **more), LEVEL]}
+
+
+def template(t_id, name):
+    return {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [], "special_tokens": {name: {"id": name, "ids": [t_id], "tokens": [name]}}}
+
+
+def tokenizers():
+    back = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": BAR}, "content": " "}, {"type": "ByteFallback"},
+                                             {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    three = added((0, "<unk>"), (1, "<s>"), (2, "</s>"))
+    yield "pieces", {"added_tokens": three, "normalizer": PREPEND, "post_processor": template(1, "<s>"), "decoder": back, "model": PIECES}
+    for scheme in ("first", "always", "never"):
+        yield f"metaspace_{scheme}", {"added_tokens": three, "pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "prepend_scheme": scheme,
+                                      "split": False}, "post_processor": template(1, "<s>"), "decoder": back, "model": PIECES}
+    yield "bytes", {"added_tokens": added((9, "<|end|>")), "pre_tokenizer": split(WORDS % "{1,3}"), "post_processor": LEVEL, "decoder": LEVEL,
+                    "model": BYTES}
+    yield "nfc", {"added_tokens": added((9, "<|im_end|>"), (10, "<x>")), "normalizer": {"type": "NFC"}, "pre_tokenizer": split(WORDS % ""),
+                  "decoder": LEVEL, "model": BYTES}
+    yield "pattern", {"pre_tokenizer": split("a+|(?=b)b|\\S"), "decoder": LEVEL, "model": BYTES}
+    yield "flags", {"added_tokens": added((9, "<x>", "lstrip", "rstrip"), (10, "word", "single_word"), (11, "a b", "normalized"), (12, "e\u0301", "normalized")),
+                    "normalizer": {"type": "NFC"}, "pre_tokenizer": split(WORDS % ""), "decoder": LEVEL, "model": BYTES}
+    yield "plain", {"model": {"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}
+    yield "gaps", {"model": {"type": "BPE", "vocab": {"a": 7, "b": 70000, "ab": 3}, "merges": ["a b"]}}
+    yield "huge_id", {"model": {"type": "BPE", "vocab": {"a": 2147483647}, "merges": []}}
+    yield "lowercase", {"normalizer": {"type": "Lowercase"}, "model": BYTES}
+    yield "unigram", {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}
+    yield "bad_merge", {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}
+    yield "bad_pattern", {"pre_tokenizer": split("(a"), "model": BYTES}
 
 
 def main():
@@ -142,6 +200,21 @@ def main():
         '{"input_ids": [1], "attention_mask": [0]}\n{"input_ids": [1], "source": [{"source": "a", "start": 1, "end": 0}]}\n{"input_ids": ["a"], "labels": -1}\n'
         '{"text": "a", "labels": [{}], "source": [[1]]}\n{"input_ids": [1, 2], "labels": [1], "source": 3}\n')
 
+    for code in range(10):
+        put("megatron", f"type_{code}", megatron([1, 2], [0, 8], [0, 1, 2], code=code))
+    put("megatron", "documents", megatron([3, 1, 2], [0, 6, 8], [0, 2, 2, 3]))
+    put("megatron", "none", megatron([], [], [0], b""))
+    put("megatron", "modes", megatron([1, 1], [0, 2], [0, 2], behind=b"\0\1"))
+    put("megatron", "short", megatron([1], [0], [0, 1])[:30])
+    put("megatron", "version", megatron([1], [0], [0, 1], version=2))
+    put("megatron", "huge", megatron([1], [0], [0, 1], sequences=(1 << 62) + 1, entries=(1 << 61) + 2))
+    put("megatron", "negative", megatron([-1, 1, 1], [0, -2, 1 << 62], [0, 1, 2, 3]))
+    put("megatron", "beyond", megatron([13, 12, 1], [0, 2, 24], [0, 1, 2, 3]))
+    put("megatron", "same_place", megatron([12] * 4, [0] * 4, [0, 4]))
+    put("megatron", "decreasing", megatron([1] * 3, [0, 2, 4], [0, 2, 1, 3]))
+    put("megatron", "unfinished", megatron([1] * 3, [0, 2, 4], [0, 1, 2]))
+    put("megatron", "negative_ids", megatron([1, 1], [0, 8], [0, 1, 2], struct.pack("<2q", -1, 1 << 31), 5))
+
     text = (RECORD * 3).encode()
     frame, plain = zstd(text, "--check"), zstd(text, "--no-check")
     skippable = b"\x5f\x2a\x4d\x18\x03\0\0\0abc"
@@ -171,5 +244,22 @@ def main():
                        "bos_token_id": 300, "rms_norm_eps": 0, "rope_theta": 1e300}.items():
         put("config", f"wrong_{key}", json.dumps(dict(LLAMA, **{key: value})))
 
+    for name, parts in tokenizers():
+        put("tokenizer", name, json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
+
 
 main()
+
+# The files of the pack that fuzz_pack.c makes, each behind the byte that says which it is.
+with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    (folder / "a.jsonl").write_text(
+        '{"text": "a first document of some length", "meta": {"redpajama_set_name": "RedPajamaC4"}}\n'
+        '{"text": "b"}\n{"input_ids": [65, 66, 67, 68], "loss_mask": [0, 1, 1, 1]}\n')
+    (folder / "run.yaml").write_text(
+        "model: {init: {arch: llama, preset: tiny}}\ntokenizer: bytes\ndata: {train: [a.jsonl]}\nwindow: 16\nmask: anchor\n"
+        "tag: true\ninterleave: true\nsteps: 1\noutput: o\n")
+    kedge = ROOT.parent.parent.parent / "build/kedge"
+    subprocess.run([kedge, "pack", "run.yaml", "--quiet", "--out", "pack"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    for which, name in enumerate(("tokens/train/store.json", "pack.json", "tokens/train/tokens-00001.safetensors", "train.safetensors")):
+        put("pack", pathlib.Path(name).name.replace(".", "_"), bytes([which]) + (folder / "pack" / name).read_bytes())

@@ -34,3 +34,17 @@ kd_status kd_new(void *out, int64_t count, int64_t element) {
     if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes", (long long)bytes);
     return KD_OK;
 }
+
+kd_status kd_grow(void *array, int64_t *room, int64_t need, int64_t element) {
+    if (need <= *room) return KD_OK;
+    int64_t more = *room > 256 ? *room : 256, bytes = 0;
+    while (more < need && more <= INT64_MAX / 2) more *= 2;
+    KD_TRY(kd_size_multiply(&bytes, more, element));
+    void *memory;
+    memcpy(&memory, array, sizeof memory);
+    memory = realloc(memory, (size_t)bytes);
+    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes", (long long)bytes);
+    memcpy(array, &memory, sizeof memory);
+    *room = more;
+    return KD_OK;
+}

@@ -29,4 +29,8 @@ kd_status kd_size_multiply(int64_t *out, int64_t a, int64_t b);
 /* Heap with a message on failure; zeroed. Free with free(). */
 kd_status kd_new(void *out, int64_t count, int64_t element);
 
+/* Room for `need` elements of a heap array (array: the address of its pointer), doubled when it is short, so that growing
+ * costs linear time. What is new is not zeroed. KD_ENOMEM; the array then is as it was. */
+kd_status kd_grow(void *array, int64_t *room, int64_t need, int64_t element);
+
 #endif

@@ -279,7 +279,9 @@ done:
 }
 
 void kd_lock_close(int fd) {
-    if (fd >= 0) close(fd);
+    if (fd < 0) return;
+    if (ftruncate(fd, 0)) errno = 0;  /* nobody holds it: what is left names nobody. That this failed hurts nobody either. */
+    close(fd);
 }
 
 /* ---- checksums --------------------------------------------------------------------------------------------- */

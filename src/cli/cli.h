@@ -37,6 +37,7 @@ kd_status kd_options_read(const kd_usage *usage, int argc, char **argv, const ch
 int kd_exit_code(kd_status status);
 
 int kd_cmd_init(int argc, char **argv);
+int kd_cmd_tokenize(int argc, char **argv);
 int kd_cmd_pack(int argc, char **argv);
 int kd_cmd_plan(int argc, char **argv);
 int kd_cmd_train(int argc, char **argv);

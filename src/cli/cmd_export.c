@@ -4,6 +4,9 @@
 
 #include "base/log.h"
 #include "cli.h"
+#include "data/pack.h"
+#include "data/store.h"
+#include "format/megatron.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
 
@@ -26,27 +29,51 @@ static kd_status check_source(const char *from) {
     return status;
 }
 
+/* PACK/tokens/train, or FROM itself where it is a token store. */
+static char *store_of(const char *from) {
+    char *pack = kd_path_join(from, KD_PACK_FILE), *store = pack && kd_exists(pack) ? kd_path_join(from, "tokens/train") : NULL;
+    free(pack);
+    return store ? store : kd_path_join(from, ".");
+}
+
+static kd_status export_tokens(const char *to, const char *from, bool eos) {
+    char *store = store_of(from);
+    int64_t flags = 0;
+    kd_status status = store ? kd_store_export_megatron(&flags, to, store, eos) : kd_fail(KD_ENOMEM, "out of memory");
+    free(store);
+    if (flags) kd_warn("%lld tokens that are no targets are ordinary tokens in %s", (long long)flags, to);
+    return status;
+}
+
 int kd_cmd_export(int argc, char **argv) {
     const char *folder[2] = {NULL, NULL}, *dtype = NULL;
     kd_weights_form form = {KD_WEIGHTS_AS_STORED, 0};
     int64_t count;
+    bool eos = false;
     const kd_option option[] = {
         {"--dtype", KD_TEXT, &dtype, "NAME", "f32, bf16 or f16; as stored unless given"},
         {"--shard-size", KD_INTEGER, &form.shard_bytes, "SIZE", "no file is larger, as in 5G; one file unless given"},
+        {"--eos", KD_FLAG, &eos, NULL, "x.idx: an EOS behind each document"},
     };
     const kd_usage usage = {"export", "FROM TO [options]",
                             "Writes a model or a checkpoint of a run as a plain Hugging Face folder: weights, config.json and the\n"
-                            "tokenizer's files, without the training state. TO is missing or empty.",
-                            "  kedge export runs/anchor/step-2000 models/anchor --dtype bf16 --shard-size 5G\n",
+                            "tokenizer's files, without the training state. TO is missing or empty. Or the documents of a pack or a token store "
+                            "as Megatron's x.idx and x.bin.",
+                            "  kedge export runs/anchor/step-2000 models/anchor --dtype bf16 --shard-size 5G\n"
+                            "  kedge export packs/64k corpus.idx --eos\n",
                             option, sizeof option / sizeof *option};
     bool done;
     kd_status status = kd_options_read(&usage, argc, argv, folder, 2, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (count < 2) return kd_exit_code(kd_fail(KD_ECONFIG, "export: from where to where? kedge export FROM TO"));
     if (form.shard_bytes < 0) return kd_exit_code(kd_fail(KD_ECONFIG, "export: --shard-size is less than 0"));
-    status = choose_dtype(&form.dtype, dtype);
-    if (!status) status = check_source(folder[0]);
-    if (!status) status = kd_model_export(folder[1], folder[0], &form);
+    if (kd_megatron_named(folder[1])) {
+        status = export_tokens(folder[1], folder[0], eos);
+    } else {
+        status = choose_dtype(&form.dtype, dtype);
+        if (!status) status = check_source(folder[0]);
+        if (!status) status = kd_model_export(folder[1], folder[0], &form);
+    }
     if (!status) kd_info("%s: written from %s", folder[1], folder[0]);
     return kd_exit_code(status);
 }

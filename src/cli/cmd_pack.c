@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli.h"
 #include "data/pack.h"
+#include "pack_upstream.h"
 #include "train/run_file.h"
 
 static void show_progress(void *arg, int64_t files, int64_t bytes) {
@@ -54,7 +55,7 @@ done:
 }
 
 int kd_cmd_pack(int argc, char **argv) {
-    const char *path = NULL, *folder = NULL;
+    const char *path = NULL, *folder = NULL, *upstream = NULL;
     kd_list set = {0};
     bool verify = false, quiet = false, done;
     int64_t count;
@@ -62,6 +63,7 @@ int kd_cmd_pack(int argc, char **argv) {
         {"--out", KD_TEXT, &folder, "DIR", "where the pack goes: data.pack unless given, else output/pack"},
         {"--set", KD_LIST, &set, "KEY=VALUE", "overrides a key of the run file; may be given several times"},
         {"--verify", KD_FLAG, &verify, NULL, "read tokens that are kept, and check their hashes"},
+        {"--upstream", KD_TEXT, &upstream, "NAME", "flash or flex: the rows that AnchorContext's code makes, as JSON lines, to --out or stdout"},
         {"--quiet", KD_FLAG, &quiet, NULL, "no progress bar"},
     };
     const kd_usage usage = {"pack", "RUN.yaml [options]",
@@ -80,6 +82,11 @@ int kd_cmd_pack(int argc, char **argv) {
     if (quiet) kd_log_level(KD_WARN);
     status = kd_run_file_open(&run, path, set.text, set.count);
     if (status) return kd_exit_code(status);
+    if (upstream) {
+        status = kd_pack_upstream(&run, upstream, folder);
+        kd_run_file_close(&run);
+        return kd_exit_code(status);
+    }
     if (!folder) folder = run.pack;
     if (!folder) folder = inside = kd_path_join(run.output, "pack");
     status = folder ? make(&run, folder, verify, quiet) : kd_fail(KD_ENOMEM, "out of memory");

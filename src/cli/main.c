@@ -9,7 +9,8 @@
 static const struct { const char *purpose, *name, *about; int (*run)(int argc, char **argv); } commands[] = {
     {"models", "init", "makes a fresh model: a Hugging Face folder", kd_cmd_init},
     {NULL, "export", "writes a model or a checkpoint as a plain Hugging Face folder", kd_cmd_export},
-    {"data", "pack", "makes windows of documents, once for many runs", kd_cmd_pack},
+    {"data", "tokenize", "text to ids and back, counts and speed", kd_cmd_tokenize},
+    {NULL, "pack", "makes windows of documents, once for many runs", kd_cmd_pack},
     {"training", "plan", "says what a run will take: memory, disk, operations, time", kd_cmd_plan},
     {NULL, "train", "trains a model on documents packed into long windows", kd_cmd_train},
     {"looking at runs", "report", "writes a run's report: one HTML page", kd_cmd_report},

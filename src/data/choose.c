@@ -33,11 +33,14 @@ static void tally(kd_choice *choice, const kd_corpus *c) {
 
 /* ---- the shares that are asked for ------------------------------------------------------------------------- */
 
+/* Documents of no source are named, too. */
+static const char *name_of(const kd_corpus *c, int64_t source) { return *c->source_name[source] ? c->source_name[source] : KD_NO_SOURCE; }
+
 static kd_status fail_source(const kd_corpus *c, const char *name) {
     char known[400] = "";
     for (int64_t s = 0; s < c->sources && strlen(known) < 300; s++)
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%.60s", s ? ", " : "",
-                 *c->source_name[s] ? c->source_name[s] : "(none)");
+                 name_of(c, s));
     return kd_fail(KD_ECONFIG, "data.mixture: no document is of source %s; there are %s", name, known);
 }
 
@@ -46,7 +49,7 @@ static kd_status plan_mixture(kd_choice *choice, const kd_corpus *c, const kd_ch
     for (int64_t s = 0; s < c->sources; s++) choice->source[s].planned = 0;
     for (int64_t i = 0; i < o->shares; i++) {
         int64_t s = 0;
-        while (s < c->sources && strcmp(c->source_name[s], o->source[i])) s++;
+        while (s < c->sources && strcmp(name_of(c, s), o->source[i])) s++;
         if (s == c->sources && o->share[i] > 0) return fail_source(c, o->source[i]);
         if (s < c->sources) choice->source[s].planned = o->share[i];
         sum += o->share[i];
@@ -79,37 +82,53 @@ static void judge_lengths(kd_choice *choice, const kd_corpus *c, const kd_choice
     }
 }
 
-/* A source keeps `ratio` of its tokens: a document is kept if a point drawn within it lies before what the ratio of all
- * tokens so far leaves room for. Its chance is the ratio when the balance is even, whatever its length, and what was too
- * much or too little is made up for by the ones that follow. */
-static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
-    double total = o->tokens > 0 ? (double)o->tokens : INFINITY, *work;
-    KD_TRY(kd_new(&work, 3 * c->sources, sizeof *work));
-    double *ratio = work, *seen = work + c->sources, *kept = work + 2 * c->sources;
-    for (int64_t s = 0; s < c->sources && o->tokens <= 0; s++) {
+/* Lengths of one class differ by less than a factor of two. */
+enum { CLASSES = 48 };
+
+static int class_of(int64_t length) {
+    int class = 0;
+    while (class < CLASSES - 1 && length >> (class + 1)) class++;
+    return class;
+}
+
+/* The tokens of the whole: asked for, or as many as the scarcest source allows. */
+static kd_status plan_total(double *total, const kd_choice *choice, const kd_corpus *c, int64_t tokens) {
+    *total = tokens > 0 ? (double)tokens : INFINITY;
+    for (int64_t s = 0; s < c->sources && tokens <= 0; s++) {
         const kd_source_tally *source = &choice->source[s];
+        if (source->planned <= 0) continue;
         double most = (double)source->tokens[KD_FATE_KEPT] / source->planned;
-        if (source->planned > 0 && most < total) total = most;
-        if (source->planned > 0 && most == 0) {
-            free(work);
-            return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", c->source_name[s], 100 * source->planned);
-        }
+        if (most == 0)
+            return kd_fail(KD_ECONFIG, "source %s has no token left for its share of %.3g%%", name_of(c, s), 100 * source->planned);
+        if (most < *total) *total = most;
     }
-    for (int64_t s = 0; s < c->sources; s++) {
-        double there = (double)choice->source[s].tokens[KD_FATE_KEPT];
-        ratio[s] = there > 0 ? choice->source[s].planned * total / there : 0;
-    }
+    return KD_OK;
+}
+
+/* A source keeps `ratio` of its tokens, in each class of lengths: a document is kept if a point drawn within it lies before
+ * what the ratio of all tokens so far leaves room for. What was too much or too little is made up for by the ones that
+ * follow, so that a class is never more than a document away from its share, and kept documents stand evenly in the
+ * corpus. One balance for all lengths would not do: after a long document it stays closed for the long ones, and short
+ * ones take their place (a twentieth of a source then keeps a third too few of its long documents). */
+static kd_status keep_shares(kd_choice *choice, const kd_corpus *c, const kd_choice_options *o) {
+    double total, *balance;
+    KD_TRY(plan_total(&total, choice, c, o->tokens));
+    KD_TRY(kd_new(&balance, c->sources * CLASSES, sizeof *balance));
     for (int64_t d = 0; d < c->documents; d++) {
-        int64_t s = c->source[d];
+        const kd_source_tally *source = &choice->source[c->source[d]];
         if (choice->fate[d] != KD_FATE_KEPT) continue;
-        if (choice->source[s].planned == 0) choice->fate[d] = KD_FATE_NO_SHARE;
-        if (choice->source[s].planned == 0 || ratio[s] >= 1) continue;
-        double length = (double)length_of(c, d);
-        seen[s] += length;
-        if (kept[s] + draw(c, d, o->seed, SHARE_STREAM) * length < ratio[s] * seen[s]) kept[s] += length;
+        if (source->planned == 0) {
+            choice->fate[d] = KD_FATE_NO_SHARE;
+            continue;
+        }
+        double ratio = source->planned * total / (double)source->tokens[KD_FATE_KEPT], length = (double)length_of(c, d);
+        double *left = &balance[c->source[d] * CLASSES + class_of(length_of(c, d))];
+        *left += ratio * length;
+        bool keep = ratio >= 1 || draw(c, d, o->seed, SHARE_STREAM) * length < *left;
+        if (keep) *left -= length;
         else choice->fate[d] = KD_FATE_OVER_SHARE;
     }
-    free(work);
+    free(balance);
     return KD_OK;
 }
 

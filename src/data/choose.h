@@ -2,13 +2,15 @@
  *
  * Upsampling keeps every long document and a part of the short ones, drawn by chance. Source: Fu et al. 2024, "Data
  * Engineering for Scaling Language Models to 128K Context", per source and global. A mixture keeps of each source as many
- * tokens as its share of the whole needs, spread evenly over its documents. Both count the tokens there are, not an
+ * tokens as its share of the whole needs, spread evenly over its documents and their lengths. Both count the tokens there are, not an
  * estimate by characters. Draws are a function of (seed, file, line), so they depend neither on threads nor on what else
  * the corpus holds. */
 #ifndef KD_CHOOSE_H
 #define KD_CHOOSE_H
 
 #include "data/corpus.h"
+
+#define KD_NO_SOURCE "(none)"    /* what documents without a source are called in a mixture */
 
 typedef struct kd_choice_options {
     const char *const *source;   /* [shares] names; 0 shares: no mixture */

@@ -14,26 +14,11 @@ bool kd_corpus_narrow(const kd_corpus *c) { return c->tokenizer.vocabulary <= NA
 
 /* ---- growing ----------------------------------------------------------------------------------------------- */
 
-/* Room for `need` elements of a heap array, doubled when it is short: the cost of growing stays linear. */
-static kd_status reserve(void *array, int64_t *room, int64_t need, int64_t element) {
-    if (need <= *room) return KD_OK;
-    int64_t more = *room > 512 ? *room : 512, bytes;
-    while (more < need && more <= INT64_MAX / 2) more *= 2;
-    KD_TRY(kd_size_multiply(&bytes, more, element));
-    void *memory;
-    memcpy(&memory, array, sizeof memory);
-    memory = realloc(memory, (size_t)bytes);
-    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes for the corpus", (long long)bytes);
-    memcpy(array, &memory, sizeof memory);
-    *room = more;
-    return KD_OK;
-}
-
 kd_status kd_corpus_source(int64_t *out, kd_corpus *c, const char *name) {
     for (*out = 0; *out < c->sources; ++*out)
         if (!strcmp(c->source_name[*out], name)) return KD_OK;
     if (c->sources == SOURCES) return kd_fail(KD_ENOTSUP, "source %s: more than %d sources", name, SOURCES);
-    KD_TRY(reserve(&c->source_name, &c->room[ROOM_NAMES], c->sources + 1, sizeof *c->source_name));
+    KD_TRY(kd_grow(&c->source_name, &c->room[ROOM_NAMES], c->sources + 1, sizeof *c->source_name));
     char *copy = strdup(name);
     if (!copy) return kd_fail(KD_ENOMEM, "out of memory: the name of source %s", name);
     c->source_name[c->sources++] = copy;
@@ -57,7 +42,7 @@ static kd_status append_loss(kd_corpus *c, const uint8_t *loss, int64_t count) {
     for (int64_t i = 0; loss && i < count; i++) all &= loss[i] != 0;
     if (all && !c->loss) return KD_OK;
     bool begins = !c->loss;
-    KD_TRY(reserve(&c->loss, &c->room[ROOM_LOSS], c->tokens + count, 1));
+    KD_TRY(kd_grow(&c->loss, &c->room[ROOM_LOSS], c->tokens + count, 1));
     if (begins) memset(c->loss, 1, (size_t)c->tokens);
     for (int64_t i = 0; i < count; i++) c->loss[c->tokens + i] = !loss || loss[i];
     return KD_OK;
@@ -66,12 +51,12 @@ static kd_status append_loss(kd_corpus *c, const uint8_t *loss, int64_t count) {
 kd_status kd_corpus_append(kd_corpus *c, const kd_ingested *d) {
     int64_t source;
     KD_TRY(kd_corpus_source(&source, c, d->source));
-    KD_TRY(reserve(&c->source, &c->room[ROOM_SOURCE], c->documents + 1, sizeof *c->source));
-    KD_TRY(reserve(&c->origin, &c->room[ROOM_ORIGIN], c->documents + 1, sizeof *c->origin));
-    KD_TRY(reserve(&c->start, &c->room[ROOM_START], c->documents + 2, sizeof *c->start));
+    KD_TRY(kd_grow(&c->source, &c->room[ROOM_SOURCE], c->documents + 1, sizeof *c->source));
+    KD_TRY(kd_grow(&c->origin, &c->room[ROOM_ORIGIN], c->documents + 1, sizeof *c->origin));
+    KD_TRY(kd_grow(&c->start, &c->room[ROOM_START], c->documents + 2, sizeof *c->start));
     bool narrow = kd_corpus_narrow(c);
-    KD_TRY(narrow ? reserve(&c->narrow, &c->room[ROOM_TOKENS], c->tokens + d->count, sizeof *c->narrow)
-                  : reserve(&c->wide, &c->room[ROOM_TOKENS], c->tokens + d->count, sizeof *c->wide));
+    KD_TRY(narrow ? kd_grow(&c->narrow, &c->room[ROOM_TOKENS], c->tokens + d->count, sizeof *c->narrow)
+                  : kd_grow(&c->wide, &c->room[ROOM_TOKENS], c->tokens + d->count, sizeof *c->wide));
     KD_TRY(append_loss(c, d->loss, d->count));
     for (int64_t i = 0; i < d->count; i++) {
         assert(d->id[i] >= 0 && d->id[i] < c->tokenizer.vocabulary);
@@ -105,7 +90,7 @@ static uint64_t key_of(const char *path) {
 kd_status kd_corpus_init(kd_corpus *c, const kd_tokenizer *tokenizer, const kd_paths *files) {
     kd_status status;
     *c = (kd_corpus){.tokenizer = *tokenizer};
-    KD_GO(reserve(&c->start, &c->room[ROOM_START], 1, sizeof *c->start));
+    KD_GO(kd_grow(&c->start, &c->room[ROOM_START], 1, sizeof *c->start));
     c->start[0] = 0;
     KD_GO(kd_new(&c->file_key, files->count, sizeof *c->file_key));
     c->files = files->count;

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "format/jsonl.h"
 
-#define BATCH_BYTES ((int64_t)8 << 20)
+#define BATCH_BYTES ((int64_t)4 << 20)
 enum { BATCH_DOCUMENTS = 8192, SHOWN = 3 };
 
 /* A document, or a bad line. */
@@ -30,13 +30,13 @@ typedef struct batch {
     kd_ids given;
     uint8_t *loss;               /* [given.room] */
     int64_t loss_room;
-    kd_ids *encoded;             /* [threads] */
 } batch;
 
 typedef struct ingest {
     const kd_paths *paths;
     const kd_ingest_options *options;
     kd_encoder **encoder;        /* [threads] */
+    kd_ids *encoded;             /* [threads] of the batch that is encoded */
     int64_t threads;
     batch batch[2];
     int now;                     /* the batch that is encoded; the other one is read */
@@ -52,22 +52,8 @@ typedef struct ingest {
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
 
-static kd_status grow(void *array, int64_t *room, int64_t need, int64_t element) {
-    if (need <= *room) return KD_OK;
-    int64_t more = *room > 256 ? *room : 256, bytes;
-    while (more < need) more *= 2;
-    KD_TRY(kd_size_multiply(&bytes, more, element));
-    void *memory;
-    memcpy(&memory, array, sizeof memory);
-    memory = realloc(memory, (size_t)bytes);
-    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of documents", (long long)bytes);
-    memcpy(array, &memory, sizeof memory);
-    *room = more;
-    return KD_OK;
-}
-
 static kd_status put_text(int64_t *at, batch *b, const char *text, int64_t size) {
-    KD_TRY(grow(&b->text, &b->room, b->size + size + 1, 1));
+    KD_TRY(kd_grow(&b->text, &b->room, b->size + size + 1, 1));
     *at = b->size;
     memcpy(b->text + b->size, text, (size_t)size);
     b->text[b->size + size] = 0;
@@ -76,7 +62,7 @@ static kd_status put_text(int64_t *at, batch *b, const char *text, int64_t size)
 }
 
 static kd_status new_item(item **out, ingest *in, batch *b) {
-    KD_TRY(grow(&b->item, &b->item_room, b->items + 1, sizeof *b->item));
+    KD_TRY(kd_grow(&b->item, &b->item_room, b->items + 1, sizeof *b->item));
     *out = &b->item[b->items++];
     **out = (item){.origin = {(int32_t)in->file, (int32_t)in->part, in->line}, .read = in->read};
     return KD_OK;
@@ -105,7 +91,7 @@ static kd_status put_ids(ingest *in, batch *b, const kd_document *d) {
     }
     int64_t count = d->ids - skip;
     KD_TRY(kd_ids_reserve(&b->given, count));
-    KD_TRY(grow(&b->loss, &b->loss_room, b->given.count + count, 1));
+    KD_TRY(kd_grow(&b->loss, &b->loss_room, b->given.count + count, 1));
     memcpy(b->given.id + b->given.count, d->id + skip, (size_t)count * sizeof *d->id);
     if (d->loss) memcpy(b->loss + b->given.count, d->loss + skip, (size_t)count);
     else memset(b->loss + b->given.count, 1, (size_t)count);
@@ -203,7 +189,7 @@ static void read_ahead(ingest *in, batch *b) {
 
 static kd_status encode(ingest *in, batch *b, item *i, int64_t thread) {
     if (i->bad || i->given_ids) return KD_OK;
-    kd_ids *ids = &b->encoded[thread];
+    kd_ids *ids = &in->encoded[thread];
     i->thread = thread;
     i->first = ids->count;
     KD_TRY(kd_encode(ids, in->encoder[thread], b->text + i->text, i->size,
@@ -230,7 +216,7 @@ static kd_status hand_on(ingest *in, const batch *b, kd_ingest_sink *sink, void 
         if (i->bad || !i->count) continue;
         counts->documents++;
         counts->bytes += i->given_ids ? 4 * i->count : i->size;
-        const int32_t *id = (i->given_ids ? b->given.id : b->encoded[i->thread].id) + i->first;
+        const int32_t *id = (i->given_ids ? b->given.id : in->encoded[i->thread].id) + i->first;
         KD_TRY(sink(arg, &(kd_ingested){id, i->given_ids ? b->loss + i->first : NULL, i->count, b->text + i->source, i->origin,
                                         i->read, *counts}));
     }
@@ -240,18 +226,18 @@ static kd_status hand_on(ingest *in, const batch *b, kd_ingest_sink *sink, void 
 static kd_status open_ingest(ingest *in) {
     in->threads = kd_pool_threads(in->options->pool);
     KD_TRY(kd_new(&in->encoder, in->threads, sizeof *in->encoder));
-    for (int k = 0; k < 2; k++) KD_TRY(kd_new(&in->batch[k].encoded, in->threads, sizeof *in->batch[k].encoded));
+    KD_TRY(kd_new(&in->encoded, in->threads, sizeof *in->encoded));
     for (int64_t t = 0; t < in->threads; t++) KD_TRY(kd_encoder_new(&in->encoder[t], in->options->tokenizer));
     return KD_OK;
 }
 
 static void close_ingest(ingest *in) {
     for (int64_t t = 0; in->encoder && t < in->threads; t++) kd_encoder_free(in->encoder[t]);
+    for (int64_t t = 0; in->encoded && t < in->threads; t++) free(in->encoded[t].id);
     free(in->encoder);
+    free(in->encoded);
     for (int k = 0; k < 2; k++) {
         batch *b = &in->batch[k];
-        for (int64_t t = 0; b->encoded && t < in->threads; t++) free(b->encoded[t].id);
-        free(b->encoded);
         free(b->text);
         free(b->item);
         free(b->given.id);
@@ -269,7 +255,7 @@ kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_in
     KD_GO(open_ingest(&in));
     read_ahead(&in, &in.batch[0]);
     for (batch *b = &in.batch[0]; b->items; b = &in.batch[in.now]) {
-        for (int64_t t = 0; t < in.threads; t++) b->encoded[t].count = 0;
+        for (int64_t t = 0; t < in.threads; t++) in.encoded[t].count = 0;
         KD_GO(kd_pool_run(options->pool, work, &in, 1 + b->items));
         KD_GO(hand_on(&in, b, sink, arg));
         if (options->progress) options->progress(options->progress_arg, in.file, in.counts.bytes);

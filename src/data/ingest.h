@@ -51,7 +51,7 @@ kd_status kd_ingest_files(kd_paths *paths, const char *const *pattern, int64_t p
 /* Calls sink for every document; counts is the whole tally. Documents that came as ids lose a leading BOS: packing puts it
  * there; where a row of a packed file cut a document, it is joined again. Stops at the first bad line (unless they are
  * skipped), at a broken file, and when sink fails: everything before it was handed on. The documents do not depend on the
- * number of threads. Memory: two batches of about 8 MiB of text, or of one document where it is larger. */
+ * number of threads. Memory: two batches of about 4 MiB of text, or of one document where it is larger. */
 kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_ingest_options *options, kd_ingest_sink *sink,
                     void *arg);
 

@@ -1,9 +1,11 @@
 /* Which files patterns name: each once, whatever its names. */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "format/megatron.h"
 #include "ingest.h"
 
 /* A file's identity, whatever its name. */
@@ -16,6 +18,22 @@ static int by_identity(const void *left, const void *right) {
     return a->index < b->index ? -1 : a->index > b->index;
 }
 
+/* Megatron's x.bin is read through its x.idx: they are one. */
+static kd_status identify(identity *file, const char *path, int64_t index) {
+    struct stat s;
+    char *other = NULL;
+    size_t size = strlen(path);
+    if (kd_megatron_named(path) && !strcmp(path + size - 4, ".bin")) {
+        other = strdup(path);
+        if (!other) return kd_fail(KD_ENOMEM, "out of memory");
+        memcpy(other + size - 4, ".idx", 4);
+    }
+    kd_status status = (!other || stat(other, &s)) && stat(path, &s) ? kd_fail_errno(KD_EIO, "%s", path) : KD_OK;
+    free(other);
+    if (!status) *file = (identity){s.st_dev, s.st_ino, index};
+    return status;
+}
+
 /* Frees and takes out each path that is a file which an earlier path names too. */
 static kd_status drop_repeated(kd_paths *paths) {
     identity *file = NULL;
@@ -23,14 +41,7 @@ static kd_status drop_repeated(kd_paths *paths) {
     int64_t kept = 0, dropped = 0;
     kd_status status;
     KD_GO(kd_new(&file, paths->count, sizeof *file));
-    for (int64_t i = 0; i < paths->count; i++) {
-        struct stat s;
-        if (stat(paths->path[i], &s)) {
-            status = kd_fail_errno(KD_EIO, "%s", paths->path[i]);
-            goto done;
-        }
-        file[i] = (identity){s.st_dev, s.st_ino, i};
-    }
+    for (int64_t i = 0; i < paths->count; i++) KD_GO(identify(&file[i], paths->path[i], i));
     qsort(file, (size_t)paths->count, sizeof *file, by_identity);
     for (int64_t i = paths->count - 1; i > 0; i--) {
         if (file[i].device != file[i - 1].device || file[i].inode != file[i - 1].inode) continue;

@@ -27,21 +27,26 @@ static char *segments_file(const char *folder, const char *part) {
     return kd_path_join(folder, name);
 }
 
-static kd_status make_part(kd_pack *pack, const kd_pack_options *o, kd_part part) {
+static kd_status fill_part(kd_pack *pack, const kd_pack_options *o, kd_part part) {
     const kd_dataset_options *options = &o->part[part];
     kd_dataset *dataset = &pack->part[part];
-    char *store = store_folder(o->folder, kd_part_names[part]), *file = segments_file(o->folder, kd_part_names[part]);
+    char *store = store_folder(o->folder, kd_part_names[part]);
     kd_status status;
-    if (!store || !file) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    if (!store) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_store_make(&pack->kept[part], store, &options->ingest, options->pattern, options->patterns, o->shard));
     KD_GO(kd_store_open(&dataset->corpus, store, options->ingest.tokenizer, o->verify));
     KD_GO(kd_choice_init(&dataset->choice, &dataset->corpus, &options->choice));
     KD_GO(kd_windows_open(&dataset->windows, &dataset->corpus, &dataset->choice, &options->window));
-    KD_GO(kd_pack_write_segments(file, &dataset->windows));
 done:
-    free(file);
     free(store);
     return status ? kd_fail_prefix(status, "data.%s", kd_part_names[part]) : KD_OK;
+}
+
+static kd_status write_part(const kd_pack *pack, const kd_pack_options *o, kd_part part) {
+    char *file = segments_file(o->folder, kd_part_names[part]);
+    kd_status status = file ? kd_pack_write_segments(file, &pack->part[part].windows) : kd_fail(KD_ENOMEM, "out of memory");
+    free(file);
+    return status;
 }
 
 static kd_status describe_part(json_t *parts, const kd_pack *pack, const kd_pack_options *o, kd_part part) {
@@ -105,9 +110,11 @@ kd_status kd_pack_make(kd_pack *pack, const kd_pack_options *o) {
         kd_fail_prefix(status, "%s is being packed", o->folder);
         goto done;
     }
-    KD_GO(forget(o->folder));
     for (kd_part part = 0; part < KD_PARTS; part++)
-        if (o->part[part].patterns) KD_GO(make_part(pack, o, part));
+        if (o->part[part].patterns) KD_GO(fill_part(pack, o, part));
+    KD_GO(forget(o->folder));  /* what cannot be packed leaves an older pack as it was */
+    for (kd_part part = 0; part < KD_PARTS; part++)
+        if (o->part[part].patterns) KD_GO(write_part(pack, o, part));
     KD_GO(write_json(pack, o));
 done:
     if (lock >= 0) kd_lock_close(lock);

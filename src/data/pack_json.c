@@ -30,32 +30,42 @@ json_t *kd_pack_choosing(const kd_choice_options *o) {
                      (json_int_t)o->seed);
 }
 
-/* What in a run file decides a key of the filling. */
-static const struct { const char *key, *keys; } decides[] = {
+/* What in a run file decides a key of the filling, or of the choosing. */
+typedef struct decider { const char *key, *keys; } decider;
+
+static const decider fills[] = {
     {"window", "window"},       {"anchor", "mask and anchor_form"}, {"bos", "mask, anchor_form and separator"},
     {"eos", "separator"},       {"tag", "tag"},                     {"long_documents", "long_documents"},
     {"shortest", "data.shortest"},
 };
+static const decider chooses[] = {
+    {"mixture", "data.mixture"}, {"tokens", "data.tokens"}, {"upsample", "data.upsample"}, {"seed", "seed"},
+};
 
 static kd_status fail_differs(const char *folder, const char *keys, const json_t *then, const json_t *now) {
-    char *a = then ? json_dumps(then, JSON_ENCODE_ANY | JSON_COMPACT) : NULL, *b = json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT);
-    kd_status status = kd_fail(KD_ECONFIG, "%s: packed with another %s (%s, here %s): kedge pack again, which keeps the tokens, or name "
-                               "%s/tokens/train, whose windows are filled anew", folder, keys, a ? a : "none", b ? b : "?", folder);
+    char *a = then ? json_dumps(then, JSON_ENCODE_ANY | JSON_COMPACT) : NULL, *b = now ? json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    kd_status status = kd_fail(KD_ECONFIG, "%s: packed with another %s (%.100s, here %.100s): kedge pack again, which keeps the tokens, or "
+                               "name %s/tokens/train as data.train, whose windows are filled anew", folder, keys, a ? a : "none",
+                               b ? b : "none", folder);
     free(a);
     free(b);
     return status;
 }
 
+static kd_status compare(const json_t *then, const json_t *now, const decider *decides, size_t count, const char *folder) {
+    for (size_t i = 0; i < count; i++) {
+        const json_t *a = json_object_get(then, decides[i].key), *b = json_object_get(now, decides[i].key);
+        if (!a || !b || !json_equal(a, b)) return fail_differs(folder, decides[i].keys, a, b);
+    }
+    return KD_OK;
+}
+
 kd_status kd_pack_check(const json_t *filling, const json_t *choosing, const kd_dataset_options *o, const char *folder) {
     json_t *now = kd_pack_filling(&o->window), *chosen = kd_pack_choosing(&o->choice);
     kd_status status = now && chosen ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
-    for (size_t i = 0; i < sizeof decides / sizeof *decides && !status; i++) {
-        const json_t *a = json_object_get(filling, decides[i].key), *b = json_object_get(now, decides[i].key);
-        if (!a || !json_equal(a, b)) status = fail_differs(folder, decides[i].keys, a, b);
-    }
+    if (!status) status = compare(filling, now, fills, sizeof fills / sizeof *fills, folder);
     /* A run that says nothing of mixtures takes the pack's. */
-    if (!status && !json_is_null(chosen) && !json_equal(chosen, choosing))
-        status = fail_differs(folder, "data.mixture, data.tokens, data.upsample or seed", choosing, chosen);
+    if (!status && !json_is_null(chosen)) status = compare(choosing, chosen, chooses, sizeof chooses / sizeof *chooses, folder);
     json_decref(now);
     json_decref(chosen);
     return status;

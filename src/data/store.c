@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/store_json.h"
+#include "format/json.h"
 #include "format/safetensors.h"
 
 static kd_status find(const kd_tensor **out, const kd_tensors *tensors, const char *path, const char *name, kd_dtype dtype,
@@ -85,6 +86,21 @@ static kd_status check_tokenizer(const kd_store_json *said, const kd_tokenizer *
                    (long long)tokenizer->vocabulary, (long long)json_integer_value(old_size));
 }
 
+/* What the store says of its tokenizer, which is not at hand. */
+static kd_status say_tokenizer(kd_tokenizer *tokenizer, const kd_store_json *said, const char *folder) {
+    const json_t *then = json_object_get(said->identity, "tokenizer");
+    int64_t bos = -1, eos = -1;
+    *tokenizer = (kd_tokenizer){0};
+    KD_TRY(kd_json_int(&tokenizer->vocabulary, then, "vocabulary", folder));
+    KD_TRY(kd_json_int(&bos, then, "bos", folder));
+    KD_TRY(kd_json_int(&eos, then, "eos", folder));
+    if (bos < -1 || eos < -1 || bos >= tokenizer->vocabulary || eos >= tokenizer->vocabulary || tokenizer->vocabulary > INT32_MAX)
+        return kd_fail(KD_EFORMAT, "%s: BOS %lld, EOS %lld of %lld ids", folder, (long long)bos, (long long)eos, (long long)tokenizer->vocabulary);
+    tokenizer->bos = (int32_t)bos;
+    tokenizer->eos = (int32_t)eos;
+    return kd_hash_read(&tokenizer->hash, then, "hash", folder);
+}
+
 static kd_status take_sources(kd_corpus *c, const kd_store_json *said, const char *folder) {
     for (int64_t s = 0; s < said->sources; s++) {
         int64_t index;
@@ -133,17 +149,19 @@ done:
 
 kd_status kd_store_open(kd_corpus *c, const char *folder, const kd_tokenizer *tokenizer, bool verify) {
     kd_store_json said;
+    kd_tokenizer unknown;
     kd_paths inputs = {0};
     *c = (kd_corpus){0};
     KD_TRY(kd_store_json_read(&said, folder));
     kd_status status;
-    KD_GO(check_tokenizer(&said, tokenizer, folder));
+    if (tokenizer) KD_GO(check_tokenizer(&said, tokenizer, folder));
+    else KD_GO(say_tokenizer(&unknown, &said, folder));
     if (!said.complete) {
         status = kd_fail(KD_ECONFIG, "%s: unfinished: kedge pack goes on with it", folder);
         goto done;
     }
     KD_GO(take_inputs(&inputs, &said, folder));
-    KD_GO(kd_corpus_init(c, tokenizer, &inputs));
+    KD_GO(kd_corpus_init(c, tokenizer ? tokenizer : &unknown, &inputs));
     KD_GO(take_sources(c, &said, folder));
     KD_GO(read_store(c, folder, &said, inputs.count, verify));
 done:

@@ -22,7 +22,11 @@ kd_status kd_store_make(bool *kept, const char *folder, const kd_ingest_options 
 
 /* Opens a store that is complete; its tables are read, its tokens stay where they are. verify: every shard's hash is
  * checked, which reads all of it. KD_ECONFIG for a store of another tokenizer, or an unfinished one; KD_EFORMAT. Free with
- * kd_corpus_close. The tokenizer is borrowed. */
+ * kd_corpus_close. The tokenizer is borrowed; NULL: whichever it was, corpus->tokenizer then has its numbers alone. */
 kd_status kd_store_open(kd_corpus *corpus, const char *folder, const kd_tokenizer *tokenizer, bool verify);
+
+/* The documents as a Megatron dataset, x.idx and x.bin (format/megatron.h), each behind an EOS where eos is asked for. Loss
+ * flags have no place there: *flags counts the tokens that are no target. KD_ECONFIG: an EOS where there is none. */
+kd_status kd_store_export_megatron(int64_t *flags, const char *path, const char *folder, bool eos);
 
 #endif

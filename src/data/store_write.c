@@ -85,6 +85,7 @@ static kd_status flush(maker *m) {
     kd_corpus_clear(c);
     KD_GO(write_json(m, false));
 done:
+    if (status && aside) unlink(aside);
     free(aside);
     free(path);
     return status;

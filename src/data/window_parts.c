@@ -51,7 +51,7 @@ static kd_status read_next(int32_t *next, const kd_windows *w, const kd_segment 
 static kd_status piece_of(kd_piece *piece, const kd_windows *w, const kd_segment *s, int64_t space) {
     int64_t source = w->corpus->source[s->document], tag = w->tag_start[source + 1] - w->tag_start[source];
     int64_t left = space - (kd_windows_head(w, source) - tag);
-    *piece = (kd_piece){.tag = w->tag + w->tag_start[source], .tag_count = s->count || tag < left ? tag : left};
+    *piece = (kd_piece){.tag = tag ? w->tag + w->tag_start[source] : NULL, .tag_count = s->count || tag < left ? tag : left};
     return read_next(&piece->next, w, s);
 }
 

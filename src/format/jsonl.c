@@ -1,10 +1,11 @@
-/* Lines out of a growing buffer: as much memory as the longest line, whatever the file. */
+/* Lines out of a growing buffer: as much memory as the longest line takes, whatever the file. */
 #include "jsonl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
+#include "megatron.h"
 #include "record.h"
 
 #define READ ((int64_t)256 << 10)  /* bytes asked for at once */
@@ -14,7 +15,9 @@ struct kd_reader {
     char *path;
     kd_input *input;
     bool lines;               /* JSON lines; otherwise the file is one document */
-    char suffix[32];
+    kd_megatron *megatron;    /* NULL: neither this */
+    char *name;               /* the source of its documents */
+    char suffix[32];          /* the source of a plain file */
     char *buffer;             /* [room], and one byte for a NUL */
     int64_t room;
     int64_t begin, end;       /* what is read and not given out */
@@ -42,11 +45,23 @@ static void judge_name(kd_reader *reader, const char *path) {
     if (dot > 1 && size - dot < sizeof reader->suffix) memcpy(reader->suffix, name + dot, size - dot);
 }
 
+static kd_status open_megatron(kd_reader *reader, const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    reader->name = strndup(name, strlen(name) - 4);
+    if (!reader->name) return kd_fail(KD_ENOMEM, "%s: out of memory", path);
+    return kd_megatron_open(&reader->megatron, path);
+}
+
 kd_status kd_reader_open(kd_reader **out, const char *path) {
     kd_reader *reader;
     *out = NULL;
     KD_TRY(kd_new(&reader, 1, sizeof *reader));
     kd_status status = KD_OK;
+    if (kd_megatron_named(path)) {
+        KD_GO(open_megatron(reader, path));
+        *out = reader;
+        return KD_OK;
+    }
     judge_name(reader, path);
     reader->path = strdup(path);
     if (!reader->path) {
@@ -65,6 +80,8 @@ done:
 void kd_reader_close(kd_reader *reader) {
     if (!reader) return;
     kd_input_close(reader->input);
+    kd_megatron_close(reader->megatron);
+    free(reader->name);
     free(reader->buffer);
     kd_record_memory_free(&reader->memory);
     free(reader->path);
@@ -190,8 +207,17 @@ static kd_status next_file(kd_reader *reader, kd_document *document, bool *more)
     return KD_OK;
 }
 
+static kd_status next_megatron(kd_reader *reader, kd_document *document, bool *more) {
+    document->line = ++reader->line;
+    KD_TRY(kd_megatron_next(&document->id, &document->ids, more, reader->megatron));
+    document->source = reader->name;
+    if (*more) document->text = NULL;
+    return KD_OK;
+}
+
 kd_status kd_reader_next(kd_reader *reader, kd_document *document, bool *more) {
     *document = (kd_document){.text = "", .source = "", .next = -1};
     *more = false;
+    if (reader->megatron) return next_megatron(reader, document, more);
     return reader->lines ? next_record(reader, document, more) : next_file(reader, document, more);
 }

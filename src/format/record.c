@@ -55,13 +55,7 @@ static kd_status close_keys(parser *p, int64_t first) {
 
 static kd_status open_key(parser *p, const char *text, int64_t size) {
     kd_keys *keys = &p->memory->keys;
-    if (keys->count == keys->room) {
-        int64_t room = keys->room ? 2 * keys->room : 16;
-        kd_key *larger = realloc(keys->key, (size_t)room * sizeof *larger);
-        if (!larger) return kd_fail(KD_ENOMEM, "out of memory: %lld keys", (long long)room);
-        keys->key = larger;
-        keys->room = room;
-    }
+    KD_TRY(kd_grow(&keys->key, &keys->room, keys->count + 1, sizeof *keys->key));
     keys->key[keys->count++] = (kd_key){text, size};
     return KD_OK;
 }
@@ -171,8 +165,6 @@ kd_status kd_record_parse(kd_record *record, char *line, int64_t size, kd_record
     if (p.text.at < p.text.end) return fail(&p, p.text.at, "something follows the object");
     if (p.has[KD_LIST_IDS]) return kd_record_ids_finish(&p);
     if (!p.has_text) return kd_fail(KD_EFORMAT, "no \"text\" and no \"input_ids\"");
-    record->spans = 0;  /* "labels" and "source" of a text mean nothing */
-    record->row = false;
-    record->next = -1;
+    record->spans = 0;  /* "source" of a text means nothing */
     return KD_OK;
 }

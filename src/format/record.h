@@ -27,13 +27,13 @@ typedef struct kd_record_memory {
 void kd_record_memory_free(kd_record_memory *memory);
 
 typedef struct kd_record {
-    const char *text;      /* [size] in the line; NULL: the record is ids */
+    const char *text;      /* [size] in the line; NULL: the record is ids, and what follows source says more */
     int64_t size;
     const char *source;    /* in the line, NUL-terminated; "" where there is none */
     const int32_t *id;     /* [ids] */
     int64_t ids;
     const uint8_t *loss;   /* [ids] 0: not a target; NULL: all are */
-    bool row;              /* "labels" is one id, */
+    bool row;              /* a packed row: "source" is a list, or "labels" is one id */
     int32_t next;          /* this one; -1: it is not */
     const kd_record_span *span;  /* [spans] without gaps, from 0 to ids; one where the record names none */
     int64_t spans;

@@ -32,20 +32,6 @@ __attribute__((format(printf, 3, 4))) static void note(kd_record_parser *p, cons
     va_end(values);
 }
 
-/* Room for one more element of a heap array. */
-static kd_status reserve_one(void *array, int64_t *room, int64_t count, int64_t element) {
-    if (count < *room) return KD_OK;
-    int64_t more = *room ? 2 * *room : 256, bytes;
-    KD_TRY(kd_size_multiply(&bytes, more, element));
-    void *memory;
-    memcpy(&memory, array, sizeof memory);
-    memory = realloc(memory, (size_t)bytes);
-    if (!memory) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of a record", (long long)bytes);
-    memcpy(array, &memory, sizeof memory);
-    *room = more;
-    return KD_OK;
-}
-
 /* ---- numbers ----------------------------------------------------------------------------------------------- */
 
 static bool is_number(char c) { return c == '-' || (c >= '0' && c <= '9'); }
@@ -63,7 +49,7 @@ static bool whole_value(int64_t *value, const char *text, int64_t size, bool who
 /* 0.0, 1.00: what a mask of floats is written as. */
 static bool flag_value(int64_t *value, const char *text, int64_t size) {
     *value = text[0] - '0';
-    if (size < 3 || *value < 0 || *value > 1 || text[1] != '.') return false;
+    if (size < 3 || text[1] != '.') return false;
     for (int64_t i = 2; i < size; i++)
         if (text[i] != '0') return false;
     return true;
@@ -93,7 +79,7 @@ static kd_status read_element(kd_record_parser *p, kd_list which, int depth) {
         note(p, first, "%s[%lld] is not %s", list->key, (long long)ids->count, list->what);
         KD_TRY(kd_record_value(p, KD_ELSEWHERE, depth));
     }
-    if (ids->count == ids->room) KD_TRY(kd_ids_reserve(ids, 1));
+    KD_TRY(kd_ids_reserve(ids, 1));
     ids->id[ids->count++] = (int32_t)value;
     return KD_OK;
 }
@@ -133,7 +119,7 @@ static kd_status read_list(kd_record_parser *p, kd_list which, int depth) {
 static kd_status read_span(kd_record_parser *p, int depth) {
     kd_record *r = p->record;
     const char *first = p->text.at;
-    KD_TRY(reserve_one(&p->memory->span, &p->memory->span_room, r->spans, sizeof *p->memory->span));
+    KD_TRY(kd_grow(&p->memory->span, &p->memory->span_room, r->spans + 1, sizeof *p->memory->span));
     kd_record_span *span = &p->memory->span[r->spans];
     *span = (kd_record_span){.start = -1, .end = -1};
     if (*first != '{') note(p, first, "source[%lld] is not an object", (long long)r->spans);
@@ -153,7 +139,7 @@ static kd_status read_spans(kd_record_parser *p, int depth) {
         if (!p->name) note(p, first, "source is neither an array nor a string without U+0000");
         return KD_OK;
     }
-    p->has_spans = true;
+    p->has_spans = p->record->row = true;
     p->text.at++;
     if (kd_scan_take(&p->text, ']')) return KD_OK;
     do {
@@ -202,8 +188,8 @@ static kd_status check_lists(const kd_record_parser *p) {
                            (long long)ids->count);
     for (int64_t i = 0; p->has[KD_LIST_LABELS] && i < ids->count; i++)
         if (labels->id[i] != IGNORED && labels->id[i] != ids->id[i])
-            return kd_fail(KD_EFORMAT, "labels[%lld] is %d, input_ids[%lld] is %d: labels other than the tokens themselves are not supported",
-                           (long long)i, (int)labels->id[i], (long long)i, (int)ids->id[i]);
+            return kd_fail(KD_EFORMAT, "labels[%lld] is %d, input_ids[%lld] is %d: labels other than the tokens themselves "
+                           "are not supported", (long long)i, (int)labels->id[i], (long long)i, (int)ids->id[i]);
     for (int64_t i = 0; p->has[KD_LIST_ATTENTION_MASK] && i < ids->count; i++)
         if (!attention->id[i])
             return kd_fail(KD_EFORMAT, "attention_mask[%lld] is 0: padding is not supported", (long long)i);
@@ -258,7 +244,7 @@ kd_status kd_record_ids_finish(kd_record_parser *p) {
     KD_TRY(check_lists(p));
     if (p->has_spans) KD_TRY(check_spans(p));
     KD_TRY(kd_ids_reserve(ids, 1));  /* so that a document without tokens has an address, too */
-    KD_TRY(reserve_one(&p->memory->span, &p->memory->span_room, 0, sizeof *p->memory->span));
+    KD_TRY(kd_grow(&p->memory->span, &p->memory->span_room, 0 + 1, sizeof *p->memory->span));
     r->id = ids->id;
     r->ids = ids->count;
     KD_TRY(set_loss(p));

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "format/tokenizer.h"
 
 /* What absent keys of config.json mean is each family's own, as in transformers 4 and 5. */
 typedef struct family {
@@ -294,7 +293,10 @@ enum { PRESETS = sizeof presets / sizeof *presets };
 
 const char *kd_preset_names(void) { return "tiny, demo, 5m, 10m, 124m"; }
 
-kd_status kd_config_preset(char **text, const char *arch, const char *name, int64_t vocabulary, int64_t window) {
+static json_t *id_of(int32_t id) { return id < 0 ? json_null() : json_integer(id); }
+
+kd_status kd_config_preset(char **text, const char *arch, const char *name, const kd_tokenizer *tokenizer, int64_t vocabulary,
+                           int64_t window) {
     const preset *p = NULL;
     const family *f = find_family(arch);
     for (int i = 0; i < PRESETS; i++)
@@ -302,13 +304,13 @@ kd_status kd_config_preset(char **text, const char *arch, const char *name, int6
     if (!f) return kd_fail(KD_ECONFIG, "arch \"%s\": it is one of " FAMILY_NAMES, arch);
     if (!p) return kd_fail(KD_ECONFIG, "preset \"%s\": it is one of %s", name, kd_preset_names());
     json_t *json = json_pack(
-        "{s:[s], s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:n, s:I, s:I, s:b, s:s, s:b}",
+        "{s:[s], s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:n, s:o, s:o, s:b, s:s, s:b}",
         "architectures", f->architecture, "model_type", f->model_type, "hidden_act", "silu",
         "vocab_size", (json_int_t)vocabulary, "hidden_size", (json_int_t)p->C, "intermediate_size", (json_int_t)p->F,
         "num_hidden_layers", (json_int_t)p->L, "num_attention_heads", (json_int_t)p->H,
         "num_key_value_heads", (json_int_t)p->G, "max_position_embeddings", (json_int_t)window,
         "rms_norm_eps", f->qkv_bias ? 1e-6 : 1e-5, "initializer_range", 0.02, "rope_theta", 10000.0, "rope_scaling",
-        "bos_token_id", (json_int_t)KD_BYTES_BOS, "eos_token_id", (json_int_t)KD_BYTES_EOS, "tie_word_embeddings", 1,
+        "bos_token_id", id_of(tokenizer->bos), "eos_token_id", id_of(tokenizer->eos), "tie_word_embeddings", 1,
         "torch_dtype", "float32", "use_cache", 1);
     if (!json || (f->sliding_window && f->sliding_layers < 0 && json_object_set_new(json, "sliding_window", json_null()))) {
         json_decref(json);

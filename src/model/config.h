@@ -2,6 +2,7 @@
 #ifndef KD_CONFIG_H
 #define KD_CONFIG_H
 
+#include "format/tokenizer.h"
 #include "rope_config.h"
 
 typedef struct kd_config {
@@ -34,8 +35,10 @@ kd_status kd_config_lift_sliding_window(kd_config *config);
  * else the same object with only that key changed. free() *text. */
 kd_status kd_config_print(char **text, int64_t *size, const kd_config *config, const char *dtype);
 
-/* A fresh config.json. arch: llama, mistral, qwen2; preset: see kd_preset_names. free() *text. */
-kd_status kd_config_preset(char **text, const char *arch, const char *preset, int64_t vocabulary, int64_t window);
+/* A fresh config.json. arch: llama, mistral, qwen2; preset: see kd_preset_names; vocabulary: rows of the embedding, at least
+ * the tokenizer's ids, from which BOS and EOS are. free() *text. */
+kd_status kd_config_preset(char **text, const char *arch, const char *preset, const kd_tokenizer *tokenizer, int64_t vocabulary,
+                           int64_t window);
 const char *kd_preset_names(void);
 
 #endif

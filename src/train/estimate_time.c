@@ -118,7 +118,7 @@ kd_status kd_estimate_time(kd_estimate *e, const kd_trainer *t) {
     int64_t T = clamp(length, SHORTEST < window ? SHORTEST : window, window < LONGEST ? window : LONGEST);
     kd_config one = piece_config(&t->config, 1), two = piece_config(&t->config, 2), single = t->config;
     single.L = 1;
-    double first, second, forward, backward, update, ignored;
+    double first, second, forward = 0, backward = 0, update, ignored;
     kd_plan plan;
     kd_layout layout;
     KD_TRY(kd_layout_init(&layout, &two));

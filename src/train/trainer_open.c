@@ -14,7 +14,7 @@ static kd_status open_config(kd_trainer *t, const char *checkpoint) {
     char *text = NULL;
     int64_t size = 0;
     if (run->init_config) KD_TRY(kd_file_read(&text, &size, run->init_config, 16 << 20));
-    else KD_TRY(kd_config_preset(&text, run->init_arch, run->init_preset, KD_BYTES_VOCABULARY, run->window.window));
+    else KD_TRY(kd_config_preset(&text, run->init_arch, run->init_preset, &t->tokenizer, t->tokenizer.vocabulary, run->window.window));
     if (!run->init_config) size = (int64_t)strlen(text);
     kd_status status = kd_config_parse(&t->config, text, size, run->init_config ? run->init_config : "model.init");
     free(text);
@@ -31,7 +31,6 @@ static kd_status open_dataset(kd_dataset *dataset, const kd_trainer *t, bool val
 
 static kd_status open_data(kd_trainer *t) {
     const kd_run_file *run = t->run;
-    KD_TRY(kd_tokenizer_open(&t->tokenizer, run->tokenizer));
     if (t->tokenizer.vocabulary > t->config.V)
         return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld: a model with a larger vocabulary is "
                        "needed (kedge init makes one)", run->tokenizer,
@@ -42,6 +41,7 @@ static kd_status open_data(kd_trainer *t) {
 }
 
 kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
+    KD_TRY(kd_tokenizer_open(&t->tokenizer, t->run->tokenizer));
     KD_TRY(open_config(t, checkpoint));
     KD_TRY(kd_run_configure(&t->config, t->run, checkpoint != NULL));
     KD_TRY(kd_ctx_open(&t->ctx, t->run->threads));
@@ -115,7 +115,7 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     KD_GO(kd_trainer_prepare(t, checkpoint));
     KD_GO(warn_of_memory(t));
     KD_GO(open_model(t));
-    const char *from = checkpoint ? checkpoint : run->model_path;
+    const char *from = checkpoint ? checkpoint : run->model_path ? run->model_path : kd_is_folder(run->tokenizer) ? run->tokenizer : NULL;
     if (from && !(t->companions = strdup(from))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
     else if (run->model_path) KD_GO(kd_model_load(t->model, run->model_path));
