@@ -197,7 +197,7 @@ static void heat_maps_and_bars_are_drawn(void **state) {
     assert_int_equal(kd_heat_map_draw(&text, &(kd_heat_map){"m", NULL, NULL, NULL, NULL, NULL, 0, 0, NULL}, true), KD_OK);
     assert_markup(text.data, true);
     text.size = 0;
-    const kd_bars bars = {"b", "%", row, value + 3, 2};
+    const kd_bars bars = {"b", "%", row, value + 3, .count = 2};
     assert_int_equal(kd_bars_draw(&text, &bars, true), KD_OK);
     assert_markup(text.data, true);
     assert_non_null(strstr(text.data, ">4</text>"));

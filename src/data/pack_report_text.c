@@ -24,7 +24,7 @@ static void put_name(kd_text *t, const kd_source_report *source) {
 
 static void put_share(kd_text *t, double share) {
     if (share < 0) kd_text_print(t, "%9s", "-");
-    else kd_text_print(t, "%8.2f%%", 100 * share);
+    else kd_text_print(t, "%9.2f", 100 * share);
 }
 
 static void put_count(kd_text *t, int64_t value, int width) {
@@ -43,12 +43,13 @@ static void put_source(kd_text *t, const kd_source_report *s, const kd_source_re
     put_share(t, s->planned);
     put_share(t, kd_share(s->chosen.tokens, all->chosen.tokens));
     put_share(t, kd_share(s->packed.tokens, all->packed.tokens));
-    put_share(t, kd_share(s->packed.documents, all->packed.documents));
-    kd_text_put(t, "\n");
+    kd_text_print(t, "%13.2f\n", 100 * kd_share(s->packed.documents, all->packed.documents));
 }
 
 static void put_sources(kd_text *t, const kd_part_report *r) {
-    kd_text_print(t, "%-*s%9s%9s%9s%9s%9s%9s%9s%9s\n", NAME, "", "documents", "", "tokens", "", "planned", "chosen", "windows", "documents");
+    kd_text_print(t, "%-*s   in the corpus                       share of tokens, %%         documents\n", NAME, "");
+    kd_text_print(t, "%-*s%9s%9s%9s%9s%9s%9s%9s%13s\n", NAME, "source", "documents", "%", "tokens", "%", "planned", "chosen", "windows",
+                  "in windows, %");
     for (int64_t s = 0; s < r->sources; s++) put_source(t, &r->source[s], &r->all);
     if (r->sources > 1) put_source(t, &r->all, &r->all);
 }
@@ -62,7 +63,7 @@ static void put_loss(kd_text *t, const char *what, const kd_amount *a, const kd_
 }
 
 static void put_losses(kd_text *t, const kd_part_report *r) {
-    kd_text_print(t, "%-26s%9s%9s%9s\n", "where its tokens are", "documents", "tokens", "");
+    kd_text_print(t, "%-26s%9s%9s%9s\n", "where its tokens are", "documents", "tokens", "%");
     put_loss(t, "in windows", &r->all.packed, &r->all.there);
     for (int i = 0; i < KD_LOSSES; i++)
         if (r->all.lost[i].documents) put_loss(t, kd_loss_words[i], &r->all.lost[i], &r->all.there);
@@ -74,19 +75,19 @@ static void put_lengths(kd_text *t, const char *what, const kd_amount bin[KD_LEN
     kd_text_print(t, "%-*s", NAME, what);
     for (int i = 0; i < KD_LENGTHS; i++) {
         double share = tokens ? kd_share(bin[i].tokens, of->tokens) : kd_share(bin[i].documents, of->documents);
-        if (bin[i].documents) kd_text_print(t, "%7.1f%%", 100 * share);
-        else kd_text_print(t, "%8s", ".");
+        if (bin[i].documents) kd_text_print(t, "%7.1f", 100 * share);
+        else kd_text_print(t, "%7s", ".");
     }
     kd_text_put(t, "\n");
 }
 
 static void put_histograms(kd_text *t, const kd_part_report *r) {
     bool chosen = r->all.chosen.documents != r->all.there.documents;
-    kd_text_print(t, "%-*s", NAME, "length in tokens");
+    kd_text_print(t, "%-*s", NAME, "length in tokens, %");
     for (int i = 0; i < KD_LENGTHS; i++) {
         char number[32];
         kd_number_format(number, (double)kd_length_from(i), true);
-        kd_text_print(t, "%7s%s", i ? number : "< 512", i ? "+" : " ");
+        kd_text_print(t, i ? "%6s+" : "%7s", i ? number : "<512");
     }
     kd_text_put(t, "\n");
     put_lengths(t, "documents", r->all.before, &r->all.there, false);
