@@ -9,6 +9,8 @@
 
 /* ---- figures ----------------------------------------------------------------------------------------------- */
 
+static double percent(int64_t part, int64_t whole) { return 100 * kd_share(part, whole); }
+
 static void tile_count(kd_text *page, int64_t value, const char *name, const char *note) {
     char number[32];
     if (value < 100000) snprintf(number, sizeof number, "%lld", (long long)value);
@@ -29,7 +31,7 @@ static void write_tiles(kd_text *page, const kd_part_report *r) {
     kd_number_format(number, (double)w->tokens, true);
     snprintf(note, sizeof note, "of %s tokens", number);
     tile_count(page, w->count, "Windows", note);
-    kd_show_percent(number, kd_share(r->all.packed.tokens, r->all.chosen.tokens));
+    snprintf(number, sizeof number, "%.2f%%", percent(r->all.packed.tokens, r->all.chosen.tokens));
     kd_show_number(other, (double)r->all.packed.tokens);
     snprintf(note, sizeof note, "%s tokens of text", other);
     kd_page_tile(page, number, "Of what was chosen, in windows", note);
@@ -49,8 +51,6 @@ static void write_tiles(kd_text *page, const kd_part_report *r) {
 }
 
 /* ---- charts ------------------------------------------------------------------------------------------------ */
-
-static double percent(int64_t part, int64_t whole) { return 100 * kd_share(part, whole); }
 
 /* Shares by source, in the corpus and in the windows, and what was planned. */
 static kd_status chart_shares(kd_text *page, const kd_part_report *r, bool tokens) {
@@ -143,9 +143,15 @@ static kd_status write_charts(kd_text *page, const kd_part_report *r) {
 
 /* ---- tables ------------------------------------------------------------------------------------------------ */
 
+/* In groups of three digits. */
 static void cell_count(kd_text *page, int64_t value) {
-    char number[32];
-    snprintf(number, sizeof number, "%lld", (long long)value);
+    char digits[32], number[48];
+    int count = snprintf(digits, sizeof digits, "%lld", (long long)value), at = 0;
+    for (int i = 0; i < count; i++) {
+        if (i && (count - i) % 3 == 0) number[at++] = ',';
+        number[at++] = digits[i];
+    }
+    number[at] = 0;
     kd_page_cell(page, number, false, true);
 }
 
@@ -247,14 +253,10 @@ static void write_masks(kd_text *page, const kd_windows_report *w) {
 /* The first window as it is trained on, or read by validation. */
 static kd_status write_window(kd_text *page, const kd_windows *windows, bool train) {
     kd_window_view view;
-    char words[160];
     KD_TRY(kd_window_view_open(&view, windows, 0, train));
-    kd_window_describe(words, &view);
     kd_text_put(page, "<div>\n");
-    kd_page_section(page, train ? "The first window of training" : "The first window of validation");
-    kd_text_put(page, "<p class=\"note\">");
-    kd_text_escape(page, words);
-    kd_text_put(page, ".</p>\n<figure>");
+    kd_page_section(page, "The first window");
+    kd_text_put(page, "<figure>");
     kd_status status = kd_window_draw_svg(page, &view, false);
     kd_text_put(page, "</figure>\n</div>\n");
     kd_window_view_free(&view);
@@ -265,14 +267,14 @@ static kd_status write_part(kd_text *page, const kd_part_report *r) {
     bool train = !strcmp(r->name, kd_part_names[KD_PART_TRAIN]);
     kd_page_section(page, train ? "Training" : "Validation");
     write_tiles(page, r);
-    kd_page_section(page, "Sources and lengths");
-    KD_TRY(write_charts(page, r));
-    kd_text_put(page, "<h2></h2>\n");
+    kd_page_section(page, train ? "Training: sources" : "Validation: sources");
     write_sources(page, r);
+    kd_page_section(page, train ? "Training: shares and lengths" : "Validation: shares and lengths");
+    KD_TRY(write_charts(page, r));
     kd_page_charts(page);
     KD_TRY(write_window(page, r->from, train));
     kd_text_put(page, "<div>\n");
-    kd_page_section(page, "Tokens");
+    kd_page_section(page, "Tokens and what they see");
     write_places(page, r);
     kd_text_put(page, "<br>\n");
     write_kinds(page, &r->windows);

@@ -94,7 +94,8 @@ kd_status kd_heat_map_draw(kd_text *text, const kd_heat_map *m, bool alone) {
 
 /* ---- bars -------------------------------------------------------------------------------------------------- */
 
-enum { BAR = 15, THIN = 10, GAP = 7 };  /* heights of a bar alone and of one among several, and between names */
+enum { BAR = 15, THIN = 12, GAP = 9, NUMBER = 44 };  /* heights: a bar alone, one among several, between
+                                                         names; and the width of a number */
 
 static int64_t many(const kd_bars *b) { return b->many ? b->many : 1; }
 static int64_t drawn(const kd_bars *b) { return many(b) - b->aim; }  /* series that are bars */
@@ -120,17 +121,20 @@ static void draw_series_key(kd_text *text, const kd_bars *b) {
 static void draw_group(kd_text *text, const kd_bars *b, int64_t i, double y, double left, double scale) {
     double height = bar_height(b), group = height * (double)drawn(b);
     kd_svg_words(text, "k-ink", KD_END, left - 8, y + group / 2 + 4, b->name[i]);
+    double aim = b->aim ? b->value[(many(b) - 1) * b->count + i] : NAN, mark = left + aim * scale;
     for (int64_t k = 0; k < drawn(b); k++, y += height) {
         double value = b->value[k * b->count + i], length = isfinite(value) && value > 0 ? value * scale : 0;
+        double words = left + length + 6;
+        if (mark > words - 4 && mark < words + NUMBER) words = mark + 6;
         char number[32];
-        kd_number_format(number, value, false);
+        if (drawn(b) > 1 && value >= 0.01 && value < 1000) snprintf(number, sizeof number, value < 1 ? "%.2g" : "%.3g", value);
+        else kd_number_format(number, value, false);
         kd_text_print(text, "<g class=\"k%d\">", (int)(k % KD_SVG_COLOURS));
         kd_svg_rect(text, "k-fill", left, y, length, height - (drawn(b) > 1));
         kd_text_put(text, "</g>");
-        kd_svg_words(text, "k-tick", KD_START, left + length + 6, y + height / 2 + 4, number);
+        kd_svg_words(text, "k-tick", KD_START, words, y + height / 2 + 4, number);
     }
-    double aim = b->aim ? b->value[(many(b) - 1) * b->count + i] : NAN;
-    if (isfinite(aim) && aim >= 0) kd_svg_rect(text, "k-ink", left + aim * scale - 1, y - group - 2, 2, group + 3);
+    if (isfinite(mark) && aim >= 0) kd_svg_rect(text, "k-ink", mark - 1, y - group - 2, 2, group + 3);
 }
 
 kd_status kd_bars_draw(kd_text *text, const kd_bars *b, bool alone) {
@@ -144,7 +148,7 @@ kd_status kd_bars_draw(kd_text *text, const kd_bars *b, bool alone) {
     draw_series_key(text, b);
     if (!b->count) kd_svg_words(text, "k-label", KD_MIDDLE, WIDTH / 2, TOP + ROW / 2.0, "no values yet");
     for (int64_t i = 0; i < b->count; i++)
-        draw_group(text, b, i, TOP + 3 + step * (double)i, left, most > 0 ? (WIDTH - left - 64) / most : 0);
+        draw_group(text, b, i, TOP + 3 + step * (double)i, left, most > 0 ? (WIDTH - left - NUMBER - 20) / most : 0);
     kd_svg_close(text);
     return kd_text_status(text);
 }
