@@ -113,7 +113,7 @@ int kd_cmd_pack(int argc, char **argv) {
     if (!folder) folder = run.pack;
     if (!folder) folder = inside = kd_path_join(run.output, "pack");
     status = folder ? make(&run, folder, verify, quiet, as_json) : kd_fail(KD_ENOMEM, "out of memory");
-    if (!status) kd_info("%s: packed", folder);
+    if (!status) kd_info("%s: packed; %s/report.html shows it", folder, folder);
     free(inside);
     kd_run_file_close(&run);
     return kd_exit_code(status);

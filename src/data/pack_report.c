@@ -53,11 +53,11 @@ static int64_t count_kinds(int64_t kind[KD_TOKEN_KINDS], const walk *at, const k
     int64_t source = w->corpus->source[s->document], space = w->options.window - at->place;
     int64_t tag = w->tag_start[source + 1] - w->tag_start[source], bos = kd_windows_head(w, source) - tag;
     int64_t stored = w->corpus->start[s->document + 1] - w->corpus->start[s->document] - s->from;
-    kind[KD_TOKEN_BOS] = bos < space ? bos : space;
-    kind[KD_TOKEN_TAG] = tag < space - kind[KD_TOKEN_BOS] ? tag : space - kind[KD_TOKEN_BOS];
+    kind[KD_TOKEN_BOS] = bos;  /* a window that has room for nothing is closed */
+    kind[KD_TOKEN_TAG] = tag < space - bos ? tag : space - bos;
     kind[KD_TOKEN_TEXT] = s->count < stored ? s->count : stored;
     kind[KD_TOKEN_EOS] = s->count - kind[KD_TOKEN_TEXT];
-    return kind[KD_TOKEN_BOS] + kind[KD_TOKEN_TAG] + s->count;
+    return bos + kind[KD_TOKEN_TAG] + s->count;
 }
 
 static void begin_window(walk *at) {

@@ -85,7 +85,7 @@ const char *kd_source_title(const kd_source_report *source);
 kd_status kd_pack_report_table(kd_text *text, const kd_pack_report *report);
 kd_status kd_pack_report_json(json_t **out, const kd_pack_report *report);
 kd_status kd_pack_report_csv(kd_text *text, const kd_pack_report *report);
-kd_status kd_pack_report_page(kd_text *page, const kd_pack_report *report, const char *title);
+kd_status kd_pack_report_page(kd_text *page, const kd_pack_report *report);
 
 /* report.json, report.csv and report.html into the pack's folder. */
 kd_status kd_pack_report_write(const kd_pack_report *report, const char *folder);

@@ -98,31 +98,21 @@ static kd_status replace(const char *folder, const char *name, const char *data,
     return status;
 }
 
-/* A page's title is the folder's name: its path differs between machines. */
-static const char *last_part(char *folder) {
-    char *end = folder + strlen(folder);
-    while (end > folder + 1 && end[-1] == '/') *--end = 0;
-    const char *slash = strrchr(folder, '/');
-    return slash && slash[1] ? slash + 1 : folder;
-}
-
 kd_status kd_pack_report_write(const kd_pack_report *report, const char *folder) {
     json_t *root = NULL;
-    char *json = NULL, *title = strdup(folder);
+    char *json = NULL;
     kd_text csv = {0}, page = {0};
     kd_status status;
-    if (!title) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_pack_report_json(&root, report));
     KD_GO(kd_json_print(&json, root, JSON_INDENT(1), "report.json"));
     KD_GO(kd_pack_report_csv(&csv, report));
-    KD_GO(kd_pack_report_page(&page, report, last_part(title)));
+    KD_GO(kd_pack_report_page(&page, report));
     KD_GO(replace(folder, "report.json", json, (int64_t)strlen(json)));
     KD_GO(replace(folder, "report.csv", csv.data, csv.size));
     KD_GO(replace(folder, "report.html", page.data, page.size));
 done:
     kd_text_free(&page);
     kd_text_free(&csv);
-    free(title);
     free(json);
     json_decref(root);
     return status;

@@ -285,13 +285,14 @@ static kd_status write_part(kd_text *page, const kd_part_report *r) {
     return kd_text_status(page);
 }
 
-kd_status kd_pack_report_page(kd_text *page, const kd_pack_report *report, const char *title) {
-    char about[256] = "", size[32];
-    for (int64_t p = 0; p < report->parts; p++) {
-        kd_number_format(size, (double)report->part[p].windows.tokens, true);
-        snprintf(about + strlen(about), sizeof about - strlen(about), "%s%s: %lld windows of %s tokens", p ? "; " : "", report->part[p].name,
-                 (long long)report->part[p].windows.count, size);
-    }
+/* The title is the same wherever the pack lies. */
+kd_status kd_pack_report_page(kd_text *page, const kd_pack_report *report) {
+    char about[160] = "", title[64], size[32];
+    kd_number_format(size, report->parts ? (double)report->part[0].windows.tokens : 0, true);
+    snprintf(title, sizeof title, "A pack of windows of %s tokens", size);
+    for (int64_t p = 0; p < report->parts; p++)
+        snprintf(about + strlen(about), sizeof about - strlen(about), "%s%s: %lld windows", p ? ", " : "", report->part[p].name,
+                 (long long)report->part[p].windows.count);
     kd_page_open(page, title, about);
     for (int64_t p = 0; p < report->parts; p++) KD_TRY(write_part(page, &report->part[p]));
     kd_page_close(page, "from report.json, which has every number. A document's length is its tokens, without BOS, tag and EOS.");
