@@ -287,6 +287,7 @@ kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_in
         if (options->progress) tell(&in, &progress, &known);
         in.now = 1 - in.now;
     }
+    if (options->progress && !in.status) tell(&in, &progress, &known);
     if (in.bad_lines > SHOWN) kd_warn("%lld bad lines were left out in all", (long long)in.bad_lines);
     status = in.status;
     if (status) kd_message_set(in.message ? in.message : "out of memory");
