@@ -226,16 +226,16 @@ static void scanners_cut_as_pcre2_does(void **state) {
 }
 
 static void cutting_a_text_before_its_bars_changes_nothing(void **state) {
-    static const struct { const char *name; bool cuts; } cut[] = {{"llama2", true}, {"mistral", true}, {"flags_pieces", true}, {"crossing", false}};
+    static const char *const cut[] = {"llama2", "mistral", "flags_pieces", "crossing"};
     (void)state;
     for (int i = 0; i < 4; i++) {
         kd_tokenizer t, whole;
         kd_encoder *e, *w;
-        open_golden(&t, &e, cut[i].name);
-        open_golden(&whole, &w, cut[i].name);
-        assert_int_equal(t.model->vocabulary.cuts, cut[i].cuts);
+        open_golden(&t, &e, cut[i]);
+        open_golden(&whole, &w, cut[i]);
+        assert_true(t.model->vocabulary.cuts);
         whole.model->vocabulary.cuts = false;
-        expect_both_ways(cut[i].name, e, w, SANITIZED ? 300 : 3000, "cutting");
+        expect_both_ways(cut[i], e, w, SANITIZED ? 300 : 3000, "cutting");
         close_both(&t, e);
         close_both(&whole, w);
     }
@@ -369,7 +369,9 @@ static double time_of(kd_encoder *e, const char *unit, int64_t size) {
     return seconds;
 }
 
-static void twice_the_text_takes_twice_the_time(void **state) {
+/* A long run takes n log n steps in memory that outgrows the caches: four times the text, six times the time. n^2 would be
+ * sixteen times. */
+static void four_times_the_text_takes_less_than_ten_times_the_time(void **state) {
     (void)state;
     if (SANITIZED) {
         print_message("skipped: time of long runs: a sanitizer is in the way\n");
@@ -380,13 +382,13 @@ static void twice_the_text_takes_twice_the_time(void **state) {
         kd_encoder *e;
         open_golden(&t, &e, golden[g]);
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-            double one = 1e9, two = 1e9;
-            for (int turn = 0; turn < 5 && two > 2.6 * one + 2e-3; turn++) {  /* another program may have taken the machine */
-                double a = time_of(e, runs[i].unit, 256 << 10), b = time_of(e, runs[i].unit, 512 << 10);
+            double one = 0, four = 1;
+            for (int turn = 0; turn < 5 && (!turn || four > 10 * one + 10e-3); turn++) {  /* another program may have taken the machine */
+                double a = time_of(e, runs[i].unit, 128 << 10), b = time_of(e, runs[i].unit, 512 << 10);
                 if (!turn || a < one) one = a;
-                if (!turn || b < two) two = b;
+                if (!turn || b < four) four = b;
             }
-            if (two > 2.6 * one + 2e-3) fail_msg("%s, %s: 256 KiB %.4f s, 512 KiB %.4f s", golden[g], runs[i].name, one, two);
+            if (four > 10 * one + 10e-3) fail_msg("%s, %s: 128 KiB %.4f s, 512 KiB %.4f s", golden[g], runs[i].name, one, four);
         }
         close_both(&t, e);
     }
@@ -410,7 +412,7 @@ int main(void) {
         cmocka_unit_test(invalid_bytes_are_an_error_with_their_place),
         cmocka_unit_test(invalid_bytes_are_replaced_when_asked),
         cmocka_unit_test(ids_outside_the_vocabulary_are_not_decoded),
-        cmocka_unit_test(twice_the_text_takes_twice_the_time),
+        cmocka_unit_test(four_times_the_text_takes_less_than_ten_times_the_time),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

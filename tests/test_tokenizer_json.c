@@ -64,7 +64,6 @@ static const struct { const char *text; kd_status status; const char *words[2]; 
     {"{'model': {'type': 'BPE', 'continuing_subword_prefix': '##', " VOCAB ", 'merges': []}}", KD_ENOTSUP, {"continuing_subword_prefix"}},
     {"{'model': {'type': 'BPE', 'end_of_word_suffix': '</w>', " VOCAB ", 'merges': []}}", KD_ENOTSUP, {"end_of_word_suffix"}},
     {"{'model': {'type': 'BPE', 'dropout': 0.1, " VOCAB ", 'merges': []}}", KD_ENOTSUP, {"dropout"}},
-    {"{'model': {'type': 'BPE', 'unk_token': 'zz', " VOCAB ", 'merges': []}}", KD_EFORMAT, {"zz"}},
     {"{'model': {'type': 'BPE', 'byte_fallback': 'yes', " VOCAB ", 'merges': []}}", KD_EFORMAT, {"byte_fallback"}},
     /* normalizers */
     {"{'normalizer': {'type': 'Lowercase'}, " BPE "}", KD_ENOTSUP, {"normalizer", "Lowercase"}},
@@ -77,14 +76,16 @@ static const struct { const char *text; kd_status status; const char *words[2]; 
     {"{'normalizer': 5, " BPE "}", KD_EFORMAT, {"normalizer"}},
     {"{'normalizer': {}, " BPE "}", KD_EFORMAT, {"normalizer"}},
     /* pre-tokenizers */
-    {"{'pre_tokenizer': {'type': 'Whitespace'}, " BPE "}", KD_ENOTSUP, {"pre_tokenizer", "Whitespace"}},
+    {"{'pre_tokenizer': {'type': 'UnicodeScripts'}, " BPE "}", KD_ENOTSUP, {"pre_tokenizer", "UnicodeScripts"}},
     {"{'pre_tokenizer': {'type': 'BertPreTokenizer'}, " BPE "}", KD_ENOTSUP, {"pre_tokenizer", "BertPreTokenizer"}},
-    {"{'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [{'type': 'Punctuation', 'behavior': 'Isolated'}]}, " BPE "}", KD_ENOTSUP,
-     {"Punctuation"}},
+    {"{'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [{'type': 'CharDelimiterSplit', 'delimiter': '-'}]}, " BPE "}", KD_ENOTSUP,
+     {"CharDelimiterSplit", "Sequence[0]"}},
+    {"{'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [" LEVEL ", {'type': 'Digits'}]}, " BPE "}", KD_ENOTSUP, {"behind ByteLevel"}},
+    {"{'version': '2.0', " BPE "}", KD_ENOTSUP, {"version", "2.0"}},
     {"{'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': 5}, " BPE "}", KD_EFORMAT, {"pretokenizers"}},
-    {"{'pre_tokenizer': " SPLIT("a", "Torn", "false") ", " BPE "}", KD_EFORMAT, {"Torn"}},
-    {"{'pre_tokenizer': " SPLIT("(", "Isolated", "false") ", " BPE "}", KD_EFORMAT, {"Split"}},
-    {"{'pre_tokenizer': {'type': 'Metaspace', 'replacement': '_', 'prepend_scheme': 'sometimes', 'split': false}, " BPE "}", KD_EFORMAT,
+    {"{'pre_tokenizer': " SPLIT("a", "Torn", "false") ", " BPE "}", KD_ENOTSUP, {"Torn"}},
+    {"{'pre_tokenizer': " SPLIT("(", "Isolated", "false") ", " BPE "}", KD_ENOTSUP, {"parenthesis"}},
+    {"{'pre_tokenizer': {'type': 'Metaspace', 'replacement': '_', 'prepend_scheme': 'sometimes', 'split': false}, " BPE "}", KD_ENOTSUP,
      {"sometimes"}},
     /* post-processors, decoders */
     {"{'post_processor': {'type': 'BertProcessing', 'sep': ['a', 0], 'cls': ['b', 1]}, " BPE "}", KD_ENOTSUP, {"post_processor", "BertProcessing"}},
@@ -173,6 +174,17 @@ static void the_unknown_token_stands_for_what_is_not_known(void **state) {
     (void)state;
     assert_string_equal(ids_of("{'model': {'type': 'BPE', 'unk_token': 'c', " VOCAB ", 'merges': []}}", "axyb", 0), "0 3 3 1");
     assert_string_equal(ids_of("{'model': {'type': 'BPE', 'unk_token': 'c', 'fuse_unk': true, " VOCAB ", 'merges': []}}", "axyb", 0), "0 3 1");
+    kd_tokenizer t;
+    kd_encoder *e;
+    kd_ids ids = {0};
+    assert_done(open_text(&t, "{'model': {'type': 'BPE', 'unk_token': 'zz', " VOCAB ", 'merges': []}}"));
+    assert_done(kd_encoder_new(&e, &t));
+    assert_done(kd_encode(&ids, e, "ab", 2, 0));
+    assert_fails(kd_encode(&ids, e, "axb", 3, 0), KD_EFORMAT, "zz");
+    assert_int_equal(ids.count, 2);
+    free(ids.id);
+    kd_encoder_free(e);
+    kd_tokenizer_close(&t);
     assert_string_equal(ids_of("{" BPE "}", "axyb", 0), "2");  /* nothing stands for it: its neighbours meet */
 }
 

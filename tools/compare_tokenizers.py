@@ -48,9 +48,8 @@ def documents(paths):
                     yield json.loads(line)["text"]
 
 
-def start(args, tokenizer, *options, stdin=None):
-    return subprocess.Popen([args.kedge, "tokenize", "--tokenizer", tokenizer, *options], stdin=stdin, stdout=subprocess.PIPE, text=True,
-                            encoding="utf-8", newline="\n")
+def start(args, tokenizer, *options):
+    return subprocess.Popen([args.kedge, "tokenize", "--tokenizer", tokenizer, *options], stdout=subprocess.PIPE, encoding="utf-8")
 
 
 def finish(process):

@@ -11,8 +11,8 @@ Each folder holds tokenizer.json, trained on this repository's own text, and vec
 
 and behind those, without a text, lists of ids that no text has: ids, decoded, plain.
 
-    python tools/gen_tokenizers.py            vectors.jsonl, of the tokenizer.json files that are there
-    python tools/gen_tokenizers.py --train    tokenizer.json too
+    python tools/gen_tokenizers.py            vectors.jsonl and parts.jsonl, of the tokenizer.json files that are there
+    python tools/gen_tokenizers.py --train llama2 qwen    these tokenizer.json too
 
 parts.jsonl has one tokenizer a line, made of one of these: {"of": its name, "put": {part: what it is instead}, "texts": [[text,
 ids, decoded]]}.
@@ -66,7 +66,7 @@ def texts():
 
 def own_text():
     files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "src/attn").glob("*.c"))]
-    return [f.read_text() for f in files] + TEXTS * 3
+    return [f.read_text() for f in files] + [text.replace("\0", "") for text in TEXTS] * 3  # kedge has no U+0000 in JSON's keys
 
 
 # ---- tokenizers -------------------------------------------------------------------------------------------------
@@ -214,6 +214,10 @@ def parts():
         for regex in (False, True):
             yield "loose", {"pre_tokenizer": dict(level, add_prefix_space=prefix, use_regex=regex)}
     yield "loose", {"pre_tokenizer": None}
+    for pre in ({"type": "Whitespace"}, {"type": "WhitespaceSplit"}, {"type": "Digits", "individual_digits": False}, {"type": "Digits", "individual_digits": True},
+                {"type": "Punctuation", "behavior": "Isolated"}, {"type": "Punctuation", "behavior": "Contiguous"}):
+        yield "loose", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [pre, level]}}
+        yield "crossing", {"pre_tokenizer": pre}
     for scheme in ("first", "always", "never"):
         for cut in (False, True):
             yield "crossing", {"pre_tokenizer": {"type": "Metaspace", "replacement": BAR, "prepend_scheme": scheme, "split": cut},
@@ -279,13 +283,13 @@ def vectors(t):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--train", action="store_true", help="makes tokenizer.json anew too")
+    parser.add_argument("--train", nargs="+", default=[], metavar="NAME", help="makes tokenizer.json of these anew")
     again = parser.parse_args().train
     for make in MAKERS:
         folder = GOLDEN / make.__name__
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "tokenizer.json"
-        if again:
+        if make.__name__ in again:
             path.write_text(make().to_str(pretty=False))
         t = Tokenizer.from_file(str(path))
         lines = list(vectors(t))

@@ -46,40 +46,43 @@ static kd_status read_model(kd_tokenizer *tokenizer, const json_t *root) {
     KD_GO(measure(tokenizer));
     KD_GO(kd_encoder_new(&encoder, tokenizer));
     KD_GO(kd_added_prepare(&model->added, encoder, name));
-    KD_GO(kd_tokenizer_marks(tokenizer));
+    kd_marks_inside(tokenizer);
 done:
     kd_encoder_free(encoder);
     return status;
 }
 
-static kd_status open_file(kd_tokenizer *tokenizer) {
-    char *data = NULL;
-    int64_t size;
+kd_status kd_tokenizer_parse(kd_tokenizer *tokenizer, const char *data, int64_t size, const char *name) {
     json_t *root = NULL;
     kd_status status = KD_OK;
+    *tokenizer = (kd_tokenizer){.bos = -1, .eos = -1, .hash = kd_hash(data, size)};
+    tokenizer->name = strdup(name);
+    if (!tokenizer->name) KD_GO(kd_fail(KD_ENOMEM, "%s: out of memory", name));
     KD_GO(kd_new(&tokenizer->model, 1, sizeof *tokenizer->model));
-    KD_GO(kd_file_read(&data, &size, tokenizer->name, LIMIT));
-    tokenizer->hash = kd_hash(data, size);
-    KD_GO(kd_json_parse(&root, data, size, tokenizer->name));
-    free(data);
-    data = NULL;
+    KD_GO(kd_json_parse(&root, data, size, name));
     KD_GO(read_model(tokenizer, root));
 done:
     json_decref(root);
-    free(data);
+    if (status) kd_tokenizer_close(tokenizer);
     return status;
 }
 
 kd_status kd_tokenizer_open(kd_tokenizer *tokenizer, const char *name) {
+    kd_status status = KD_OK;
+    char *path = NULL, *data = NULL;
+    int64_t size;
     *tokenizer = (kd_tokenizer){.bos = -1, .eos = -1};
     if (!strcmp(name, "bytes")) return open_bytes(tokenizer);
-    kd_status status = KD_OK;
-    tokenizer->name = kd_is_folder(name) ? kd_path_join(name, "tokenizer.json") : strdup(name);
-    if (!tokenizer->name) KD_GO(kd_fail(KD_ENOMEM, "out of memory: the path of tokenizer.json in %s", name));
-    if (!kd_exists(tokenizer->name))
+    path = kd_is_folder(name) ? kd_path_join(name, "tokenizer.json") : strdup(name);
+    if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory: the path of tokenizer.json in %s", name));
+    if (!kd_exists(path))
         KD_GO(kd_fail(KD_ECONFIG, "tokenizer: %s: neither `bytes` nor a folder with tokenizer.json nor such a file", name));
-    KD_GO(open_file(tokenizer));
+    KD_GO(kd_file_read(&data, &size, path, LIMIT));
+    KD_GO(kd_tokenizer_parse(tokenizer, data, size, path));
+    KD_GO(kd_marks_beside(tokenizer));
 done:
+    free(path);
+    free(data);
     if (status) kd_tokenizer_close(tokenizer);
     return status;
 }

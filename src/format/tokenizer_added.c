@@ -25,7 +25,7 @@ static kd_status copy(char **out, const char *text, int64_t size) {
 
 static kd_status read_token(kd_added *token, const json_t *value, const char *name, int64_t index) {
     const json_t *content = json_object_get(value, "content");
-    char place[400];
+    char place[KD_PLACE];
     snprintf(place, sizeof place, "%s: added_tokens[%lld]", name, (long long)index);
     int64_t id = -1;
     KD_TRY(kd_json_int(&id, value, "id", place));

@@ -29,7 +29,7 @@ static kd_status read_mark(int32_t *id, bool *known, const kd_tokenizer *tokeniz
     if (json_is_array(value)) value = json_array_get(value, 0);
     if (json_is_object(value)) value = json_object_get(value, "content");
     *known = true;
-    if (!value || json_is_null(value)) return KD_OK;
+    if (!value || json_is_null(value)) return *id = -1, KD_OK;
     if (json_is_string(value)) {
         if (find_name(id, tokenizer, json_string_value(value), (int64_t)json_string_length(value))) return KD_OK;
         return kd_fail(KD_EFORMAT, "%s: %s \"%.60s\" is no token of %s", path, key, json_string_value(value), tokenizer->name);
@@ -60,16 +60,17 @@ done:
     return status;
 }
 
-kd_status kd_tokenizer_marks(kd_tokenizer *tokenizer) {
+void kd_marks_inside(kd_tokenizer *tokenizer) {
+    const kd_ids *prefix = &tokenizer->model->parts.prefix;
+    if (prefix->count) tokenizer->bos = prefix->id[0];
+    for (size_t i = 0; i < sizeof eos_name / sizeof *eos_name && tokenizer->eos < 0; i++) {
+        const kd_added *added = kd_added_find(&tokenizer->model->added, eos_name[i], (int64_t)strlen(eos_name[i]));
+        if (added) tokenizer->eos = added->id;
+    }
+}
+
+kd_status kd_marks_beside(kd_tokenizer *tokenizer) {
     bool bos = false, eos = false;
     for (size_t i = 0; i < sizeof beside / sizeof *beside && !(bos && eos); i++) KD_TRY(read_beside(tokenizer, &bos, &eos, i));
-    const kd_ids *prefix = &tokenizer->model->parts.prefix;
-    if (!bos && prefix->count) tokenizer->bos = prefix->id[0];
-    for (size_t i = 0; i < sizeof eos_name / sizeof *eos_name && !eos; i++) {
-        const kd_added *added = kd_added_find(&tokenizer->model->added, eos_name[i], (int64_t)strlen(eos_name[i]));
-        if (!added) continue;
-        tokenizer->eos = added->id;
-        eos = true;
-    }
     return KD_OK;
 }

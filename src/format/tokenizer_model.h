@@ -95,6 +95,7 @@ typedef struct kd_decoder {
 } kd_decoder;
 
 enum { KD_PARTS = 32 };       /* parts of a kind in a file */
+enum { KD_PLACE = 4400 };     /* bytes of a path and of a place in that file */
 
 typedef struct kd_parts {
     kd_normalizer normalizer[KD_PARTS];
@@ -210,8 +211,11 @@ struct kd_tokenizer_model {
 
 kd_status kd_parts_read(kd_parts *parts, const json_t *root, const char *name);
 void kd_parts_free(kd_parts *parts);
-/* bos and eos, from the files beside tokenizer.json or from what it shows itself. */
-kd_status kd_tokenizer_marks(kd_tokenizer *tokenizer);
+/* bos and eos as the file itself shows them, and then as the files beside it say them. */
+void kd_marks_inside(kd_tokenizer *tokenizer);
+kd_status kd_marks_beside(kd_tokenizer *tokenizer);
+/* The text of a tokenizer.json, without the files beside it. After a failure *tokenizer is closed. */
+kd_status kd_tokenizer_parse(kd_tokenizer *tokenizer, const char *data, int64_t size, const char *name);
 
 /* ---- an encoder's insides ---------------------------------------------------------------------------------- */
 

@@ -6,22 +6,21 @@
 
 typedef struct reader {
     kd_parts *parts;
-    const char *name;         /* of the file */
-    char place[160];          /* "pre_tokenizer Sequence[1]" */
+    char place[KD_PLACE];     /* "DIR/tokenizer.json: pre_tokenizer Sequence[1]" */
 } reader;
 
 typedef kd_status (*part_fn)(reader *r, const json_t *part, const char *type);
 
 static kd_status bad(const reader *r, const char *what) {
-    return kd_fail(KD_EFORMAT, "%s: %s: %s", r->name, r->place, what);
+    return kd_fail(KD_EFORMAT, "%s: %s", r->place, what);
 }
 
 static kd_status refuse(const reader *r, const char *what) {
-    return kd_fail(KD_ENOTSUP, "%s: %s: %s is not implemented", r->name, r->place, what);
+    return kd_fail(KD_ENOTSUP, "%s: %s is not implemented", r->place, what);
 }
 
 static kd_status refuse_value(const reader *r, const char *what, const char *value) {
-    return kd_fail(KD_ENOTSUP, "%s: %s: %s \"%.60s\" is not implemented", r->name, r->place, what, value);
+    return kd_fail(KD_ENOTSUP, "%s: %s \"%.60s\" is not implemented", r->place, what, value);
 }
 
 /* Gives the members of a part and of the sequences in it, in order. */
@@ -33,7 +32,7 @@ static kd_status walk(reader *r, const json_t *part, const char *list_key, part_
     if (!type) return bad(r, "\"type\" is missing");
     if (strcmp(type, "Sequence")) return read(r, part, type);
     const json_t *list = json_object_get(part, list_key);
-    if (!json_is_array(list)) return kd_fail(KD_EFORMAT, "%s: %s: \"%s\" is not a list", r->name, r->place, list_key);
+    if (!json_is_array(list)) return kd_fail(KD_EFORMAT, "%s: \"%s\" is not a list", r->place, list_key);
     size_t before = strlen(r->place);
     for (size_t i = 0; i < json_array_size(list); i++) {
         snprintf(r->place + before, sizeof r->place - before, " Sequence[%zu]", i);
@@ -52,7 +51,7 @@ static kd_status next_of(int64_t *index, int64_t *count, const reader *r) {
 
 static kd_status read_string(char **out, int64_t *size, const reader *r, const json_t *part, const char *key) {
     const json_t *value = json_object_get(part, key);
-    if (!json_is_string(value)) return kd_fail(KD_EFORMAT, "%s: %s: \"%s\" is not a string", r->name, r->place, key);
+    if (!json_is_string(value)) return kd_fail(KD_EFORMAT, "%s: \"%s\" is not a string", r->place, key);
     *size = (int64_t)json_string_length(value);
     KD_TRY(kd_new(out, *size + 1, 1));
     memcpy(*out, json_string_value(value), (size_t)*size);
@@ -64,7 +63,7 @@ static kd_status read_character(char out[4], int64_t *size, const reader *r, con
     const char *text = json_is_string(value) ? json_string_value(value) : "";
     *size = kd_utf8_size((unsigned char)*text);
     if (!json_is_string(value) || (int64_t)json_string_length(value) != *size)
-        return kd_fail(KD_EFORMAT, "%s: %s: \"%s\" is not one character", r->name, r->place, key);
+        return kd_fail(KD_EFORMAT, "%s: \"%s\" is not one character", r->place, key);
     memcpy(out, text, (size_t)*size);
     return KD_OK;
 }
@@ -77,7 +76,7 @@ static kd_status read_pattern(kd_finder *finder, const reader *r, const json_t *
     if (json_is_string(regex)) status = kd_finder_regex(finder, json_string_value(regex), (int64_t)json_string_length(regex));
     else if (json_is_string(literal)) status = kd_finder_literal(finder, json_string_value(literal), (int64_t)json_string_length(literal));
     else return bad(r, "\"pattern\" is neither {\"String\": ...} nor {\"Regex\": ...}");
-    return status ? kd_fail_prefix(status, "%s: %s", r->name, r->place) : KD_OK;
+    return status ? kd_fail_prefix(status, "%s", r->place) : KD_OK;
 }
 
 /* ---- normalizers ------------------------------------------------------------------------------------------- */
@@ -176,12 +175,12 @@ static kd_status read_splitter(reader *r, const json_t *part, const char *type) 
 
 static kd_status add_ids(kd_ids *ids, const reader *r, const json_t *part, const char *name) {
     const json_t *list = json_object_get(json_object_get(json_object_get(part, "special_tokens"), name), "ids");
-    if (!json_is_array(list)) return kd_fail(KD_EFORMAT, "%s: %s: special token \"%.60s\" has no list of ids", r->name, r->place, name);
+    if (!json_is_array(list)) return kd_fail(KD_EFORMAT, "%s: special token \"%.60s\" has no list of ids", r->place, name);
     KD_TRY(kd_ids_reserve(ids, (int64_t)json_array_size(list)));
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *id = json_array_get(list, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= INT32_MAX - 1)
-            return kd_fail(KD_EFORMAT, "%s: %s: an id of \"%.60s\" is no id", r->name, r->place, name);
+            return kd_fail(KD_EFORMAT, "%s: an id of \"%.60s\" is no id", r->place, name);
         ids->id[ids->count++] = (int32_t)json_integer_value(id);
     }
     return KD_OK;
@@ -273,8 +272,8 @@ kd_status kd_parts_read(kd_parts *parts, const json_t *root, const char *name) {
     KD_TRY(kd_json_maybe_string(&version, root, "version", name));
     if (strcmp(version, "1.0")) return kd_fail(KD_ENOTSUP, "%s: version \"%.60s\", only 1.0 is implemented", name, version);
     for (size_t i = 0; i < sizeof kind / sizeof *kind; i++) {
-        reader r = {.parts = parts, .name = name};
-        snprintf(r.place, sizeof r.place, "%s", kind[i].key);
+        reader r = {.parts = parts};
+        snprintf(r.place, sizeof r.place, "%s: %s", name, kind[i].key);
         KD_TRY(walk(&r, json_object_get(root, kind[i].key), kind[i].list, kind[i].read));
     }
     const json_t *decoder = json_object_get(root, "decoder");

@@ -295,7 +295,7 @@ static kd_status read_unknown(kd_vocabulary *vocabulary, const json_t *model, co
 }
 
 kd_status kd_vocabulary_read(kd_vocabulary *vocabulary, const json_t *model, bool bytes, const char *name) {
-    char place[400];
+    char place[KD_PLACE];
     snprintf(place, sizeof place, "%s: model", name);
     if (!json_is_object(model)) return kd_fail(KD_EFORMAT, "%s: \"model\" is not an object", name);
     json_t *vocab = json_object_get(model, "vocab");
