@@ -26,7 +26,7 @@ double kd_report_speed_up(const kd_windows_report *w, kd_mask mask) {
     return w->pairs[mask] > 0 ? w->pairs[KD_MASK_FULL] / w->pairs[mask] : 1;
 }
 
-const char *kd_source_title(const kd_source_report *source) { return *source->name ? source->name : "(none)"; }
+const char *kd_source_title(const kd_source_report *source) { return *source->name ? source->name : KD_NO_SOURCE; }
 
 /* ---- one document's share of a window ---------------------------------------------------------------------- */
 
