@@ -125,7 +125,11 @@ static kd_status describe_part(json_t *to, const char *folder, const char *part,
     snprintf(name, sizeof name, "tokens/%.16s", part);
     char *inside = kd_path_join(folder, name);
     if (!status && !inside) status = kd_fail(KD_ENOMEM, "out of memory");
-    if (!status && describe_store(&store, inside)) store = json_pack("{s:s}", "state", kd_message());
+    if (!status) status = describe_store(&store, inside);
+    if (status && status != KD_ENOMEM && !store) {  /* a store that cannot be read is one that is not complete */
+        store = json_pack("{s:s}", "state", kd_message());
+        status = KD_OK;
+    }
     if (!status) status = put(row, "store", store);
     if (!status) status = describe_sources(row, report, part);
     if (!status) status = put(to, part, json_incref(row));
