@@ -52,10 +52,15 @@ static void write_tiles(kd_text *page, const kd_part_report *r) {
 
 /* ---- charts ------------------------------------------------------------------------------------------------ */
 
+/* Charts show so many sources, the largest. */
+enum { MOST_CHARTED = 32 };
+
+static int64_t charted(const kd_part_report *r) { return r->sources < MOST_CHARTED ? r->sources : MOST_CHARTED; }
+
 /* Shares by source, in the corpus and in the windows, and what was planned. */
 static kd_status chart_shares(kd_text *page, const kd_part_report *r, bool tokens) {
     static const char *const series[] = {"corpus", "windows", "planned"};
-    const int64_t n = r->sources;
+    const int64_t n = charted(r);
     const char **name = NULL;
     double *value = NULL;
     kd_status status;
@@ -69,7 +74,7 @@ static kd_status chart_shares(kd_text *page, const kd_part_report *r, bool token
         value[2 * n + s] = source->planned < 0 ? NAN : 100 * source->planned;
     }
     bool planned = tokens && r->all.planned >= 0;
-    const kd_bars bars = {tokens ? "Share of tokens" : "Share of documents", "%", name, value, n, series, planned ? 3 : 2, planned};
+    const kd_bars bars = {tokens ? "Share of tokens" : "Share of documents", n < r->sources ? "%, the largest sources" : "%", name, value, n, series, planned ? 3 : 2, planned};
     status = kd_page_bars(page, &bars);
 done:
     free(value);
@@ -110,9 +115,9 @@ static kd_status map_lengths(kd_text *page, const kd_part_report *r, bool chosen
     double *value = NULL;
     kd_status status;
     name_lengths(name, list);
-    KD_GO(kd_new(&row, r->sources, sizeof *row));
-    KD_GO(kd_new(&value, r->sources * KD_LENGTHS, sizeof *value));
-    for (int64_t s = 0; s < r->sources; s++) {
+    KD_GO(kd_new(&row, charted(r), sizeof *row));
+    KD_GO(kd_new(&value, charted(r) * KD_LENGTHS, sizeof *value));
+    for (int64_t s = 0; s < charted(r); s++) {
         const kd_source_report *source = &r->source[s];
         row[s] = kd_source_title(source);
         for (int i = 0; i < KD_LENGTHS; i++)
@@ -120,7 +125,7 @@ static kd_status map_lengths(kd_text *page, const kd_part_report *r, bool chosen
                                                : percent(source->before[i].tokens, source->there.tokens);
     }
     const kd_heat_map map = {chosen ? "Lengths by source, chosen" : "Lengths by source, corpus", "of each source's tokens", "length of the document",
-                             row, list, value, r->sources, KD_LENGTHS, "%"};
+                             row, list, value, charted(r), KD_LENGTHS, "%"};
     status = kd_page_heat_map(page, &map);
 done:
     free(value);

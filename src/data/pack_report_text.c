@@ -47,9 +47,9 @@ static void put_source(kd_text *t, const kd_source_report *s, const kd_source_re
 }
 
 static void put_sources(kd_text *t, const kd_part_report *r) {
-    kd_text_print(t, "%-*s   in the corpus                       share of tokens, %%         documents\n", NAME, "");
+    kd_text_print(t, "%-*s   in the corpus                       share of tokens, %%      documents, %%\n", NAME, "");
     kd_text_print(t, "%-*s%9s%9s%9s%9s%9s%9s%9s%13s\n", NAME, "source", "documents", "%", "tokens", "%", "planned", "chosen", "windows",
-                  "in windows, %");
+                  "in windows");
     for (int64_t s = 0; s < r->sources; s++) put_source(t, &r->source[s], &r->all);
     if (r->sources > 1) put_source(t, &r->all, &r->all);
 }
