@@ -62,7 +62,7 @@ try init models/small --preset tiny;                says 2 'models/small holds a
 try init other --preset tiny --seed x;              says 2 '--seed x: not a whole number'
 try init other --preset tiny --vocabulary 7;        says 2 '--vocabulary 7: the tokenizer bytes has 259 ids'
 try info runs/anchor-16k;                           says 2 'kedge info runs/anchor-16k/step-N'
-try info run.yaml;                                  says 2 "a model's folder, a checkpoint or a .safetensors file is needed"
+try info run.yaml;                                  says 2 "a folder of a model, checkpoint or pack, or a .safetensors file is needed"
 try info --jsn;                                     says 2 'did you mean --json?'
 try frobnicate;                                     says 2 'kedge --help lists them'
 try help trian;                                     says 2 'did you mean train?'

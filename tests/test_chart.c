@@ -197,10 +197,32 @@ static void heat_maps_and_bars_are_drawn(void **state) {
     assert_int_equal(kd_heat_map_draw(&text, &(kd_heat_map){"m", NULL, NULL, NULL, NULL, NULL, 0, 0, NULL}, true), KD_OK);
     assert_markup(text.data, true);
     text.size = 0;
-    const kd_bars bars = {"b", "%", row, value + 3, 2};
+    const kd_bars bars = {"b", "%", row, value + 3, .count = 2};
     assert_int_equal(kd_bars_draw(&text, &bars, true), KD_OK);
     assert_markup(text.data, true);
     assert_non_null(strstr(text.data, ">4</text>"));
+    kd_text_free(&text);
+}
+
+static int64_t count_of(const char *text, const char *words) {
+    int64_t count = 0;
+    for (const char *at = strstr(text, words); at; at = strstr(at + 1, words)) count++;
+    return count;
+}
+
+/* Two series and what was aimed at, which one name does not have: four bars, one mark, and the key. */
+static void bars_of_several_series_have_a_key_and_a_mark(void **state) {
+    (void)state;
+    const char *const name[] = {"one", "two"}, *const series[] = {"before<", "after", "planned"};
+    const double value[] = {10, 20, 30, 0.5, 25, NAN};
+    const kd_bars bars = {"b", "%", name, value, 2, series, 3, true};
+    kd_text text = {0};
+    assert_int_equal(kd_bars_draw(&text, &bars, true), KD_OK);
+    assert_markup(text.data, true);
+    assert_int_equal(count_of(text.data, "<rect class=\"k-fill\""), 4 + 2);
+    assert_int_equal(count_of(text.data, "<rect class=\"k-ink\""), 1 + 1);
+    assert_non_null(strstr(text.data, ">before&lt;</text>"));
+    assert_non_null(strstr(text.data, ">0.5</text>"));
     kd_text_free(&text);
 }
 
@@ -228,6 +250,7 @@ int main(void) {
         cmocka_unit_test(a_million_points_make_a_small_picture),
         cmocka_unit_test(names_at_line_ends_do_not_meet),
         cmocka_unit_test(heat_maps_and_bars_are_drawn),
+        cmocka_unit_test(bars_of_several_series_have_a_key_and_a_mark),
         cmocka_unit_test(base64_is_rfc_4648),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

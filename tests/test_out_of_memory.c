@@ -227,14 +227,16 @@ COMMAND(resume_without_memory, "out/step-2", "begun", "train", "@/run.yaml", "--
 COMMAND(init_without_memory, "out", NULL, "init", "out", "--config", "@/config.json")
 COMMAND(info_without_memory, "stdout", NULL, "info", "@/begun/step-1")
 COMMAND(info_of_a_file_without_memory, "stdout", NULL, "info", "@/begun/step-1/model.safetensors", "--json")
+COMMAND(info_of_a_pack_without_memory, "stdout", NULL, "info", "@/packed")
 COMMAND(export_without_memory, "out", NULL, "export", "@/begun/step-1", "out", "--dtype", "bf16", "--shard-size", "4K")
-COMMAND(pack_without_memory, "out/pack/pack.json", NULL, "pack", "@/run.yaml", "--quiet")
+COMMAND(pack_without_memory, "out/pack", NULL, "pack", "@/run.yaml", "--quiet")
 COMMAND(tokenize_without_memory, "stdout", NULL, "tokenize", "--tokenizer", "@/tokenizer.json", "--json", "--threads", "2", "@/a.jsonl")
 COMMAND(plan_without_memory, "stdout", NULL, "plan", "@/run.yaml", "--json", "--no-time")
 
-/* A folder `begun` with one step of the run. */
+/* A folder `begun` with one step of the run, and `packed`. */
 static int open_scratch(void **state) {
     static const command begin = {.argv = {"train", "@/run.yaml", "--quiet", "--set", "steps=1", "--set", "output=@/begun"}};
+    static const command pack = {.argv = {"pack", "@/run.yaml", "--quiet", "--out", "@/packed"}};
     char text[1024], line[300];
     scratch_in_memory();
     if (scratch_open(state)) return -1;
@@ -250,6 +252,7 @@ static int open_scratch(void **state) {
     scratch_text("run.yaml", text);
     prepare(&begin, "whole");
     int code = run(&begin, "whole", 0, false, NULL);
+    if (!code) code = run(&pack, "whole", 0, false, NULL);
     last_line(line, "whole");
     if (code) print_error("%s\n", line);
     return code ? -1 : 0;
@@ -279,7 +282,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(init_without_memory),           cmocka_unit_test(info_without_memory),
         cmocka_unit_test(info_of_a_file_without_memory), cmocka_unit_test(export_without_memory),
         cmocka_unit_test(plan_without_memory),           cmocka_unit_test(pack_without_memory),
-        cmocka_unit_test(tokenize_without_memory),
+        cmocka_unit_test(tokenize_without_memory),       cmocka_unit_test(info_of_a_pack_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

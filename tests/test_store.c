@@ -311,6 +311,40 @@ static void bad_lines_are_counted_when_they_may_be_left_out(void **state) {
     assert_fails(kd_corpus_read_files(&c, &options, pattern, 2), KD_EFORMAT, "cut.jsonl.zst");  /* a broken file is no bad line */
 }
 
+typedef struct told { kd_ingest_progress last; int64_t calls; } told;
+
+static void take_progress(void *arg, const kd_ingest_progress *p) {
+    told *t = arg;
+    assert_true(p->file >= t->last.file && p->file <= p->files && p->read >= t->last.read && p->read <= p->bytes);
+    t->last = *p;
+    t->calls++;
+}
+
+static void progress_counts_files_and_their_bytes(void **state) {
+    (void)state;
+    const char *pattern[] = {write_corpus("a.jsonl", 9000, 1), write_corpus("b.jsonl", 100, 2)};
+    int64_t bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        int64_t size;
+        uint64_t hash;
+        assert_done(kd_file_hash(&hash, &size, pattern[i]));
+        bytes += size;
+    }
+    for (int file = 0; file < 2; file++) {  /* from the beginning, and gone on with in the second file */
+        told t = {0};
+        kd_ingest_options options = by(NULL);
+        kd_corpus c;
+        options.progress = take_progress;
+        options.progress_arg = &t;
+        options.file = file;
+        assert_done(kd_corpus_read_files(&c, &options, pattern, 2));
+        assert_true(t.calls > 1);
+        assert_true(t.last.file == 2 && t.last.files == 2 && t.last.read == bytes && t.last.bytes == bytes);
+        assert_int_equal(t.last.counts.documents, c.documents);
+        kd_corpus_close(&c);
+    }
+}
+
 /* ---- packs ------------------------------------------------------------------------------------------------------ */
 
 static kd_dataset_options part_of(const char *const *pattern, const char *part) {
@@ -425,6 +459,7 @@ static int close_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_holds_what_the_files_hold),
+        cmocka_unit_test(progress_counts_files_and_their_bytes),
         cmocka_unit_test(the_bytes_do_not_depend_on_threads),
         cmocka_unit_test(a_store_that_is_killed_goes_on_to_the_same_bytes),
         cmocka_unit_test(a_store_is_kept_until_something_changes),

@@ -72,7 +72,7 @@ static void print_figures(char *out, size_t size, const kd_progress *progress) {
         print_time(time, sizeof time, elapsed * (double)(progress->total - current_done) / (double)current_done);
         snprintf(left, sizeof left, ", %s left", time);
     }
-    int used = progress->total > 0
+    int used = progress->parts ? 0 : progress->total > 0
         ? snprintf(out, size, "%lld/%lld  ", (long long)current_done, (long long)progress->total)
         : snprintf(out, size, "%lld  ", (long long)current_done);
     snprintf(out + used, size - (size_t)used, "%s%s%s%s", so_far, left, *current_note ? "  " : "", current_note);
@@ -148,6 +148,8 @@ void kd_progress_open(kd_progress *progress, int64_t total) {
     current_note[0] = 0;
     pthread_mutex_unlock(&mutex);
 }
+
+void kd_progress_parts(kd_progress *progress) { progress->parts = true; }
 
 void kd_progress_set(kd_progress *progress, int64_t done, const char *note) {
     pthread_mutex_lock(&mutex);

@@ -6,6 +6,7 @@
 #include "build_info.h"
 #include "cli.h"
 #include "format/safetensors.h"
+#include "info_data.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
 
@@ -162,22 +163,26 @@ int kd_cmd_info(int argc, char **argv) {
     int64_t count;
     const kd_option option[] = {{"--json", KD_FLAG, &as_json, NULL, "one JSON object"}};
     const kd_usage usage = {"info", "[PATH] [--json]",
-                            "Says what a model folder, a checkpoint or a safetensors file contains; without a path, what this "
-                            "build can do. A checkpoint is verified against its manifest: its last line says \"complete\", "
-                            "or what is wrong with it.",
+                            "Says what a model folder, a checkpoint, a pack, a token store or a safetensors file contains; without "
+                            "a path, what this build can do. A checkpoint is verified against its manifest: its last line says "
+                            "\"complete\", or what is wrong with it. So are a pack's files; of a token store their length.",
                             "  kedge info\n"
                             "  kedge info models/small\n"
                             "  kedge info runs/anchor/step-100 --json\n"
+                            "  kedge info packs/64k\n"
                             "  kedge info models/small/model.safetensors\n", option, 1};
     kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
     if (status || done) return kd_exit_code(status);
+    bool data = false;
+    if (path && kd_is_folder(path)) status = kd_info_is_data(&data, path);
+    if (status || data) return kd_exit_code(status ? status : kd_info_data(path, as_json));
     json_t *out = json_object();
     if (!out) status = kd_fail(KD_ENOMEM, "out of memory");
     if (!status && !path && as_json) status = put(out, "kedge", json_string(KD_VERSION));
     if (!status && !path) status = kd_build_describe(out);
     else if (!status && kd_is_folder(path)) status = describe_folder(out, path);
     else if (!status && kd_exists(path) && !ends_with(path, ".safetensors"))
-        status = kd_fail(KD_ECONFIG, "info: %s: a model's folder, a checkpoint or a .safetensors file is needed", path);
+        status = kd_fail(KD_ECONFIG, "info: %s: a folder of a model, checkpoint or pack, or a .safetensors file is needed", path);
     else if (!status) status = describe_file(out, path);
     if (!status && !path && !as_json) printf("kedge %s\n", KD_VERSION);
     if (!status) status = print(out, as_json);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "format/jsonl.h"
@@ -248,19 +249,45 @@ static void close_ingest(ingest *in) {
     free(in->message);
 }
 
+/* Bytes of the first `files` files. One that cannot be looked at counts nothing: reading it will say why. */
+static int64_t bytes_of(const kd_paths *paths, int64_t files) {
+    int64_t bytes = 0;
+    struct stat about;
+    for (int64_t f = 0; f < files; f++)
+        if (!stat(paths->path[f], &about)) bytes += about.st_size;
+    return bytes;
+}
+
+/* Called while nothing is read. */
+static void tell(const ingest *in, kd_ingest_progress *p, int64_t *known) {
+    while (*known < in->file) {
+        p->read += bytes_of(&(kd_paths){in->paths->path + *known, 1}, 1);
+        ++*known;
+    }
+    kd_ingest_progress now = *p;
+    now.file = in->file;
+    now.read += in->reader ? kd_reader_at(in->reader) : 0;
+    now.counts = in->counts;
+    in->options->progress(in->options->progress_arg, &now);
+}
+
 kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_ingest_options *options, kd_ingest_sink *sink,
                     void *arg) {
     ingest in = {.paths = paths, .options = options, .file = options->file, .follows = -1, .counts = options->counted};
+    kd_ingest_progress progress = {.files = paths->count};
+    int64_t known = 0;  /* files whose bytes are in progress.read */
     kd_status status;
     KD_GO(open_ingest(&in));
+    if (options->progress) progress.bytes = bytes_of(paths, paths->count);
     read_ahead(&in, &in.batch[0]);
     for (batch *b = &in.batch[0]; b->items; b = &in.batch[in.now]) {
         for (int64_t t = 0; t < in.threads; t++) in.encoded[t].count = 0;
         KD_GO(kd_pool_run(options->pool, work, &in, 1 + b->items));
         KD_GO(hand_on(&in, b, sink, arg));
-        if (options->progress) options->progress(options->progress_arg, in.file, in.counts.bytes);
+        if (options->progress) tell(&in, &progress, &known);
         in.now = 1 - in.now;
     }
+    if (options->progress && !in.status) tell(&in, &progress, &known);
     if (in.bad_lines > SHOWN) kd_warn("%lld bad lines were left out in all", (long long)in.bad_lines);
     status = in.status;
     if (status) kd_message_set(in.message ? in.message : "out of memory");

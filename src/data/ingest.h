@@ -33,6 +33,12 @@ typedef struct kd_ingested {
 
 typedef kd_status kd_ingest_sink(void *arg, const kd_ingested *document);
 
+typedef struct kd_ingest_progress {
+    int64_t file, files;       /* files that are read, of how many */
+    int64_t read, bytes;       /* the same in bytes as they lie on disk */
+    kd_ingest_counts counts;
+} kd_ingest_progress;
+
 typedef struct kd_ingest_options {
     const kd_tokenizer *tokenizer;
     kd_pool *pool;              /* NULL: this thread alone */
@@ -40,7 +46,7 @@ typedef struct kd_ingest_options {
     bool skip_bad_lines;        /* a line that is wrong is counted and left out; otherwise it ends everything */
     int64_t file, read;         /* to go on: behind the first `read` documents and bad lines of file `file` */
     kd_ingest_counts counted;   /* what was counted before */
-    void (*progress)(void *arg, int64_t files, int64_t bytes);  /* now and then; may be NULL */
+    void (*progress)(void *arg, const kd_ingest_progress *progress);  /* now and then; may be NULL */
     void *progress_arg;
 } kd_ingest_options;
 

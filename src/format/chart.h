@@ -49,12 +49,15 @@ typedef struct kd_heat_map {
     const char *unit;
 } kd_heat_map;
 
-/* Named values from 0. */
+/* Named values from 0; with several series, bars of different colours below each other. */
 typedef struct kd_bars {
     const char *title, *unit;
-    const char *const *name;  /* [count] */
-    const double *value;      /* [count] */
+    const char *const *name;    /* [count] */
+    const double *value;        /* [many, count] */
     int64_t count;
+    const char *const *series;  /* [many] names in the key; NULL: one series, without a name */
+    int64_t many;               /* 0 is 1 */
+    bool aim;                   /* the last series is a mark across the bars of each name: what was aimed at */
 } kd_bars;
 
 /* Appended to text. alone: a file of its own (kd_svg_open). KD_ENOMEM. */

@@ -94,25 +94,61 @@ kd_status kd_heat_map_draw(kd_text *text, const kd_heat_map *m, bool alone) {
 
 /* ---- bars -------------------------------------------------------------------------------------------------- */
 
-kd_status kd_bars_draw(kd_text *text, const kd_bars *bars, bool alone) {
-    double left = fmin(names_width(bars->name, bars->count), WIDTH / 2.0) + 12, most = 0, room = WIDTH - left - 64;
-    for (int64_t i = 0; i < bars->count; i++)
-        if (isfinite(bars->value[i])) most = fmax(most, bars->value[i]);
-    kd_svg_open(text, WIDTH, TOP + ROW * (double)(bars->count ? bars->count : 1) + 6, bars->title, alone);
-    kd_svg_words(text, "k-title", KD_START, 2, 16, bars->title);
-    kd_svg_words(text, "k-label", KD_START, 2, 33, bars->unit ? bars->unit : "");
-    if (!bars->count) kd_svg_words(text, "k-label", KD_MIDDLE, WIDTH / 2, TOP + ROW / 2.0, "no values yet");
-    for (int64_t i = 0; i < bars->count; i++) {
-        double y = TOP + ROW * (double)i, value = bars->value[i];
-        double length = isfinite(value) && value > 0 && most > 0 ? room * value / most : 0;
-        char number[32];
-        kd_number_format(number, value, false);
-        kd_svg_words(text, "k-ink", KD_END, left - 8, y + 14, bars->name[i]);
-        kd_text_put(text, "<g class=\"k0\">");
-        kd_svg_rect(text, "k-fill", left, y + 3, length, ROW - 7);
-        kd_text_put(text, "</g>");
-        kd_svg_words(text, "k-tick", KD_START, left + length + 6, y + 14, number);
+enum { BAR = 15, THIN = 12, GAP = 9, NUMBER = 44 };  /* heights: a bar alone, one among several, between
+                                                         names; and the width of a number */
+
+static int64_t many(const kd_bars *b) { return b->many ? b->many : 1; }
+static int64_t drawn(const kd_bars *b) { return many(b) - b->aim; }  /* series that are bars */
+static double bar_height(const kd_bars *b) { return drawn(b) > 1 ? THIN : BAR; }
+
+/* Which colour tells what, right of the unit. */
+static void draw_series_key(kd_text *text, const kd_bars *b) {
+    double right = WIDTH - 4;
+    for (int64_t k = many(b) - 1; k >= 0 && b->series; k--) {
+        char class[32];
+        double left = right - kd_svg_width(b->series[k]);
+        bool mark = b->aim && k == many(b) - 1;
+        kd_svg_words(text, "k-label", KD_END, right, 33, b->series[k]);
+        snprintf(class, sizeof class, "k%d", (int)(k % KD_SVG_COLOURS));
+        kd_text_print(text, "<g class=\"%s\">", mark ? "k-ink" : class);
+        kd_svg_rect(text, mark ? "k-ink" : "k-fill", left - (mark ? 9 : 14), mark ? 22 : 24, mark ? 2 : 9, mark ? 13 : 9);
+        kd_text_put(text, "</g>\n");
+        right = left - 26;
     }
+}
+
+/* The bars of one name, and its mark. */
+static void draw_group(kd_text *text, const kd_bars *b, int64_t i, double y, double left, double scale) {
+    double height = bar_height(b), group = height * (double)drawn(b);
+    kd_svg_words(text, "k-ink", KD_END, left - 8, y + group / 2 + 4, b->name[i]);
+    double aim = b->aim ? b->value[(many(b) - 1) * b->count + i] : NAN, mark = left + aim * scale;
+    for (int64_t k = 0; k < drawn(b); k++, y += height) {
+        double value = b->value[k * b->count + i], length = isfinite(value) && value > 0 ? value * scale : 0;
+        double words = left + length + 6;
+        if (mark > words - 4 && mark < words + NUMBER) words = mark + 6;
+        char number[32];
+        if (drawn(b) > 1 && value >= 0.01 && value < 1000) snprintf(number, sizeof number, value < 1 ? "%.2g" : "%.3g", value);
+        else kd_number_format(number, value, false);
+        kd_text_print(text, "<g class=\"k%d\">", (int)(k % KD_SVG_COLOURS));
+        kd_svg_rect(text, "k-fill", left, y, length, height - (drawn(b) > 1));
+        kd_text_put(text, "</g>");
+        kd_svg_words(text, "k-tick", KD_START, words, y + height / 2 + 4, number);
+    }
+    if (isfinite(mark) && aim >= 0) kd_svg_rect(text, "k-ink", mark - 1, y - group - 2, 2, group + 3);
+}
+
+kd_status kd_bars_draw(kd_text *text, const kd_bars *b, bool alone) {
+    double left = fmin(names_width(b->name, b->count), WIDTH / 2.0) + 12, most = 0;
+    double step = bar_height(b) * (double)drawn(b) + GAP;
+    for (int64_t i = 0; i < b->count * many(b); i++)
+        if (isfinite(b->value[i])) most = fmax(most, b->value[i]);
+    kd_svg_open(text, WIDTH, TOP + step * (double)(b->count ? b->count : 1) + 6, b->title, alone);
+    kd_svg_words(text, "k-title", KD_START, 2, 16, b->title);
+    kd_svg_words(text, "k-label", KD_START, 2, 33, b->unit ? b->unit : "");
+    draw_series_key(text, b);
+    if (!b->count) kd_svg_words(text, "k-label", KD_MIDDLE, WIDTH / 2, TOP + ROW / 2.0, "no values yet");
+    for (int64_t i = 0; i < b->count; i++)
+        draw_group(text, b, i, TOP + 3 + step * (double)i, left, most > 0 ? (WIDTH - left - NUMBER - 20) / most : 0);
     kd_svg_close(text);
     return kd_text_status(text);
 }

@@ -79,6 +79,8 @@ void kd_input_close(kd_input *input) {
     free(input);
 }
 
+int64_t kd_input_at(const kd_input *input) { return input->offset; }
+
 static kd_status read_some(char *out, int64_t *got, kd_input *input, int64_t size) {
     ssize_t n;
     do n = read(input->fd, out, (size_t)size);

@@ -77,6 +77,8 @@ done:
     return status;
 }
 
+int64_t kd_reader_at(const kd_reader *reader) { return reader->input ? kd_input_at(reader->input) : 0; }
+
 void kd_reader_close(kd_reader *reader) {
     if (!reader) return;
     kd_input_close(reader->input);

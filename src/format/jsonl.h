@@ -39,6 +39,8 @@ kd_status kd_reader_open(kd_reader **out, const char *path);
 /* The next document; *more false at the end. After KD_EFORMAT for a bad line the reader stands behind it and may be
  * asked again; after an error of the zstd stream it may not (it repeats the error). */
 kd_status kd_reader_next(kd_reader *reader, kd_document *document, bool *more);
+/* Bytes of the file, as it lies on disk, that were read; 0 for Megatron's. */
+int64_t kd_reader_at(const kd_reader *reader);
 void kd_reader_close(kd_reader *reader);
 
 /* The offset of the first byte that is not valid UTF-8, or -1. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "page.h"
+#include "format/page.h"
 #include "run_schema.h"
 
 kd_status kd_comparison_open(kd_comparison *c, const char *const *folder, int64_t folders) {
@@ -262,6 +262,6 @@ kd_status kd_comparison_page(kd_text *page, const kd_comparison *c) {
     kd_page_section(page, "Training");
     KD_TRY(write_charts(page, c));
     if (c->runs > 1) write_keys(page, c);
-    kd_page_close(page);
+    kd_page_close(page, "from metrics.jsonl. Losses are means over targets, in nats per token.");
     return kd_text_status(page);
 }

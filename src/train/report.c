@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "page.h"
+#include "format/page.h"
+#include "history.h"
 
 enum { MOST_EVENTS = 200 };
 #define LARGE 0x1p32 /* bytes: from here on memory is shown in GiB */
@@ -131,7 +132,7 @@ static kd_status chart_memory(kd_text *page, const kd_history *h) {
     for (int i = 0; i < 5; i++) value[i] = kd_history_number(h, "memory", part[i]) * unit;
     KD_TRY(chart_column(page, h, "Memory", large ? "resident, GiB" : "resident, MiB", KD_H_MEMORY, unit, KD_LINEAR_SCALE,
                         true, 5));
-    const kd_bars bars = {"Memory by use", large ? "GiB, as placed at the start" : "MiB, as placed at the start", part, value, 5};
+    const kd_bars bars = {"Memory by use", large ? "GiB, as placed at the start" : "MiB, as placed at the start", part, value, .count = 5};
     return isfinite(value[0]) ? kd_page_bars(page, &bars) : KD_OK;
 }
 
@@ -262,7 +263,7 @@ static kd_status write_page(kd_text *page, const kd_history *h) {
     kd_text_put(page, "</div>\n");
     kd_page_charts_close(page);
     write_run_file(page, h);
-    kd_page_close(page);
+    kd_page_close(page, "from metrics.jsonl. Losses are means over targets, in nats per token.");
     return kd_text_status(page);
 }
 

@@ -3,12 +3,12 @@
 #ifndef KD_PAGE_H
 #define KD_PAGE_H
 
-#include "format/chart.h"
-#include "history.h"
+#include "chart.h"
 
 /* title and about are escaped. */
 void kd_page_open(kd_text *page, const char *title, const char *about);
-void kd_page_close(kd_text *page);
+/* The last line: "kedge 0.1.0, " and this. */
+void kd_page_close(kd_text *page, const char *words);
 void kd_page_section(kd_text *page, const char *title);  /* a heading */
 /* Tiles of figures: kd_page_tiles, kd_page_tile.., kd_page_tiles_close. note may be NULL. */
 void kd_page_tiles(kd_text *page);
@@ -18,6 +18,7 @@ void kd_page_tiles_close(kd_text *page);
 void kd_page_charts(kd_text *page);
 kd_status kd_page_chart(kd_text *page, const kd_chart *chart);
 kd_status kd_page_bars(kd_text *page, const kd_bars *bars);
+kd_status kd_page_heat_map(kd_text *page, const kd_heat_map *map);
 void kd_page_charts_close(kd_text *page);
 /* A table cell by cell; figures stand right. */
 void kd_page_table(kd_text *page);

@@ -46,9 +46,10 @@ void kd_page_open(kd_text *page, const char *title, const char *about) {
     kd_text_put(page, "</p>\n");
 }
 
-void kd_page_close(kd_text *page) {
-    kd_text_put(page, "<footer>kedge " KD_VERSION ", from metrics.jsonl. Losses are means over targets, in nats per "
-                      "token.</footer>\n</main>\n</body>\n</html>\n");
+void kd_page_close(kd_text *page, const char *words) {
+    kd_text_put(page, "<footer>kedge " KD_VERSION ", ");
+    kd_text_escape(page, words);
+    kd_text_put(page, "</footer>\n</main>\n</body>\n</html>\n");
 }
 
 static void element(kd_text *page, const char *name, const char *class, const char *words) {
@@ -86,6 +87,13 @@ kd_status kd_page_chart(kd_text *page, const kd_chart *chart) {
 kd_status kd_page_bars(kd_text *page, const kd_bars *bars) {
     kd_text_put(page, "<figure>");
     KD_TRY(kd_bars_draw(page, bars, false));
+    kd_text_put(page, "</figure>\n");
+    return kd_text_status(page);
+}
+
+kd_status kd_page_heat_map(kd_text *page, const kd_heat_map *map) {
+    kd_text_put(page, "<figure>");
+    KD_TRY(kd_heat_map_draw(page, map, false));
     kd_text_put(page, "</figure>\n");
     return kd_text_status(page);
 }
