@@ -18,6 +18,12 @@ static int by_id(const void *a, const void *b) {
     return (left->id > right->id) - (left->id < right->id);
 }
 
+static int by_content(const void *a, const void *b) {
+    const kd_added *const *left = a, *const *right = b;
+    if ((*left)->size != (*right)->size) return ((*left)->size > (*right)->size) - ((*left)->size < (*right)->size);
+    return memcmp((*left)->content, (*right)->content, (size_t)(*left)->size);
+}
+
 static kd_status copy(char **out, const char *text, int64_t size) {
     KD_TRY(kd_new(out, size + 1, 1));
     memcpy(*out, text, (size_t)size);
@@ -39,6 +45,7 @@ static kd_status read_token(kd_added *token, const json_t *value, const char *na
     KD_TRY(kd_json_maybe_bool(&token->rstrip, NULL, value, "rstrip", place));
     KD_TRY(kd_json_maybe_bool(&token->special, NULL, value, "special", place));
     token->normalized = !token->special;
+    token->skipped = token->special;
     KD_TRY(kd_json_maybe_bool(&token->normalized, NULL, value, "normalized", place));
     return copy(&token->content, json_string_value(content), token->size);
 }
@@ -78,6 +85,9 @@ kd_status kd_added_read(kd_added_tokens *added, const json_t *list, const kd_voc
     for (int64_t i = 1; i < added->count; i++)
         if (added->token[i].id == added->token[i - 1].id)
             return kd_fail(KD_EFORMAT, "%s: added token \"%.60s\" stands there twice", name, added->token[i].content);
+    KD_TRY(kd_new(&added->by_content, added->count, sizeof(kd_added *)));
+    for (int64_t i = 0; i < added->count; i++) added->by_content[i] = &added->token[i];
+    if (added->count) qsort(added->by_content, (size_t)added->count, sizeof(kd_added *), by_content);
     return KD_OK;
 }
 
@@ -87,6 +97,7 @@ void kd_added_free(kd_added_tokens *added) {
         free(added->token[i].normal);
     }
     free(added->token);
+    free(added->by_content);
     kd_matcher *both[] = {&added->raw, &added->normal};
     for (int i = 0; i < 2; i++) {
         free(both[i]->edge);
@@ -106,9 +117,10 @@ const kd_added *kd_added_id(const kd_added_tokens *added, int64_t id) {
 }
 
 const kd_added *kd_added_find(const kd_added_tokens *added, const char *text, int64_t size) {
-    for (int64_t i = 0; i < added->count; i++)
-        if (added->token[i].size == size && !memcmp(added->token[i].content, text, (size_t)size)) return &added->token[i];
-    return NULL;
+    if (!added->count) return NULL;
+    const kd_added key = {.content = (char *)(uintptr_t)text, .size = size}, *wanted = &key;
+    const kd_added *const *found = bsearch(&wanted, added->by_content, (size_t)added->count, sizeof wanted, by_content);
+    return found ? *found : NULL;
 }
 
 /* ---- the automaton ----------------------------------------------------------------------------------------- */
@@ -235,6 +247,9 @@ kd_status kd_added_prepare(kd_added_tokens *added, kd_encoder *encoder, const ch
         if (size == token->size && !memcmp(text, token->content, (size_t)size)) continue;
         token->normal_size = size;
         KD_TRY(copy(&token->normal, text, size));
+        /* When it decodes, the package asks whether the text is a special token's: after its normalizer it may be none. */
+        const kd_added *same = kd_added_find(added, token->normal, size);
+        token->skipped = same && same->special;
     }
     KD_TRY(build(&added->raw, added, false, name));
     return build(&added->normal, added, true, name);

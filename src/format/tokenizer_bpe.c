@@ -38,15 +38,13 @@ static int32_t start_of(const kd_vocabulary *vocabulary, uint32_t character) {
     }
 }
 
-typedef struct unknown { bool pending; } unknown;
-
 /* A character as its own symbol, as the bytes of its UTF-8, or as unknown, which waits: it may grow (fuse_unk), and bytes
  * overtake it. That is how the package does it. */
-static kd_status add_character(kd_encoder *encoder, unknown *u, uint32_t character, int32_t id) {
+static kd_status add_character(kd_encoder *encoder, bool *waits, uint32_t character, int32_t id) {
     const kd_vocabulary *vocabulary = &encoder->model->vocabulary;
     if (id >= 0) {
-        if (u->pending) add(encoder, vocabulary->unknown);
-        u->pending = false;
+        if (*waits) add(encoder, vocabulary->unknown);
+        *waits = false;
         add(encoder, id);
         return KD_OK;
     }
@@ -61,15 +59,14 @@ static kd_status add_character(kd_encoder *encoder, unknown *u, uint32_t charact
         return kd_fail(KD_EFORMAT, "U+%04X is no token, and unk_token \"%s\" is not in the vocabulary", (unsigned)character,
                        vocabulary->unknown_name);
     if (vocabulary->unknown < 0) return KD_OK;  /* and so it is lost */
-    if (u->pending && !vocabulary->fuse_unknown) add(encoder, vocabulary->unknown);
-    u->pending = true;
+    if (*waits && !vocabulary->fuse_unknown) add(encoder, vocabulary->unknown);
+    *waits = true;
     return KD_OK;
 }
 
 static kd_status start(kd_encoder *encoder, const char *text, int64_t size) {
     const kd_vocabulary *vocabulary = &encoder->model->vocabulary;
-    unknown u = {false};
-    bool bytes = encoder->model->parts.bytes;
+    bool bytes = encoder->model->parts.bytes, waits = false;
     int64_t need = 2 * size + 2;  /* a byte's character may fall back to two bytes */
     if (need >= INT32_MAX) return kd_fail(KD_ENOTSUP, "a word of %lld bytes", (long long)size);
     KD_TRY(kd_bpe_reserve(encoder, need));
@@ -80,16 +77,16 @@ static kd_status start(kd_encoder *encoder, const char *text, int64_t size) {
         uint32_t character = bytes ? lead : kd_utf8_get((const unsigned char *)text + at, &step);
         int32_t id = bytes ? vocabulary->byte[lead] : start_of(vocabulary, character);
         if (bytes && id < 0) character = (uint32_t)kd_byte_character(lead);
-        KD_TRY(add_character(encoder, &u, character, id));
+        KD_TRY(add_character(encoder, &waits, character, id));
         at += step;
     }
-    if (u.pending) add(encoder, vocabulary->unknown);
+    if (waits) add(encoder, vocabulary->unknown);
     return KD_OK;
 }
 
 /* ---- merging ----------------------------------------------------------------------------------------------- */
 
-enum { FEW = 32 };
+enum { FEW = 32 };  /* symbols, up to which looking at all of them is faster than a heap */
 #define NO_MERGE UINT64_MAX
 
 static inline uint64_t pair_of(const kd_vocabulary *vocabulary, int32_t left, int32_t right) {

@@ -95,6 +95,9 @@ typedef struct kd_decoder {
 } kd_decoder;
 
 enum { KD_PARTS = 32 };       /* parts of a kind in a file */
+enum { KD_TEMPLATE = 1024 };  /* ids that a post-processor may put around a text */
+/* What a chain of replacements may make of `size` bytes; a file of a few lines could ask for 2^32 times as much. */
+static inline int64_t kd_most_grown(int64_t size) { return 64 * size + 4096; }
 enum { KD_PLACE = 4400 };     /* bytes of a path and of a place in that file */
 
 typedef struct kd_parts {
@@ -137,7 +140,7 @@ typedef struct kd_vocabulary {
     bool fuse_unknown, byte_fallback, ignore_merges;
     bool faithful;            /* what symbols merge to is their texts together: no merge names a byte or the unknown */
     bool cuts;                /* join is exact: see tokenizer_bpe.c */
-    uint8_t join[KD_JOINS][KD_JOINS + 2];
+    uint8_t join[KD_JOINS + 1][KD_JOINS + 2];  /* the last row: before the first character */
 } kd_vocabulary;
 
 kd_status kd_vocabulary_read(kd_vocabulary *vocabulary, const json_t *model, bool bytes, const char *name);
@@ -168,6 +171,7 @@ static inline const kd_merge *kd_merge_find(const kd_vocabulary *vocabulary, int
 typedef struct kd_added {
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool skipped;             /* when decoding without specials */
     char *content, *normal;   /* normal: as the normalizer leaves it, NULL: the same */
     int64_t size, normal_size;
 } kd_added;
@@ -184,7 +188,7 @@ typedef struct kd_matcher {
 } kd_matcher;
 
 typedef struct kd_added_tokens {
-    kd_added *token;          /* [count] by id */
+    kd_added *token, **by_content;  /* [count] by id, and by size and content */
     int64_t count;
     kd_matcher raw, normal;
 } kd_added_tokens;

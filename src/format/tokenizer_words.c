@@ -22,6 +22,8 @@ kd_status kd_encoder_new(kd_encoder **out, const kd_tokenizer *tokenizer) {
     encoder->stack = pcre2_jit_stack_create(STACK, STACK_MOST, NULL);  /* NULL without a compiler: not needed then */
     if (!encoder->match || !encoder->context) KD_GO(kd_fail(KD_ENOMEM, "out of memory: an encoder"));
     if (encoder->stack) pcre2_jit_stack_assign(encoder->context, NULL, encoder->stack);
+    kd_class_ask(encoder, 0);  /* scanners rely on it */
+    status = encoder->wrong;
 done:
     if (status) {
         kd_encoder_free(encoder);
@@ -152,14 +154,19 @@ kd_status kd_word_add(kd_encoder *encoder, const char *text, int64_t size) {
         if (token) return put_id(encoder, token->id);
     }
     const unsigned char *begin = (const unsigned char *)text, *end = begin + size, *p = begin;
-    for (int left, right = join_class(p);;) {
-        left = right;
-        p += left < 128 ? 1 : left == KD_JOIN_MARK ? 3 : kd_utf8_size(*p);
-        if (p >= end) break;
-        right = join_class(p);
-        if (vocabulary->join[left][right]) continue;
-        KD_TRY(add_word(encoder, (const char *)begin, p - begin, false));
-        begin = p;
+    const uint8_t *row = vocabulary->join[KD_JOINS];  /* what may follow the character before p: at first anything */
+    while (p < end) {
+        while (*p < 128 && row[*p]) {
+            row = vocabulary->join[*p];
+            if (++p == end) return add_word(encoder, (const char *)begin, end - begin, false);
+        }
+        int class = join_class(p);
+        if (!row[class]) {
+            KD_TRY(add_word(encoder, (const char *)begin, p - begin, false));
+            begin = p;
+        }
+        row = vocabulary->join[class];
+        p += kd_utf8_size(*p);
     }
     return add_word(encoder, (const char *)begin, end - begin, false);
 }
