@@ -9,21 +9,9 @@
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
-static kd_status grow(void *memory, int64_t *room, int64_t need, int64_t element) {
-    void *old, *more;
-    int64_t count = *room + *room / 2 > need ? *room + *room / 2 : need, bytes;
-    memcpy(&old, memory, sizeof old);
-    KD_TRY(kd_size_multiply(&bytes, count, element));
-    more = realloc(old, (size_t)bytes);
-    if (!more) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes for a word", (long long)bytes);
-    memcpy(memory, &more, sizeof more);
-    *room = count;
-    return KD_OK;
-}
-
 kd_status kd_bpe_reserve(kd_encoder *encoder, int64_t symbols) {
     if (symbols <= encoder->symbol_room) return KD_OK;
-    return grow(&encoder->symbol, &encoder->symbol_room, symbols, sizeof *encoder->symbol);
+    return kd_grow(&encoder->symbol, &encoder->symbol_room, symbols, sizeof *encoder->symbol);
 }
 
 /* ---- symbols ----------------------------------------------------------------------------------------------- */
@@ -176,7 +164,7 @@ kd_status kd_bpe_run(kd_encoder *encoder, const char *text, int64_t size) {
     if (encoder->symbols <= FEW && encoder->model->vocabulary.faithful) return merge_few(encoder), KD_OK;
     /* Of n symbols at most n - 1 pairs stand at first, and each of n - 1 merges enters two more and takes one. */
     int64_t need = 2 * encoder->symbols + 2;
-    if (need > encoder->heap_room) KD_TRY(grow(&encoder->heap, &encoder->heap_room, need, sizeof *encoder->heap));
+    if (need > encoder->heap_room) KD_TRY(kd_grow(&encoder->heap, &encoder->heap_room, need, sizeof *encoder->heap));
     merge_all(encoder);
     return KD_OK;
 }
