@@ -48,9 +48,11 @@ static json_t *list_inputs(const kd_paths *inputs) {
 }
 
 kd_status kd_store_json_init(kd_store_json *said, const kd_ingest_options *o, const kd_paths *inputs, int64_t shard) {
+    char unicode[64];
     *said = (kd_store_json){0};
-    said->identity = json_pack("{s:o, s:s, s:s, s:I, s:o}", "tokenizer", kd_tokenizer_identity(o->tokenizer), "specials",
-                               o->parse_specials ? "parse" : "text", "bad_lines", o->skip_bad_lines ? "skip" : "stop",
+    kd_tokenizer_unicode(unicode, o->tokenizer);
+    said->identity = json_pack("{s:o, s:s, s:s, s:s, s:I, s:o}", "tokenizer", kd_tokenizer_identity(o->tokenizer), "unicode", unicode,
+                               "specials", o->parse_specials ? "parse" : "text", "bad_lines", o->skip_bad_lines ? "skip" : "stop",
                                "shard_tokens", (json_int_t)shard, "inputs", list_inputs(inputs));
     return said->identity ? KD_OK : kd_fail(KD_ENOMEM, "out of memory: a name of a file is not UTF-8, or memory is out");
 }

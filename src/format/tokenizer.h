@@ -26,6 +26,9 @@ typedef struct kd_tokenizer {
 kd_status kd_tokenizer_open(kd_tokenizer *tokenizer, const char *name);
 void kd_tokenizer_close(kd_tokenizer *tokenizer);
 
+/* The versions of Unicode that its ids may depend on: "letters 14.0.0, NFC 15.0.0"; of `bytes` "none". */
+void kd_tokenizer_unicode(char text[64], const kd_tokenizer *tokenizer);
+
 /* Ids that grow; zeroed at first, free id with free(). */
 typedef struct kd_ids { int32_t *id; int64_t count, room; } kd_ids;
 kd_status kd_ids_reserve(kd_ids *ids, int64_t more);   /* room for `more` behind count. KD_ENOMEM */

@@ -2,7 +2,10 @@
  * version of Unicode it has. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
 
 #include "jsonl.h"
 #include "tokenizer_model.h"
@@ -132,4 +135,11 @@ uint8_t kd_class_ask(kd_encoder *encoder, uint32_t character) {
     for (uint32_t i = 0; i < BLOCK; i++)
         encoder->classes[first + i] = KD_CLASS_KNOWN | classes[i] | (kd_restless(first + i) ? KD_CLASS_RESTLESS : 0);
     return encoder->classes[character];
+}
+
+void kd_tokenizer_unicode(char text[64], const kd_tokenizer *tokenizer) {
+    char letters[32] = "?";
+    if (pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, NULL) < (int)sizeof letters) pcre2_config(PCRE2_CONFIG_UNICODE_VERSION, letters);
+    if (tokenizer->model) snprintf(text, 64, "letters %.20s, NFC %.20s", letters, utf8proc_unicode_version());
+    else strcpy(text, "none");
 }
