@@ -315,7 +315,7 @@ typedef struct told { kd_ingest_progress last; int64_t calls; } told;
 
 static void take_progress(void *arg, const kd_ingest_progress *p) {
     told *t = arg;
-    assert_true(p->file >= t->last.file && p->file <= p->files && p->read >= t->last.read && p->read <= p->read);
+    assert_true(p->file >= t->last.file && p->file <= p->files && p->read >= t->last.read && p->read <= p->bytes);
     t->last = *p;
     t->calls++;
 }
@@ -339,7 +339,7 @@ static void progress_counts_files_and_their_bytes(void **state) {
         options.file = file;
         assert_done(kd_corpus_read_files(&c, &options, pattern, 2));
         assert_true(t.calls > 1);
-        assert_true(t.last.file == 2 && t.last.files == 2 && t.last.read == read && t.last.read == read);
+        assert_true(t.last.file == 2 && t.last.files == 2 && t.last.read == read && t.last.bytes == read);
         assert_int_equal(t.last.counts.documents, c.documents);
         kd_corpus_close(&c);
     }

@@ -7,7 +7,7 @@
 #include "data/window_view.h"
 #include "format/axis.h"
 
-enum { WIDTH = 440, LEFT = 46, RIGHT = 12, TOP = 82, SIDE = WIDTH - LEFT - RIGHT, GAP = 44, PLOT = 96, BOTTOM = 40 };
+enum { WIDTH = 440, LEFT = 46, RIGHT = 18, TOP = 82, SIDE = WIDTH - LEFT - RIGHT, GAP = 44, PLOT = 96, BOTTOM = 40 };
 enum { CELLS = 32 };    /* windows of so many tokens at most are drawn cell by cell */
 enum { CROWD = 80 };    /* positions of so many runs are drawn thin */
 enum { ANCHOR_COLOUR = 1 };
