@@ -241,7 +241,7 @@ static int open_scratch(void **state) {
     scratch_in_memory();
     if (scratch_open(state)) return -1;
     kd_log_level(KD_QUIET);
-    if (kd_copy_file(in_scratch("tokenizer.json"), "tests/golden/tokenizers/flags_bytes/tokenizer.json")) return -1;
+    if (kd_copy_file(in_scratch("tokenizer.json"), "tests/fuzz/corpus/tokenizer/all")) return -1;
     scratch_text("a.jsonl", "{\"text\": \"a text that is long enough for a window or two\"}\n{\"text\": \"and another one\"}\n");
     scratch_text("config.json", "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 8, "
                  "\"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, \"vocab_size\": 259, "

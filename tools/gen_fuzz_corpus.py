@@ -122,6 +122,9 @@ def tokenizers():
     yield "pattern", {"pre_tokenizer": split("a+|(?=b)b|\\S"), "decoder": LEVEL, "model": BYTES}
     yield "flags", {"added_tokens": added((9, "<x>", "lstrip", "rstrip"), (10, "word", "single_word"), (11, "a b", "normalized"), (12, "e\u0301", "normalized")),
                     "normalizer": {"type": "NFC"}, "pre_tokenizer": split(WORDS % ""), "decoder": LEVEL, "model": BYTES}
+    yield "all", {"added_tokens": added((9, "<x>", "lstrip", "rstrip"), (10, "word", "single_word"), (11, "a  b", "normalized"), (12, "<s>")),
+                  "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": "[ \\t]+"}, "content": " "}]},
+                  "pre_tokenizer": split("[a-z]+ ?|[^a-z]"), "post_processor": template(12, "<s>"), "decoder": LEVEL, "model": BYTES}
     yield "plain", {"model": {"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}
     yield "gaps", {"model": {"type": "BPE", "vocab": {"a": 7, "b": 70000, "ab": 3}, "merges": ["a b"]}}
     yield "huge_id", {"model": {"type": "BPE", "vocab": {"a": 2147483647}, "merges": []}}

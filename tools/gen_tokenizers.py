@@ -202,6 +202,17 @@ PART_TEXTS = ["", " ", "a", "the window of the model", " the  window, the model.
               BAR + "a b" + BAR, "ab--cd -- --", "\u00e9 e\u0301 \u65e5\u672c", "<s>the model</s> the<s>", "the<|endoftext|> the"]
 
 
+# Expressions of published tokenizers, and what else an expression may have.
+PUBLISHED = [
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}", r" ?\p{Han}+|[^\p{Han}]", r"\d{1,3}(?=(?:\d{3})*\b)", r"\w+|[^\w\s]+",
+    r"(?<=a)b|(?<!e) ", "[A-Za-z\xb5\xc0-\xd6]+", r"[\x{3040}-\x{30ff}]+|.", r"(?>t|th)h?e", r"\bt\w*\b",
+]
+
+
 def parts():
     """(a tokenizer, what is put in the place of its own)"""
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -210,6 +221,9 @@ def parts():
             for pattern in ({"String": "-"}, {"Regex": " ?[a-z]+"}, {"Regex": "(?=-)|\\s"}):
                 split = {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}
                 yield "loose", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}
+    for pattern in PUBLISHED:
+        split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+        yield "loose", {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, level]}}
     for prefix in (False, True):
         for regex in (False, True):
             yield "loose", {"pre_tokenizer": dict(level, add_prefix_space=prefix, use_regex=regex)}

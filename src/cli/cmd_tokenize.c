@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/pool.h"
@@ -35,7 +36,7 @@ typedef struct work {
     int64_t jobs;
     tally *tally;                /* by source; the first is for all */
     int64_t tallies;
-    double seconds;              /* encoding or decoding alone */
+    double seconds, processor;   /* encoding or decoding alone; processor: of all threads together */
     int32_t anchor;              /* an id whose text stands whole in front of any other's */
     kd_text anchor_text;
 } work;
@@ -232,14 +233,21 @@ static void deliver(work *w) {
     }
 }
 
+static double processor_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 static kd_status run_batches(work *w) {
     char why[1024] = "";
     for (bool more = true; more;) {
         kd_status bad = read_batch(w, &more);  /* what came before a text that cannot be read is worked on first */
         if (bad) snprintf(why, sizeof why, "%s", kd_message());
-        double begin = kd_now();
+        double begin = kd_now(), processor = processor_seconds();
         kd_status status = kd_pool_run(w->pool, run_job, w, w->jobs);
         w->seconds += kd_now() - begin;
+        w->processor += processor_seconds() - processor;
         deliver(w);
         KD_TRY(status);
         if (bad) kd_message_set(why);
@@ -262,9 +270,9 @@ static void print_stats(const work *w) {
             printf("%-20s %10lld %14lld %12lld %12.2f\n", i == w->tallies ? "all" : *t->source ? t->source : "-", (long long)t->documents,
                    (long long)t->bytes, (long long)t->tokens, ratio((double)t->bytes, (double)t->tokens));
     }
-    printf("%s in %.3f s on %lld thread%s: %.2f MB/s, %.3gM tokens/s (reading and printing not counted)\n",
+    printf("%s in %.3f s on %lld thread%s, %.3f s of processor time: %.2f MB/s, %.3gM tokens/s (reading and printing not counted)\n",
            w->decode ? "decoded" : "encoded", w->seconds, (long long)kd_pool_threads(w->pool), kd_pool_threads(w->pool) == 1 ? "" : "s",
-           ratio((double)all->bytes * 1e-6, w->seconds), ratio((double)all->tokens * 1e-6, w->seconds));
+           w->processor, ratio((double)all->bytes * 1e-6, w->seconds), ratio((double)all->tokens * 1e-6, w->seconds));
 }
 
 static kd_status print_stats_json(const work *w) {
@@ -272,8 +280,9 @@ static kd_status print_stats_json(const work *w) {
     kd_text out = {0};
     kd_text_put(&out, "{\"tokenizer\":");
     put_string(&out, w->tokenizer.name, (int64_t)strlen(w->tokenizer.name));
-    kd_text_print(&out, ",\"threads\":%lld,\"texts\":%lld,\"bytes\":%lld,\"tokens\":%lld,\"seconds\":%.6f,\"sources\":[",
-                  (long long)kd_pool_threads(w->pool), (long long)all->documents, (long long)all->bytes, (long long)all->tokens, w->seconds);
+    kd_text_print(&out, ",\"threads\":%lld,\"texts\":%lld,\"bytes\":%lld,\"tokens\":%lld,\"seconds\":%.6f,\"processor_seconds\":%.6f,\"sources\":[",
+                  (long long)kd_pool_threads(w->pool), (long long)all->documents, (long long)all->bytes, (long long)all->tokens, w->seconds,
+                  w->processor);
     for (int64_t i = 1; i < w->tallies; i++) {
         const tally *t = &w->tally[i];
         kd_text_put(&out, i > 1 ? ",{\"source\":" : "{\"source\":");

@@ -100,15 +100,7 @@ void kd_tokenizer_close(kd_tokenizer *tokenizer) {
 }
 
 kd_status kd_ids_reserve(kd_ids *ids, int64_t more) {
-    if (more <= ids->room - ids->count) return KD_OK;
-    int64_t room = ids->room > 256 ? ids->room : 256, bytes;
-    while (room < ids->count + more) room *= 2;
-    KD_TRY(kd_size_multiply(&bytes, room, sizeof *ids->id));
-    int32_t *larger = realloc(ids->id, (size_t)bytes);
-    if (!larger) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes of ids", (long long)bytes);
-    ids->id = larger;
-    ids->room = room;
-    return KD_OK;
+    return kd_grow(&ids->id, &ids->room, ids->count + more, sizeof *ids->id);
 }
 
 /* ---- added tokens in a text -------------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* From text to ids and back: `bytes`, and Hugging Face's tokenizer.json. */
+/* From text to ids and back: `bytes`, and Hugging Face's tokenizer.json, whose ids are those of its own package (BPE models;
+ * letters, numbers and marks are those of the Unicode version that PCRE2 and utf8proc have). */
 #ifndef KD_TOKENIZER_H
 #define KD_TOKENIZER_H
 
@@ -19,7 +20,9 @@ typedef struct kd_tokenizer {
 } kd_tokenizer;
 
 /* name: "bytes", a folder with tokenizer.json, or such a file. KD_ECONFIG when it is none of them, KD_ENOTSUP naming the
- * part of tokenizer.json that is not implemented, KD_EFORMAT. Free with kd_tokenizer_close. */
+ * part of tokenizer.json that is not implemented, KD_EFORMAT. bos and eos: as tokenizer_config.json, special_tokens_map.json,
+ * config.json or generation_config.json beside it say, the first in which the key stands; else what its template puts in
+ * front, and the token of a usual name. Free with kd_tokenizer_close. */
 kd_status kd_tokenizer_open(kd_tokenizer *tokenizer, const char *name);
 void kd_tokenizer_close(kd_tokenizer *tokenizer);
 
@@ -39,7 +42,8 @@ enum {
 };
 
 /* Appends the ids of text [size]. `bytes` takes any bytes; the others fail with KD_EFORMAT "byte N: not valid UTF-8", N
- * from 0, ids as they were. */
+ * from 0, ids as they were after any failure. Takes n log n steps of any text of n bytes. KD_ENOTSUP: an expression of the
+ * file, other than the known ones, needs too many steps; or its normalizers make too much of a text. */
 kd_status kd_encode(kd_ids *ids, kd_encoder *encoder, const char *text, int64_t size, int flags);
 
 /* Appends the text of ids [count]; skip_specials: special tokens are left out. KD_EFORMAT for an id that is not in the

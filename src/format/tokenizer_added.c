@@ -4,6 +4,7 @@
  * that did not come true, which for a bad set of tokens takes the square of the text. So the strings are reversed and the
  * text is read from its end, where Aho and Corasick's automaton knows at each place the longest token that begins there;
  * a walk from the left then takes the first and jumps over it. */
+#define _GNU_SOURCE /* memrchr */
 #include <stdlib.h>
 
 #include "tokenizer_model.h"
@@ -15,6 +16,12 @@
 static int by_id(const void *a, const void *b) {
     const kd_added *left = a, *right = b;
     return (left->id > right->id) - (left->id < right->id);
+}
+
+static int by_content(const void *a, const void *b) {
+    const kd_added *const *left = a, *const *right = b;
+    if ((*left)->size != (*right)->size) return ((*left)->size > (*right)->size) - ((*left)->size < (*right)->size);
+    return memcmp((*left)->content, (*right)->content, (size_t)(*left)->size);
 }
 
 static kd_status copy(char **out, const char *text, int64_t size) {
@@ -38,6 +45,7 @@ static kd_status read_token(kd_added *token, const json_t *value, const char *na
     KD_TRY(kd_json_maybe_bool(&token->rstrip, NULL, value, "rstrip", place));
     KD_TRY(kd_json_maybe_bool(&token->special, NULL, value, "special", place));
     token->normalized = !token->special;
+    token->skipped = token->special;
     KD_TRY(kd_json_maybe_bool(&token->normalized, NULL, value, "normalized", place));
     return copy(&token->content, json_string_value(content), token->size);
 }
@@ -77,6 +85,9 @@ kd_status kd_added_read(kd_added_tokens *added, const json_t *list, const kd_voc
     for (int64_t i = 1; i < added->count; i++)
         if (added->token[i].id == added->token[i - 1].id)
             return kd_fail(KD_EFORMAT, "%s: added token \"%.60s\" stands there twice", name, added->token[i].content);
+    KD_TRY(kd_new(&added->by_content, added->count, sizeof(kd_added *)));
+    for (int64_t i = 0; i < added->count; i++) added->by_content[i] = &added->token[i];
+    if (added->count) qsort(added->by_content, (size_t)added->count, sizeof(kd_added *), by_content);
     return KD_OK;
 }
 
@@ -86,6 +97,7 @@ void kd_added_free(kd_added_tokens *added) {
         free(added->token[i].normal);
     }
     free(added->token);
+    free(added->by_content);
     kd_matcher *both[] = {&added->raw, &added->normal};
     for (int i = 0; i < 2; i++) {
         free(both[i]->edge);
@@ -105,9 +117,10 @@ const kd_added *kd_added_id(const kd_added_tokens *added, int64_t id) {
 }
 
 const kd_added *kd_added_find(const kd_added_tokens *added, const char *text, int64_t size) {
-    for (int64_t i = 0; i < added->count; i++)
-        if (added->token[i].size == size && !memcmp(added->token[i].content, text, (size_t)size)) return &added->token[i];
-    return NULL;
+    if (!added->count) return NULL;
+    const kd_added key = {.content = (char *)(uintptr_t)text, .size = size}, *wanted = &key;
+    const kd_added *const *found = bsearch(&wanted, added->by_content, (size_t)added->count, sizeof wanted, by_content);
+    return found ? *found : NULL;
 }
 
 /* ---- the automaton ----------------------------------------------------------------------------------------- */
@@ -212,6 +225,9 @@ static kd_status build(kd_matcher *matcher, const kd_added_tokens *added, bool n
     for (int64_t i = 0; i < added->count; i++)
         if (added->token[i].normalized == normalized) KD_GO(insert(matcher, parent, by, added, (int32_t)i, name));
     link_states(matcher, parent, by, order, depth);
+    matcher->last = -1;
+    for (int b = 0, ends = 0; b < 256; b++)
+        if (matcher->root[b]) matcher->last = ++ends == 1 ? b : -1;
 done:
     free(parent);
     free(order);
@@ -231,6 +247,9 @@ kd_status kd_added_prepare(kd_added_tokens *added, kd_encoder *encoder, const ch
         if (size == token->size && !memcmp(text, token->content, (size_t)size)) continue;
         token->normal_size = size;
         KD_TRY(copy(&token->normal, text, size));
+        /* When it decodes, the package asks whether the text is a special token's: after its normalizer it may be none. */
+        const kd_added *same = kd_added_find(added, token->normal, size);
+        token->skipped = same && same->special;
     }
     KD_TRY(build(&added->raw, added, false, name));
     return build(&added->normal, added, true, name);
@@ -250,13 +269,22 @@ static kd_status add_hit(kd_hits *hits, kd_hit hit) {
     return KD_OK;
 }
 
+/* The last place up to `at` where a token may end, -1: nowhere. Most text is passed here. */
+static int64_t skip(const kd_matcher *matcher, const char *text, int64_t at) {
+    if (matcher->last >= 0) {
+        const char *found = memrchr(text, matcher->last, (size_t)at + 1);
+        return found ? found - text : -1;
+    }
+    while (at >= 0 && !matcher->root[(unsigned char)text[at]]) at--;
+    return at;
+}
+
 kd_status kd_matcher_run(kd_hits *hits, const kd_matcher *matcher, const kd_added_tokens *added, const char *text, int64_t size) {
     int32_t state = 0;
     hits->count = 0;
     for (int64_t at = size - 1; at >= 0; at--) {
-        unsigned char byte = (unsigned char)text[at];
-        if (!state && !matcher->root[byte]) continue;
-        state = follow(matcher, state, byte);
+        if (!state && (at = skip(matcher, text, at)) < 0) break;
+        state = follow(matcher, state, (unsigned char)text[at]);
         int32_t token = matcher->longest[state];
         int64_t length;
         if (token < 0) continue;

@@ -9,21 +9,9 @@
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
-static kd_status grow(void *memory, int64_t *room, int64_t need, int64_t element) {
-    void *old, *more;
-    int64_t count = *room + *room / 2 > need ? *room + *room / 2 : need, bytes;
-    memcpy(&old, memory, sizeof old);
-    KD_TRY(kd_size_multiply(&bytes, count, element));
-    more = realloc(old, (size_t)bytes);
-    if (!more) return kd_fail(KD_ENOMEM, "out of memory: %lld bytes for a word", (long long)bytes);
-    memcpy(memory, &more, sizeof more);
-    *room = count;
-    return KD_OK;
-}
-
 kd_status kd_bpe_reserve(kd_encoder *encoder, int64_t symbols) {
     if (symbols <= encoder->symbol_room) return KD_OK;
-    return grow(&encoder->symbol, &encoder->symbol_room, symbols, sizeof *encoder->symbol);
+    return kd_grow(&encoder->symbol, &encoder->symbol_room, symbols, sizeof *encoder->symbol);
 }
 
 /* ---- symbols ----------------------------------------------------------------------------------------------- */
@@ -38,15 +26,13 @@ static int32_t start_of(const kd_vocabulary *vocabulary, uint32_t character) {
     }
 }
 
-typedef struct unknown { bool pending; } unknown;
-
 /* A character as its own symbol, as the bytes of its UTF-8, or as unknown, which waits: it may grow (fuse_unk), and bytes
  * overtake it. That is how the package does it. */
-static kd_status add_character(kd_encoder *encoder, unknown *u, uint32_t character, int32_t id) {
+static kd_status add_character(kd_encoder *encoder, bool *waits, uint32_t character, int32_t id) {
     const kd_vocabulary *vocabulary = &encoder->model->vocabulary;
     if (id >= 0) {
-        if (u->pending) add(encoder, vocabulary->unknown);
-        u->pending = false;
+        if (*waits) add(encoder, vocabulary->unknown);
+        *waits = false;
         add(encoder, id);
         return KD_OK;
     }
@@ -61,15 +47,14 @@ static kd_status add_character(kd_encoder *encoder, unknown *u, uint32_t charact
         return kd_fail(KD_EFORMAT, "U+%04X is no token, and unk_token \"%s\" is not in the vocabulary", (unsigned)character,
                        vocabulary->unknown_name);
     if (vocabulary->unknown < 0) return KD_OK;  /* and so it is lost */
-    if (u->pending && !vocabulary->fuse_unknown) add(encoder, vocabulary->unknown);
-    u->pending = true;
+    if (*waits && !vocabulary->fuse_unknown) add(encoder, vocabulary->unknown);
+    *waits = true;
     return KD_OK;
 }
 
 static kd_status start(kd_encoder *encoder, const char *text, int64_t size) {
     const kd_vocabulary *vocabulary = &encoder->model->vocabulary;
-    unknown u = {false};
-    bool bytes = encoder->model->parts.bytes;
+    bool bytes = encoder->model->parts.bytes, waits = false;
     int64_t need = 2 * size + 2;  /* a byte's character may fall back to two bytes */
     if (need >= INT32_MAX) return kd_fail(KD_ENOTSUP, "a word of %lld bytes", (long long)size);
     KD_TRY(kd_bpe_reserve(encoder, need));
@@ -80,17 +65,28 @@ static kd_status start(kd_encoder *encoder, const char *text, int64_t size) {
         uint32_t character = bytes ? lead : kd_utf8_get((const unsigned char *)text + at, &step);
         int32_t id = bytes ? vocabulary->byte[lead] : start_of(vocabulary, character);
         if (bytes && id < 0) character = (uint32_t)kd_byte_character(lead);
-        KD_TRY(add_character(encoder, &u, character, id));
+        KD_TRY(add_character(encoder, &waits, character, id));
         at += step;
     }
-    if (u.pending) add(encoder, vocabulary->unknown);
+    if (waits) add(encoder, vocabulary->unknown);
     return KD_OK;
 }
 
 /* ---- merging ----------------------------------------------------------------------------------------------- */
 
-static void push(kd_encoder *encoder, int32_t left, int32_t right, int32_t position) {
-    const kd_merge *merge = kd_merge_find(&encoder->model->vocabulary, left, right);
+enum { FEW = 32 };  /* symbols, up to which looking at all of them is faster than a heap */
+#define NO_MERGE UINT64_MAX
+
+static inline uint64_t pair_of(const kd_vocabulary *vocabulary, int32_t left, int32_t right) {
+    const kd_merge *merge = kd_merge_find(vocabulary, left, right);
+    return merge ? (uint64_t)merge->rank << 32 | (uint32_t)merge->id : NO_MERGE;
+}
+
+/* Enters the pair at a position, if it merges. */
+static void push(kd_encoder *encoder, int32_t position) {
+    kd_bpe_symbol *left = &encoder->symbol[position];
+    const kd_merge *merge = kd_merge_find(&encoder->model->vocabulary, left->id, encoder->symbol[left->next].id);
+    left->pair = merge ? merge->id : -1;
     if (!merge) return;
     kd_bpe_entry *heap = encoder->heap, entry = {(uint64_t)merge->rank << 32 | (uint32_t)position, merge->id};
     int64_t at = encoder->heap_count++;
@@ -116,33 +112,59 @@ static void merge_all(kd_encoder *encoder) {
     encoder->heap_count = 0;
     for (int32_t i = 0; i < count; i++) {
         symbol[i].previous = i - 1;
-        symbol[i].next = i + 1 < count ? i + 1 : -1;
-        if (i + 1 < count) push(encoder, symbol[i].id, symbol[i + 1].id, i);
+        symbol[i].next = i + 1;
+        if (i + 1 < count) push(encoder, i);
     }
+    if (count) symbol[count - 1].next = symbol[count - 1].pair = -1;
     while (encoder->heap_count) {
         kd_bpe_entry top = pop(encoder);
-        int32_t at = (int32_t)(uint32_t)top.key, right = symbol[at].next;
-        if (symbol[at].id < 0 || right < 0) continue;
-        const kd_merge *now = kd_merge_find(&encoder->model->vocabulary, symbol[at].id, symbol[right].id);
-        if (!now || now->id != top.id) continue;
-        int32_t next = symbol[right].next, previous = symbol[at].previous;
+        int32_t at = (int32_t)(uint32_t)top.key, right = symbol[at].next, next, previous;
+        if (symbol[at].pair != top.id) continue;  /* merged away, the last, or another pair now */
+        next = symbol[right].next;
+        previous = symbol[at].previous;
         symbol[at].id = top.id;
         symbol[at].next = next;
-        symbol[right].id = -1;
+        symbol[at].pair = symbol[right].pair = -1;
         if (next >= 0) symbol[next].previous = at;
-        if (previous >= 0) push(encoder, symbol[previous].id, top.id, previous);
-        if (next >= 0) push(encoder, top.id, symbol[next].id, at);
+        if (previous >= 0) push(encoder, previous);
+        if (next >= 0) push(encoder, at);
     }
     int64_t kept = 0;
     for (int32_t i = 0; i >= 0 && i < count; i = symbol[i].next) symbol[kept++].id = symbol[i].id;
     encoder->symbols = kept;
 }
 
+/* A few symbols: the lowest rank, the leftmost of equals, is looked for each time. An entry of the heap that has been
+ * overtaken never stands here, as it does not where merges are faithful: a pair that grew spells another token. */
+static void merge_few(kd_encoder *encoder) {
+    const kd_vocabulary *vocabulary = &encoder->model->vocabulary;
+    int32_t id[FEW];
+    uint64_t pair[FEW];  /* rank and id of what symbols i and i + 1 merge to */
+    int count = (int)encoder->symbols;
+    for (int i = 0; i < count; i++) id[i] = encoder->symbol[i].id;
+    for (int i = 0; i + 1 < count; i++) pair[i] = pair_of(vocabulary, id[i], id[i + 1]);
+    while (count > 1) {
+        int at = 0;
+        uint64_t best = pair[0];
+        for (int i = 1; i + 1 < count; i++)
+            if (pair[i] < best) best = pair[i], at = i;
+        if (best == NO_MERGE) break;
+        id[at] = (int32_t)(uint32_t)best;
+        count--;
+        for (int i = at + 1; i < count; i++) id[i] = id[i + 1], pair[i - 1] = pair[i];
+        if (at + 1 < count) pair[at] = pair_of(vocabulary, id[at], id[at + 1]);
+        if (at > 0) pair[at - 1] = pair_of(vocabulary, id[at - 1], id[at]);
+    }
+    for (int i = 0; i < count; i++) encoder->symbol[i].id = id[i];
+    encoder->symbols = count;
+}
+
 kd_status kd_bpe_run(kd_encoder *encoder, const char *text, int64_t size) {
     KD_TRY(start(encoder, text, size));
+    if (encoder->symbols <= FEW && encoder->model->vocabulary.faithful) return merge_few(encoder), KD_OK;
     /* Of n symbols at most n - 1 pairs stand at first, and each of n - 1 merges enters two more and takes one. */
     int64_t need = 2 * encoder->symbols + 2;
-    if (need > encoder->heap_room) KD_TRY(grow(&encoder->heap, &encoder->heap_room, need, sizeof *encoder->heap));
+    if (need > encoder->heap_room) KD_TRY(kd_grow(&encoder->heap, &encoder->heap_room, need, sizeof *encoder->heap));
     merge_all(encoder);
     return KD_OK;
 }

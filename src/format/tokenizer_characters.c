@@ -86,10 +86,12 @@ kd_status kd_class_patterns_new(kd_class_patterns *patterns) {
     for (int i = 0; i < KD_CLASS_PATTERNS; i++) {
         int error;
         size_t at;
-        patterns->code[i] = pcre2_compile((PCRE2_SPTR)class_pattern[i].pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &at, NULL);
+        patterns->code[i] = pcre2_compile((PCRE2_SPTR)class_pattern[i].pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &at,
+                                          NULL);
         if (!patterns->code[i])
-            return error == PCRE2_ERROR_HEAP_FAILED ? kd_fail(KD_ENOMEM, "out of memory: a class of characters")
-                                    : kd_fail(KD_ENOTSUP, "PCRE2 has no %s (error %d)", class_pattern[i].pattern, error);
+            return error == PCRE2_ERROR_HEAP_FAILED
+                       ? kd_fail(KD_ENOMEM, "out of memory: a class of characters")
+                       : kd_fail(KD_ENOTSUP, "PCRE2 has no %s (error %d)", class_pattern[i].pattern, error);
     }
     return KD_OK;
 }
@@ -107,9 +109,10 @@ static kd_status ask(uint8_t *classes, kd_encoder *encoder, uint32_t first) {
     for (uint32_t i = 0; i < BLOCK; i++) size += width = kd_utf8_put(text + size, first + i);
     for (int c = 0; c < KD_CLASS_PATTERNS; c++) {
         for (size_t at = 0; at < (size_t)size;) {
-            int got = pcre2_match(encoder->model->classes.code[c], (PCRE2_SPTR)text, (size_t)size, at, PCRE2_NO_UTF_CHECK, encoder->match, NULL);
+            int got = pcre2_match(encoder->model->classes.code[c], (PCRE2_SPTR)text, (size_t)size, at, PCRE2_NO_UTF_CHECK, encoder->match,
+                                  NULL);
             if (got == PCRE2_ERROR_NOMATCH) break;
-            if (got < 0) return kd_fail(KD_ENOMEM, "the class of U+%04X: PCRE2 error %d", (unsigned)first, got);
+            if (got < 0) return kd_fail(KD_ENOMEM, "out of memory: the class of U+%04X (PCRE2 error %d)", (unsigned)first, got);
             const size_t *match = pcre2_get_ovector_pointer(encoder->match);
             for (at = match[0]; at < match[1]; at += (size_t)width) classes[at / (size_t)width] |= class_pattern[c].class;
         }
@@ -125,7 +128,8 @@ uint8_t kd_class_ask(kd_encoder *encoder, uint32_t character) {
         encoder->wrong = status;
         return KD_CLASS_KNOWN;
     }
-    for (uint32_t i = 0; i < BLOCK; i++) encoder->classes[first + i] = KD_CLASS_KNOWN | classes[i] | (kd_restless(first + i) ? KD_CLASS_RESTLESS : 0);
-    if (first == 0) encoder->classes['\r'] |= KD_CLASS_LINE, encoder->classes['\n'] |= KD_CLASS_LINE;
+    if (first == 0) classes['\r'] |= KD_CLASS_LINE, classes['\n'] |= KD_CLASS_LINE;
+    for (uint32_t i = 0; i < BLOCK; i++)
+        encoder->classes[first + i] = KD_CLASS_KNOWN | classes[i] | (kd_restless(first + i) ? KD_CLASS_RESTLESS : 0);
     return encoder->classes[character];
 }

@@ -37,7 +37,9 @@ static void free_strings(strings *s) {
 
 /* ---- decoders ---------------------------------------------------------------------------------------------- */
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 /* The byte of a token <0x41>, or -1. */
 static int byte_token(const char *text, int64_t size) {
@@ -98,6 +100,7 @@ static kd_status byte_level(strings *out, const strings *in) {
 }
 
 static kd_status replace(strings *out, const strings *in, const kd_decoder *decoder, kd_encoder *encoder) {
+    int64_t most = kd_most_grown(in->text.size);
     for (int64_t i = 0; i < in->count; i++) {
         kd_search search = {0};
         kd_match match;
@@ -109,18 +112,22 @@ static kd_status replace(strings *out, const strings *in, const kd_decoder *deco
             kd_text_add(&out->text, search.text + copied, match.begin - copied);
             kd_text_add(&out->text, decoder->content, decoder->size);
             copied = match.end;
+            if (out->text.size > most)
+                return kd_fail(KD_ENOTSUP, "a decoder makes more than %lld bytes of %lld", (long long)most, (long long)in->text.size);
         }
         KD_TRY(add(out, search.text + copied, search.size - copied));
     }
     return KD_OK;
 }
 
+static bool is_at(const char *text, const kd_decoder *decoder) { return !memcmp(text, decoder->content, (size_t)decoder->size); }
+
 static kd_status strip(strings *out, const strings *in, const kd_decoder *decoder) {
     for (int64_t i = 0; i < in->count; i++) {
         int64_t size, begin = 0, unit = decoder->size;
         const char *text = get(&size, in, i);
-        for (int64_t n = 0; n < decoder->start && size - begin >= unit && !memcmp(text + begin, decoder->content, (size_t)unit); n++) begin += unit;
-        for (int64_t n = 0; n < decoder->stop && size - begin >= unit && !memcmp(text + size - unit, decoder->content, (size_t)unit); n++) size -= unit;
+        for (int64_t n = 0; n < decoder->start && size - begin >= unit && is_at(text + begin, decoder); n++) begin += unit;
+        for (int64_t n = 0; n < decoder->stop && size - begin >= unit && is_at(text + size - unit, decoder); n++) size -= unit;
         KD_TRY(add(out, text + begin, size - begin));
     }
     return KD_OK;
@@ -154,12 +161,6 @@ static kd_status run(strings *out, const strings *in, const kd_decoder *decoder,
 
 /* ---- ids --------------------------------------------------------------------------------------------------- */
 
-static bool is_special(const kd_added_tokens *added, const kd_added *token) {
-    /* The package asks for the text it decodes: a special token that its normalizer changes is not known by it. */
-    return token->special && (!token->normal || (kd_added_find(added, token->normal, token->normal_size) &&
-                                                 kd_added_find(added, token->normal, token->normal_size)->special));
-}
-
 static kd_status look_up(strings *out, const kd_tokenizer *tokenizer, const int32_t *id, int64_t count, bool skip_specials) {
     const kd_tokenizer_model *model = tokenizer->model;
     for (int64_t i = 0; i < count; i++) {
@@ -168,7 +169,7 @@ static kd_status look_up(strings *out, const kd_tokenizer *tokenizer, const int3
         if (!added && !token)
             return kd_fail(KD_EFORMAT, "id %d is no token of %s, whose vocabulary has %lld", (int)id[i], tokenizer->name,
                            (long long)tokenizer->vocabulary);
-        if (added && skip_specials && is_special(&model->added, added)) continue;
+        if (added && skip_specials && added->skipped) continue;
         if (token) KD_TRY(add(out, model->vocabulary.strings + token->at, token->size));
         else if (added->normal) KD_TRY(add(out, added->normal, added->normal_size));
         else KD_TRY(add(out, added->content, added->size));

@@ -23,7 +23,8 @@ static bool find_name(int32_t *id, const kd_tokenizer *tokenizer, const char *na
 }
 
 /* "</s>", {"content": "</s>"}, 2, [2, 3] (the first), null. */
-static kd_status read_mark(int32_t *id, bool *known, const kd_tokenizer *tokenizer, const json_t *root, const char *key, const char *path) {
+static kd_status read_mark(int32_t *id, bool *known, const kd_tokenizer *tokenizer, const json_t *root, const char *key,
+                           const char *path) {
     const json_t *value = json_object_get(root, key);
     if (!value || *known) return KD_OK;
     if (json_is_array(value)) value = json_array_get(value, 0);

@@ -95,6 +95,9 @@ typedef struct kd_decoder {
 } kd_decoder;
 
 enum { KD_PARTS = 32 };       /* parts of a kind in a file */
+enum { KD_TEMPLATE = 1024 };  /* ids that a post-processor may put around a text */
+/* What a chain of replacements may make of `size` bytes; a file of a few lines could ask for 2^32 times as much. */
+static inline int64_t kd_most_grown(int64_t size) { return 64 * size + 4096; }
 enum { KD_PLACE = 4400 };     /* bytes of a path and of a place in that file */
 
 typedef struct kd_parts {
@@ -103,7 +106,7 @@ typedef struct kd_parts {
     kd_decoder decoder[KD_PARTS];
     int64_t normalizers, splitters, decoders;
     bool decodes;             /* there is a decoder, be it an empty sequence */
-    bool bytes;               /* words are spelled in bytes: the last splitter is ByteLevel */
+    bool bytes;               /* words are spelled in bytes: the last pre-tokenizer is ByteLevel */
     kd_ids prefix, suffix;    /* what the post-processor adds */
 } kd_parts;
 
@@ -127,7 +130,6 @@ typedef struct kd_vocabulary {
     int64_t longest;          /* bytes of the longest string */
     kd_merge *merge;          /* [merge_mask + 1] open addressing, KD_NO_PAIR: empty */
     uint64_t merge_mask;
-    int64_t merges;
     int32_t ascii[128];       /* the symbol a character starts as, -1: none */
     kd_start *start;          /* [start_mask + 1] the same for the other characters; id -1: empty */
     uint64_t start_mask;
@@ -136,8 +138,9 @@ typedef struct kd_vocabulary {
     int32_t unknown;          /* -1: none */
     char *unknown_name;       /* unk_token that is not in the vocabulary, else NULL */
     bool fuse_unknown, byte_fallback, ignore_merges;
+    bool faithful;            /* what symbols merge to is their texts together: no merge names a byte or the unknown */
     bool cuts;                /* join is exact: see tokenizer_bpe.c */
-    uint8_t join[KD_JOINS][KD_JOINS + 2];
+    uint8_t join[KD_JOINS + 1][KD_JOINS + 2];  /* the last row: before the first character */
 } kd_vocabulary;
 
 kd_status kd_vocabulary_read(kd_vocabulary *vocabulary, const json_t *model, bool bytes, const char *name);
@@ -153,6 +156,7 @@ static inline uint64_t kd_pair_hash(uint64_t pair) {
     return pair ^ pair >> 29;
 }
 
+/* The merge of two symbols, or NULL. */
 static inline const kd_merge *kd_merge_find(const kd_vocabulary *vocabulary, int32_t left, int32_t right) {
     uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     for (uint64_t at = kd_pair_hash(pair);; at++) {
@@ -167,6 +171,7 @@ static inline const kd_merge *kd_merge_find(const kd_vocabulary *vocabulary, int
 typedef struct kd_added {
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool skipped;             /* when decoding without specials */
     char *content, *normal;   /* normal: as the normalizer leaves it, NULL: the same */
     int64_t size, normal_size;
 } kd_added;
@@ -179,10 +184,11 @@ typedef struct kd_matcher {
     int32_t *fail, *longest;  /* [states] longest: index of the added token, -1: none */
     int32_t root[256];
     int64_t states;
+    int last;                 /* the one byte that all tokens end with, -1: there are several */
 } kd_matcher;
 
 typedef struct kd_added_tokens {
-    kd_added *token;          /* [count] by id */
+    kd_added *token, **by_content;  /* [count] by id, and by size and content */
     int64_t count;
     kd_matcher raw, normal;
 } kd_added_tokens;
@@ -220,7 +226,8 @@ kd_status kd_tokenizer_parse(kd_tokenizer *tokenizer, const char *data, int64_t 
 /* ---- an encoder's insides ---------------------------------------------------------------------------------- */
 
 typedef struct kd_bpe_entry { uint64_t key; int32_t id; } kd_bpe_entry;        /* key: rank << 32 | position */
-typedef struct kd_bpe_symbol { int32_t id, previous, next; } kd_bpe_symbol;    /* id -1: merged into its left neighbour */
+/* id -1: merged into its left neighbour; pair: what it and the next merge to, -1: nothing. */
+typedef struct kd_bpe_symbol { int32_t id, previous, next, pair; } kd_bpe_symbol;
 
 enum { KD_WORD_BYTES = 15, KD_WORD_IDS = 3, KD_WORD_SETS = 1 << 15 };
 typedef struct kd_word { uint64_t key[2]; int32_t count, id[KD_WORD_IDS]; } kd_word;

@@ -17,7 +17,8 @@ bool kd_restless(uint32_t c) {
         return true;
     int last_class = 0;
     int32_t parts[DECOMPOSED];
-    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)c, parts, DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &last_class);
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)c, parts, DECOMPOSED, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+                                                     &last_class);
     if (count < 1 || count > DECOMPOSED) return false;
     count = utf8proc_normalize_utf32(parts, count, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     return count != 1 || parts[0] != (int32_t)c;
@@ -111,6 +112,26 @@ static kd_status run_nfc(const char **out, int64_t *out_size, kd_text *to, kd_en
 
 /* ---- the others -------------------------------------------------------------------------------------------- */
 
+enum { SHORT = 4 };
+
+/* A byte that becomes a few: by far the most frequent of replacements, a space that becomes a bar. */
+static kd_status replace_byte(kd_text *to, const kd_normalizer *normalizer, const char *text, int64_t size) {
+    const char byte = normalizer->finder.literal[0];
+    char with[SHORT] = {0};
+    int64_t step = normalizer->size;
+    memcpy(with, normalizer->content, (size_t)step);
+    KD_TRY(kd_text_room(to, size * (step > 1 ? step : 1) + SHORT));
+    char *out = to->data;
+    for (const char *end = text + size; text < end; text++) {
+        bool hit = *text == byte;
+        memcpy(out, with, SHORT);  /* what is too much is overwritten next */
+        out[0] = hit ? with[0] : *text;
+        out += hit ? step : 1;
+    }
+    to->size = out - to->data;
+    return KD_OK;
+}
+
 static kd_status run_replace(kd_text *to, const kd_normalizer *normalizer, kd_encoder *encoder, const char *text, int64_t size) {
     kd_search search = {.text = text, .size = size};
     kd_match match;
@@ -121,7 +142,7 @@ static kd_status run_replace(kd_text *to, const kd_normalizer *normalizer, kd_en
         kd_text_add(to, text + copied, match.begin - copied);
         kd_text_add(to, normalizer->content, normalizer->size);
         copied = match.end;
-        if (to->failed) break;
+        if (to->failed || to->size > kd_most_grown(size)) break;
     }
     kd_text_add(to, text + copied, size - copied);
     return kd_text_status(to);
@@ -137,7 +158,9 @@ static kd_status run(const char **out, int64_t *out_size, kd_text *to, const kd_
         kd_text_add(to, text, size);
         KD_TRY(kd_text_status(to));
     } else {
-        KD_TRY(run_replace(to, normalizer, encoder, text, size));
+        bool byte = !normalizer->finder.code && normalizer->finder.size == 1 && normalizer->size <= SHORT;
+        if (byte) KD_TRY(replace_byte(to, normalizer, text, size));
+        else KD_TRY(run_replace(to, normalizer, encoder, text, size));
     }
     *out = to->size ? to->data : "";
     *out_size = to->size;
@@ -151,6 +174,8 @@ kd_status kd_normalize(const char **out, int64_t *out_size, kd_encoder *encoder,
     for (int64_t i = 0; i < parts->normalizers; i++) {
         kd_text *to = &encoder->normal[*out == encoder->normal[0].data];
         KD_TRY(run(out, out_size, to, &parts->normalizer[i], encoder, *out, *out_size));
+        if (*out_size > kd_most_grown(size))
+            return kd_fail(KD_ENOTSUP, "normalizers make more than %lld bytes of %lld", (long long)kd_most_grown(size), (long long)size);
     }
     return KD_OK;
 }

@@ -74,7 +74,8 @@ static kd_status read_pattern(kd_finder *finder, const reader *r, const json_t *
                  *regex = json_object_get(pattern, "Regex");
     kd_status status;
     if (json_is_string(regex)) status = kd_finder_regex(finder, json_string_value(regex), (int64_t)json_string_length(regex));
-    else if (json_is_string(literal)) status = kd_finder_literal(finder, json_string_value(literal), (int64_t)json_string_length(literal));
+    else if (json_is_string(literal))
+        status = kd_finder_literal(finder, json_string_value(literal), (int64_t)json_string_length(literal));
     else return bad(r, "\"pattern\" is neither {\"String\": ...} nor {\"Regex\": ...}");
     return status ? kd_fail_prefix(status, "%s", r->place) : KD_OK;
 }
@@ -126,13 +127,18 @@ static kd_status read_metaspace(kd_splitter *splitter, const reader *r, const js
     return KD_OK;
 }
 
-static kd_status read_bytes(kd_splitter *splitter, reader *r, const json_t *part) {
-    splitter->kind = KD_SPLIT_BYTES;
-    splitter->cut = splitter->space = true;
-    KD_TRY(kd_json_maybe_bool(&splitter->cut, NULL, part, "use_regex", r->place));
-    KD_TRY(kd_json_maybe_bool(&splitter->space, NULL, part, "add_prefix_space", r->place));
+/* Words are spelled in bytes from here on; a step of its own only where it cuts or puts a space in front. */
+static kd_status read_bytes(reader *r, const json_t *part) {
+    bool cut = true, space = true;
+    int64_t index;
     r->parts->bytes = true;
-    return splitter->cut ? kd_finder_regex(&splitter->finder, KD_GPT2_PATTERN, sizeof KD_GPT2_PATTERN - 1) : KD_OK;
+    KD_TRY(kd_json_maybe_bool(&cut, NULL, part, "use_regex", r->place));
+    KD_TRY(kd_json_maybe_bool(&space, NULL, part, "add_prefix_space", r->place));
+    if (!cut && !space) return KD_OK;
+    KD_TRY(next_of(&index, &r->parts->splitters, r));
+    kd_splitter *splitter = &r->parts->splitter[index];
+    *splitter = (kd_splitter){.kind = KD_SPLIT_BYTES, .cut = cut, .space = space};
+    return cut ? kd_finder_regex(&splitter->finder, KD_GPT2_PATTERN, sizeof KD_GPT2_PATTERN - 1) : KD_OK;
 }
 
 /* Pre-tokenizers that are a Split by another name. */
@@ -161,10 +167,10 @@ static kd_status read_as_split(kd_splitter *splitter, const reader *r, const jso
 static kd_status read_splitter(reader *r, const json_t *part, const char *type) {
     int64_t index;
     if (r->parts->bytes) return refuse(r, "a pre-tokenizer behind ByteLevel");
+    if (!strcmp(type, "ByteLevel")) return read_bytes(r, part);
     KD_TRY(next_of(&index, &r->parts->splitters, r));
     kd_splitter *splitter = &r->parts->splitter[index];
     if (!strcmp(type, "Metaspace")) return read_metaspace(splitter, r, part);
-    if (!strcmp(type, "ByteLevel")) return read_bytes(splitter, r, part);
     if (strcmp(type, "Split")) return read_as_split(splitter, r, part, type);
     KD_TRY(read_behavior(splitter, r, part, NULL));
     KD_TRY(kd_json_maybe_bool(&splitter->invert, NULL, part, "invert", r->place));
@@ -176,6 +182,7 @@ static kd_status read_splitter(reader *r, const json_t *part, const char *type) 
 static kd_status add_ids(kd_ids *ids, const reader *r, const json_t *part, const char *name) {
     const json_t *list = json_object_get(json_object_get(json_object_get(part, "special_tokens"), name), "ids");
     if (!json_is_array(list)) return kd_fail(KD_EFORMAT, "%s: special token \"%.60s\" has no list of ids", r->place, name);
+    if (ids->count + (int64_t)json_array_size(list) > KD_TEMPLATE) return refuse(r, "a template of more than 1024 ids");
     KD_TRY(kd_ids_reserve(ids, (int64_t)json_array_size(list)));
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *id = json_array_get(list, i);
@@ -203,7 +210,8 @@ static kd_status read_template(kd_ids *prefix, kd_ids *suffix, const reader *r, 
     return texts ? KD_OK : refuse(r, "a \"single\" without exactly one Sequence A");
 }
 
-static kd_status append(kd_ids *to, const kd_ids *from) {
+static kd_status append(kd_ids *to, const kd_ids *from, const reader *r) {
+    if (to->count + from->count > KD_TEMPLATE) return refuse(r, "a template of more than 1024 ids");
     KD_TRY(kd_ids_reserve(to, from->count));
     for (int64_t i = 0; i < from->count; i++) to->id[to->count++] = from->id[i];
     return KD_OK;
@@ -216,8 +224,8 @@ static kd_status read_processor(reader *r, const json_t *part, const char *type)
     if (!strcmp(type, "ByteLevel")) return KD_OK;  /* it trims offsets, which nobody asks for */
     if (strcmp(type, "TemplateProcessing")) return refuse_value(r, "type", type);
     KD_GO(read_template(&prefix, &suffix, r, part));
-    KD_GO(append(&prefix, &r->parts->prefix));
-    KD_GO(append(&r->parts->suffix, &suffix));
+    KD_GO(append(&prefix, &r->parts->prefix, r));
+    KD_GO(append(&r->parts->suffix, &suffix, r));
     free(r->parts->prefix.id);
     r->parts->prefix = prefix;
     prefix = (kd_ids){0};

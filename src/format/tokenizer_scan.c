@@ -14,13 +14,16 @@ enum { SOMETHING = LETTER | NUMBER | SPACE };  /* not other */
 static inline uint8_t class_at(kd_encoder *encoder, const char *p, const char *end, int *size) {
     *size = 0;
     if (p >= end) return SPACE;  /* (?!\S) holds at the end too */
+    if ((unsigned char)*p < 128) return *size = 1, encoder->classes[(unsigned char)*p];
     return kd_class(encoder, kd_utf8_get((const unsigned char *)p, size));
 }
 
 /* The end of a run of characters whose class meets `any` (other: any == 0, none of SOMETHING). */
 static inline const char *run_end(kd_encoder *encoder, const char *p, const char *end, uint8_t any) {
+    const uint8_t *classes = encoder->classes;  /* those below 128 are known */
     for (int size; p < end; p += size) {
-        uint8_t class = kd_class(encoder, kd_utf8_get((const unsigned char *)p, &size));
+        unsigned char lead = (unsigned char)*p;
+        uint8_t class = lead < 128 ? (size = 1, classes[lead]) : kd_class(encoder, kd_utf8_get((const unsigned char *)p, &size));
         if (any ? !(class & any) : class & SOMETHING) break;
     }
     return p;

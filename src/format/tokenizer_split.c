@@ -69,9 +69,11 @@ static kd_status run_pattern(kd_encoder *encoder, int64_t step, const char *text
 static kd_status run_scan(kd_encoder *encoder, int64_t step, const char *text, int64_t size, bool first) {
     enum kd_scan_kind scan = encoder->model->parts.splitter[step].finder.scan;
     const char *end = text + size;
+    bool words = step + 1 == encoder->model->parts.splitters;
     for (const char *p = text, *next; p < end; p = next) {
         next = kd_scan_word(encoder, scan, p, end);
-        KD_TRY(run_step(encoder, step + 1, p, next - p, first && p == text));
+        if (words) KD_TRY(kd_word_add(encoder, p, next - p));
+        else KD_TRY(run_step(encoder, step + 1, p, next - p, first && p == text));
     }
     return KD_OK;
 }

@@ -95,7 +95,8 @@ static int32_t spell(char *out, const char *text, int64_t size, const int16_t by
 static kd_status add_token(kd_vocabulary *vocabulary, int64_t *used, const char *text, int64_t size, const json_t *id, const char *name) {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= IDS)
         return kd_fail(KD_EFORMAT, "%s: model: vocab: the id of \"%.60s\" is not a number from 0 to %d", name, text, IDS - 1);
-    vocabulary->token[vocabulary->count++] = (kd_token){.id = (int32_t)json_integer_value(id), .size = (int32_t)size, .spelled = -1, .at = *used};
+    kd_token *token = &vocabulary->token[vocabulary->count++];
+    *token = (kd_token){.id = (int32_t)json_integer_value(id), .size = (int32_t)size, .spelled = -1, .at = *used};
     memcpy(vocabulary->strings + *used, text, (size_t)size);
     *used += size;
     if (size > vocabulary->longest) vocabulary->longest = size;
@@ -114,8 +115,9 @@ static kd_status read_tokens(kd_vocabulary *vocabulary, json_t *vocab, bool byte
     for (int64_t i = 1; i < count; i++) {
         const kd_token *a = &vocabulary->token[i - 1], *b = &vocabulary->token[i];
         if (a->id == b->id)
-            return kd_fail(KD_EFORMAT, "%s: model: vocab: \"%.*s\" and \"%.*s\" have the same id %d", name, (int)(a->size < 60 ? a->size : 60),
-                           vocabulary->strings + a->at, (int)(b->size < 60 ? b->size : 60), vocabulary->strings + b->at, (int)a->id);
+            return kd_fail(KD_EFORMAT, "%s: model: vocab: \"%.*s\" and \"%.*s\" have the same id %d", name,
+                           a->size < 60 ? a->size : 60, vocabulary->strings + a->at, b->size < 60 ? b->size : 60,
+                           vocabulary->strings + b->at, (int)a->id);
     }
     KD_TRY(index_tokens(vocabulary, false));
     if (!bytes) return KD_OK;
@@ -229,9 +231,11 @@ static kd_status add_merge(merge_reader *r, const json_t *merge, int64_t rank) {
     if (!token[2])
         return kd_fail(KD_EFORMAT, "%s: model: merges[%lld]: \"%.*s%.*s\" is not in vocab", r->name, (long long)rank,
                        (int)(size[0] < 60 ? size[0] : 60), text[0], (int)(size[1] < 60 ? size[1] : 60), text[1]);
-    for (int i = 0; i < 3; i++)
-        for (int b = 0; b < 256 && token[i]->size == 6 && vocabulary->cuts; b++)
-            if (vocabulary->fallback[b] == token[i]->id) vocabulary->cuts = false;
+    for (int i = 0; i < 3; i++) {
+        if (token[i]->id == vocabulary->unknown) vocabulary->faithful = false;
+        for (int b = 0; b < 256 && token[i]->size == 6 && vocabulary->faithful; b++)
+            if (vocabulary->fallback[b] == token[i]->id) vocabulary->faithful = false;
+    }
     mark_joins(vocabulary, r->joined, both);
     uint64_t pair = (uint64_t)(uint32_t)token[0]->id << 32 | (uint32_t)token[1]->id, at = kd_pair_hash(pair);
     kd_merge *slot;
@@ -249,13 +253,14 @@ static kd_status read_merges(kd_vocabulary *vocabulary, const json_t *merges, bo
     KD_GO(kd_new(&vocabulary->merge, slots, sizeof *vocabulary->merge));
     vocabulary->merge_mask = (uint64_t)slots - 1;
     for (int64_t i = 0; i < slots; i++) vocabulary->merge[i].pair = KD_NO_PAIR;
-    /* Cuts are exact where every character that is no token is spelled in bytes, none becomes unknown (which may fuse with
-     * the next), and byte tokens stay out of merges, since their names are not their text. */
-    vocabulary->cuts = !bytes && vocabulary->byte_fallback;
+    vocabulary->faithful = true;
+    memset(vocabulary->join[KD_JOINS], 1, sizeof vocabulary->join[KD_JOINS]);
+    for (int64_t i = 0; i < count; i++) KD_GO(add_merge(&r, json_array_get(merges, (size_t)i), i));
+    /* Cuts are exact where no character becomes unknown (which may fuse with the next) but is spelled in bytes, and byte
+     * tokens stay out of merges, since their names are not their text. */
+    vocabulary->cuts = !bytes && vocabulary->byte_fallback && vocabulary->faithful;
     for (int b = 0; b < 256; b++)
         if (vocabulary->fallback[b] < 0) vocabulary->cuts = false;
-    for (int64_t i = 0; i < count; i++) KD_GO(add_merge(&r, json_array_get(merges, (size_t)i), i));
-    vocabulary->merges = count;
 done:
     free(r.joined);
     return status;

@@ -22,6 +22,8 @@ kd_status kd_encoder_new(kd_encoder **out, const kd_tokenizer *tokenizer) {
     encoder->stack = pcre2_jit_stack_create(STACK, STACK_MOST, NULL);  /* NULL without a compiler: not needed then */
     if (!encoder->match || !encoder->context) KD_GO(kd_fail(KD_ENOMEM, "out of memory: an encoder"));
     if (encoder->stack) pcre2_jit_stack_assign(encoder->context, NULL, encoder->stack);
+    kd_class_ask(encoder, 0);  /* scanners rely on it */
+    status = encoder->wrong;
 done:
     if (status) {
         kd_encoder_free(encoder);
@@ -51,11 +53,31 @@ void kd_encoder_free(kd_encoder *encoder) {
 
 /* ---- the cache --------------------------------------------------------------------------------------------- */
 
-/* The word and its size in 16 bytes. */
+static inline uint64_t load8(const char *p) {
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+static inline uint64_t load4(const char *p) {
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* The word and its size in 16 bytes, by loads that overlap and no loop. Sizes from 1 to KD_WORD_BYTES. The order of bytes
+ * in a word of the machine does not matter: two words are the same or they are not. */
 static inline void make_key(uint64_t key[2], const char *text, int64_t size) {
-    key[0] = key[1] = 0;
-    memcpy(key, text, (size_t)size);
-    key[1] |= (uint64_t)size << 56;
+    const unsigned char *p = (const unsigned char *)text;
+    key[1] = (uint64_t)size << 56;
+    if (size >= 8) {
+        key[0] = load8(text);
+        if (size > 8) key[1] |= load8(text + size - 8) >> (128 - 8 * size);
+    } else if (size >= 4) {
+        key[0] = load4(text) | load4(text + size - 4) << 32;
+    } else {
+        key[0] = p[0] | (uint64_t)p[size / 2] << 8 | (uint64_t)p[size - 1] << 16;
+    }
 }
 
 static inline kd_word *set_of(const kd_encoder *encoder, const uint64_t key[2]) {
@@ -119,10 +141,9 @@ static kd_status add_word(kd_encoder *encoder, const char *text, int64_t size, b
 
 /* ---- cuts -------------------------------------------------------------------------------------------------- */
 
-static inline int join_class(const char *p) {
-    unsigned char lead = (unsigned char)*p;
-    if (lead < 128) return lead;
-    return lead == 0xe2 && (unsigned char)p[1] == 0x96 && (unsigned char)p[2] == 0x81 ? KD_JOIN_MARK : KD_JOIN_OTHER;
+static inline int join_class(const unsigned char *p) {
+    if (*p < 128) return *p;
+    return p[0] == 0xe2 && p[1] == 0x96 && p[2] == 0x81 ? KD_JOIN_MARK : KD_JOIN_OTHER;
 }
 
 kd_status kd_word_add(kd_encoder *encoder, const char *text, int64_t size) {
@@ -132,15 +153,20 @@ kd_status kd_word_add(kd_encoder *encoder, const char *text, int64_t size) {
         const kd_token *token = kd_vocabulary_find(vocabulary, text, size);
         if (token) return put_id(encoder, token->id);
     }
-    const char *end = text + size, *p = text;
-    for (int left, right = join_class(p);;) {
-        left = right;
-        p += kd_utf8_size((unsigned char)*p);
-        if (p >= end) break;
-        right = join_class(p);
-        if (vocabulary->join[left][right]) continue;
-        KD_TRY(add_word(encoder, text, p - text, false));
-        text = p;
+    const unsigned char *begin = (const unsigned char *)text, *end = begin + size, *p = begin;
+    const uint8_t *row = vocabulary->join[KD_JOINS];  /* what may follow the character before p: at first anything */
+    while (p < end) {
+        while (*p < 128 && row[*p]) {
+            row = vocabulary->join[*p];
+            if (++p == end) return add_word(encoder, (const char *)begin, end - begin, false);
+        }
+        int class = join_class(p);
+        if (!row[class]) {
+            KD_TRY(add_word(encoder, (const char *)begin, p - begin, false));
+            begin = p;
+        }
+        row = vocabulary->join[class];
+        p += kd_utf8_size(*p);
     }
-    return add_word(encoder, text, end - text, false);
+    return add_word(encoder, (const char *)begin, end - begin, false);
 }
