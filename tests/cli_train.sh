@@ -67,7 +67,7 @@ try train run.yaml --set optim.lrr=1;                  says 2 'lr'
 try train run.yaml --resum;                            says 2 'did you mean --resume'
 try trian run.yaml;                                    says 2 'did you mean train'
 try train run.yaml --set data.train=nothing/*.jsonl --set output=runs/x; says 1 'nothing/'
-try train run.yaml --set data.mixture='{C4: 1}';       says 1 'not in this build yet'
+try train run.yaml --set dtype.weights=bf16;           says 1 'not in this build yet'
 mkdir tokenizer; echo '{}' >tokenizer/tokenizer.json
 try train run.yaml --set tokenizer=tokenizer --set output=runs/x; says 1 'tokenizer.json: "model"'
 printf '{"text": "ab\xff"}\n' >utf8.jsonl
@@ -100,7 +100,7 @@ try train from.yaml --set steps=6 --set save.every=1 --set save.keep=1 --set out
 [ $code -eq 0 ] && [ ! -e runs/from/step-5 ] && cmp -s model/tokenizer.json runs/from/step-6/tokenizer.json
 ok $? "they outlive the checkpoint that was resumed from"
 try init runs/a/step-8 --preset tiny;                  says 2 'holds a model already'
-try init few --preset tiny --vocabulary 100;           says 2 'take 259 ids'
+try init few --preset tiny --vocabulary 100;           says 2 'the tokenizer bytes has 259 ids'
 try init fresh --preset tiny --seed 4 && try info fresh --json
 grep -q '"parameters"' out; ok $? "init makes a model that info reads"
 for command in init train info bench; do try $command --help; [ $code -eq 0 ] && grep -q 'usage: kedge' out; ok $? "$command --help"; done

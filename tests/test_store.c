@@ -323,12 +323,12 @@ static void take_progress(void *arg, const kd_ingest_progress *p) {
 static void progress_counts_files_and_their_bytes(void **state) {
     (void)state;
     const char *pattern[] = {write_corpus("a.jsonl", 9000, 1), write_corpus("b.jsonl", 100, 2)};
-    int64_t read = 0;
+    int64_t on_disk = 0;
     for (int i = 0; i < 2; i++) {
         int64_t size;
         uint64_t hash;
         assert_done(kd_file_hash(&hash, &size, pattern[i]));
-        read += size;
+        on_disk += size;
     }
     for (int file = 0; file < 2; file++) {  /* from the beginning, and gone on with in the second file */
         told t = {0};
@@ -339,7 +339,7 @@ static void progress_counts_files_and_their_bytes(void **state) {
         options.file = file;
         assert_done(kd_corpus_read_files(&c, &options, pattern, 2));
         assert_true(t.calls > 1);
-        assert_true(t.last.file == 2 && t.last.files == 2 && t.last.read == read && t.last.bytes == read);
+        assert_true(t.last.file == 2 && t.last.files == 2 && t.last.read == on_disk && t.last.bytes == on_disk);
         assert_int_equal(t.last.counts.documents, c.documents);
         kd_corpus_close(&c);
     }

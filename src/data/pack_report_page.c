@@ -200,7 +200,6 @@ static void write_place(kd_text *page, const char *what, const kd_amount *a, con
 
 /* Every token of the corpus, once. */
 static void write_places(kd_text *page, const kd_part_report *r) {
-    char words[128] = "";
     kd_page_table(page);
     kd_page_cell(page, "where the corpus' tokens are", true, false);
     kd_page_cell(page, "documents", true, true);
@@ -211,9 +210,8 @@ static void write_places(kd_text *page, const kd_part_report *r) {
         if (r->all.lost[i].documents) write_place(page, kd_loss_words[i], &r->all.lost[i], &r->all.there);
     kd_page_table_close(page);
     if (!r->counts.empty && !r->counts.bad_lines) return;
-    snprintf(words, sizeof words, "Not counted above: %lld documents without a token, %lld bad lines.", (long long)r->counts.empty,
-             (long long)r->counts.bad_lines);
-    kd_text_print(page, "<p class=\"note\">%s</p>\n", words);
+    kd_text_print(page, "<p class=\"note\">Not counted above: %lld documents without a token, %lld bad lines.</p>\n",
+                  (long long)r->counts.empty, (long long)r->counts.bad_lines);
 }
 
 static void write_kinds(kd_text *page, const kd_windows_report *w) {
