@@ -69,7 +69,7 @@ try trian run.yaml;                                    says 2 'did you mean trai
 try train run.yaml --set data.train=nothing/*.jsonl --set output=runs/x; says 1 'nothing/'
 try train run.yaml --set data.mixture='{C4: 1}';       says 1 'not in this build yet'
 mkdir tokenizer; echo '{}' >tokenizer/tokenizer.json
-try train run.yaml --set tokenizer=tokenizer --set output=runs/x; says 1 'not in this build yet'
+try train run.yaml --set tokenizer=tokenizer --set output=runs/x; says 1 'tokenizer.json: "model"'
 printf '{"text": "ab\xff"}\n' >utf8.jsonl
 try train run.yaml --set data.train=utf8.jsonl --set output=runs/x; says 1 'utf8.jsonl:1'
 head -c 200 data/b.jsonl.zst >cut.jsonl.zst

@@ -573,7 +573,8 @@ static void a_tokenizer_that_is_not_there_is_named(void **state) {
     assert_int_equal(kd_tokenizer_open(&tokenizer, "byte"), KD_ECONFIG);
     assert_non_null(strstr(kd_message(), "tokenizer: byte"));
     char *path = put("tokenizer.json", "{}");
-    assert_int_equal(kd_tokenizer_open(&tokenizer, scratch), KD_ENOTSUP);
+    assert_int_equal(kd_tokenizer_open(&tokenizer, scratch), KD_EFORMAT);
+    assert_non_null(strstr(kd_message(), "tokenizer.json: \"model\""));
     unlink(path);
     free(path);
 }
