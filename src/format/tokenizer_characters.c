@@ -112,7 +112,7 @@ static kd_status ask(uint8_t *classes, kd_encoder *encoder, uint32_t first) {
             int got = pcre2_match(encoder->model->classes.code[c], (PCRE2_SPTR)text, (size_t)size, at, PCRE2_NO_UTF_CHECK, encoder->match,
                                   NULL);
             if (got == PCRE2_ERROR_NOMATCH) break;
-            if (got < 0) return kd_fail(KD_ENOMEM, "the class of U+%04X: PCRE2 error %d", (unsigned)first, got);
+            if (got < 0) return kd_fail(KD_ENOMEM, "out of memory: the class of U+%04X (PCRE2 error %d)", (unsigned)first, got);
             const size_t *match = pcre2_get_ovector_pointer(encoder->match);
             for (at = match[0]; at < match[1]; at += (size_t)width) classes[at / (size_t)width] |= class_pattern[c].class;
         }
