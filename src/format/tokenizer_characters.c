@@ -60,19 +60,20 @@ kd_status kd_text_room(kd_text *text, int64_t size) {
 
 static bool prints(int byte) { return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174; }
 
+/* The others are 0 .. 32, 127 .. 160 and 173. */
+enum { LOW = 33, MIDDLE = 34 };
+
 int kd_byte_character(unsigned char byte) {
     if (prints(byte)) return byte;
-    int before = 0;
-    for (int i = 0; i < byte; i++) before += !prints(i);
-    return 0x100 + before;
+    return 0x100 + (byte < LOW ? byte : byte < 173 ? byte - 127 + LOW : LOW + MIDDLE);
 }
 
 int kd_character_byte(uint32_t character) {
     if (character < 0x100) return prints((int)character) ? (int)character : -1;
-    int before = (int)(character < 0x200 ? character - 0x100 : 0x100);
-    for (int i = 0; i < 256; i++)
-        if (!prints(i) && before-- == 0) return i;
-    return -1;
+    uint32_t other = character - 0x100;
+    if (other < LOW) return (int)other;
+    if (other < LOW + MIDDLE) return (int)other - LOW + 127;
+    return other == LOW + MIDDLE ? 173 : -1;
 }
 
 /* ---- classes ----------------------------------------------------------------------------------------------- */
