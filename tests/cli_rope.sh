@@ -49,6 +49,17 @@ says 2 "model.rope: the run file says type yarn, theta 10000, factor 8; the run 
 try train run.yaml --set model.rope.theta=5e6 --set output=runs/yarn-two --resume
 says 2 "theta 5e+06"
 
+in_two window --set model.rope.frame=window
+for precision in f32-angle split f16-store bf16-store bf16 bf16-eager; do
+    in_two $precision --set model.rope.precision=$precision --set model.rope.frame=window
+    [ "$(weights runs/$precision/step-4)" != "$(weights runs/window/step-4)" ]; ok $? "$precision trains another model"
+done
+rm -rf runs/bf16-two/step-4
+try train run.yaml --set model.rope.precision=bf16-store --set model.rope.frame=window --set output=runs/bf16-two --resume
+says 2 'precision was "bf16" and is now "bf16-store"'
+try plan run.yaml --no-time --set model.rope.precision=bf16-store
+[ $code -eq 0 ] && grep -q 'precision bf16-store, frame document' out; ok $? "kedge plan names the precision"
+
 copy() { rm -rf model; cp -r "$golden/$1" model; rm model/expected*; }
 wide() { sed -i 's/"vocab_size": [0-9]*/"vocab_size": 320/' model/config.json; }
 copy rope-longrope
