@@ -30,8 +30,8 @@ kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const doub
                                   const double *k, const double *v, const double *o, const double *lse,
                                   const kd_attn *shape);
 
-/* logit [T, T]: head h's logits by the definition in float32, from attn->q and attn->k. Row i: in column 0 the anchor's if
- * there is one, in column j those of keys j of its own document; -infinity elsewhere. For measurements: T^2 floats. */
-kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *attn, int64_t h);
+/* logit [H, T, T] by the definition in float32, from attn->q and attn->k. Row i: in column 0 the anchor's if there is one,
+ * in column j those of keys j of its own document; -infinity elsewhere. For measurements: H T^2 floats. */
+kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *attn);
 
 #endif

@@ -64,35 +64,43 @@ kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
 
 /* ---- logits alone ------------------------------------------------------------------------------------------ */
 
-typedef struct logits_args { const kd_attn *a; float *logit; int64_t h; } logits_args;
+typedef struct logits_args { const kd_attn *a; float *logit; problem x; } logits_args;
 
 static int64_t logits_workspace(const kd_ctx *ctx, const void *args) {
     return kd_attn_workspace_ref(ctx, ((const logits_args *)args)->a);
 }
 
-static kd_status logits_ref(kd_ctx *ctx, const void *args, void *workspace) {
-    const logits_args *l = args;
-    const kd_plan *plan = l->a->plan;
-    int64_t T = plan->T, g = l->h * l->a->G / l->a->H;
-    problem x;
-    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, l->a), 0};
-    place(&x, &arena, l->a);
-    for (int64_t i = 0; i < T * T; i++) l->logit[i] = -INFINITY;
-    KD_TRY(rotate_keys(&x, g));
-    for (int64_t n = 0; n < plan->N; n++)
-        for (int64_t i = plan->start[n]; i < plan->start[n + 1]; i++) {
-            float anchor, *row = l->logit + i * T;
-            KD_TRY(row_logits(&anchor, &x, n, l->h, i));
-            if (plan->anchors) row[0] = anchor;
-            for (int64_t j = plan->start[n]; j <= i; j++) row[j] = x.logit[g * T + j - plan->start[n]];
-        }
+static kd_status logits_task(void *opaque, int64_t g, int64_t thread) {
+    const logits_args *l = opaque;
+    const kd_attn *a = l->a;
+    const kd_plan *plan = a->plan;
+    int64_t T = plan->T, group = a->H / a->G;
+    (void)thread;
+    KD_TRY(rotate_keys(&l->x, g));
+    for (int64_t h = g * group; h < (g + 1) * group; h++) {
+        for (int64_t i = 0; i < T * T; i++) l->logit[h * T * T + i] = -INFINITY;
+        for (int64_t n = 0; n < plan->N; n++)
+            for (int64_t i = plan->start[n]; i < plan->start[n + 1]; i++) {
+                float anchor, *row = l->logit + (h * T + i) * T;
+                KD_TRY(row_logits(&anchor, &l->x, n, h, i));
+                if (plan->anchors) row[0] = anchor;
+                for (int64_t j = plan->start[n]; j <= i; j++) row[j] = l->x.logit[g * T + j - plan->start[n]];
+            }
+    }
     return KD_OK;
+}
+
+static kd_status logits_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    logits_args l = *(const logits_args *)args;
+    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, l.a), 0};
+    place(&l.x, &arena, l.a);
+    return kd_pool_run(ctx->pool, logits_task, &l, l.a->G);
 }
 
 static const kd_variant attn_logits_variants[] = {{"ref", KD_ISA_REF, NULL, logits_workspace, logits_ref}};
 static KD_OP(attn_logits, attn_logits_variants);
 
-kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *a, int64_t h) {
+kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *a) {
     KD_TRY(kd_attn_check(ctx, a, false));
-    return kd_op_run(ctx, &attn_logits, &(logits_args){a, logit, h});
+    return kd_op_run(ctx, &attn_logits, &(logits_args){.a = a, .logit = logit});
 }
