@@ -18,8 +18,13 @@ typedef struct kd_rope_change { double most, rms, size; } kd_rope_change;
 kd_status kd_rope_bench_change(kd_rope_change *change, kd_ctx *ctx, const kd_rope_bench *bench, kd_precision precision,
                                kd_frame frame, const int64_t *shift, int64_t shifts);
 
-/* Attention forward: medians of one precision's time over exact's beside it, by the same variant. */
-typedef struct kd_rope_time { const char *variant; int64_t tokens; double ratio, gflops, exact_gflops, peak_gflops; } kd_rope_time;
+/* Attention forward of one precision over exact by the same variant: of the best times, and the median of the pairs, which
+ * a machine with other work moves by more than there is to see. Rates are those of the best times. */
+typedef struct kd_rope_time {
+    const char *variant;
+    int64_t tokens;
+    double best, median, gflops, exact_gflops, peak_gflops;
+} kd_rope_time;
 kd_status kd_rope_bench_time(kd_rope_time *time, kd_ctx *ctx, const kd_rope_bench *bench, kd_precision precision);
 
 #endif
