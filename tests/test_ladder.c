@@ -93,6 +93,25 @@ static void every_gradient_is_near_exact(void **state) {
         }
 }
 
+/* Probabilities sum to one whatever is rounded: where all values are equal, no logit has a gradient. */
+static void where_values_are_equal_no_logit_matters(void **state) {
+    (void)state;
+    window w = {.mask = KD_MASK_ANCHOR, .N = 2, .length = {60, 90}};
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
+        for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++) {
+            problem x;
+            problem_init(&x, ctx, &w, 2, 1, 32, KD_FRAME_WINDOW, 2);
+            problem_set_precision(&x, p, x.plan.T + 1);
+            for (int64_t t = 0; t < x.plan.T; t++)
+                for (int64_t e = 0; e < 32; e++) x.a.v.data[t * x.a.v.token_stride + e] = 1;
+            if (problem_is_served(&x, variant)) {
+                problem_run(&x, variant);
+                for (int64_t i = x.out.from[PART_DQ]; i < x.out.from[PART_DV]; i++) assert_true(fabsf(x.out.f[i]) <= 2e-5f);
+            }
+            problem_free(&x);
+        }
+}
+
 /* Keys of the documents are 0, so rows differ by their anchor's logit alone. */
 static void the_anchors_logit_is_exact_in_frame_document_alone(void **state) {
     (void)state;
@@ -149,6 +168,47 @@ static void what_float16_cannot_hold_is_named(void **state) {
         }
         problem_free(&x);
     }
+}
+
+/* Queries among float16's subnormal numbers, whose steps are absolute; keys make up for it. */
+static void small_numbers_round_to_float16s_steps(void **state) {
+    (void)state;
+    enum { H = 2, E = 64 };
+    window w = {.mask = KD_MASK_ANCHOR, .N = 2, .length = {60, 90}};
+    problem x;
+    problem_init(&x, ctx, &w, H, H, E, KD_FRAME_WINDOW, 1);
+    problem_set_precision(&x, KD_PRECISION_F16_STORE, x.plan.T + 1);
+    for (int64_t t = 0; t < x.plan.T; t++)
+        for (int64_t e = 0; e < H * E; e++) {
+            x.q[t * H * E + e] *= 0x1p-13, x.a.q.data[t * x.a.q.token_stride + e] *= 0x1p-13f;
+            x.k[t * H * E + e] *= 0x1p13, x.a.k.data[t * x.a.k.token_stride + e] *= 0x1p13f;
+        }
+    problem_define(&x);
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++) {
+        problem_run(&x, variant);
+        error o = part_error(&x, PART_O), lse = part_error(&x, PART_LSE);
+        assert_true(o.most <= 3e-6 * (1 + o.size) && lse.most <= 3e-6 * (1 + lse.size));
+    }
+    problem_free(&x);
+}
+
+static void a_nan_stays_a_nan(void **state) {
+    (void)state;
+    window w = {.mask = KD_MASK_DOCUMENT, .N = 1, .length = {20}};
+    static const uint32_t bits[] = {0x7fc00000, 0x7fffffff, 0xffffffff, 0x7f800001};  /* those that a carry would make a number */
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
+        for (int i = 0; i < 4 * KD_PRECISIONS; i++) {
+            problem x;
+            problem_init(&x, ctx, &w, 1, 1, 32, KD_FRAME_WINDOW, 1);
+            problem_set_precision(&x, (kd_precision)(i / 4), x.plan.T + 1);
+            memcpy(x.a.q.data + 7 * x.a.q.token_stride + 3, &bits[i % 4], sizeof *bits);
+            if (problem_is_served(&x, variant)) {
+                problem_run(&x, variant);
+                const float *lse = x.out.f + x.out.from[PART_LSE];
+                for (int64_t t = 0; t < 20; t++) assert_int_equal(isnan(lse[t]) != 0, t == 7);
+            }
+            problem_free(&x);
+        }
 }
 
 static void a_table_for_another_precision_is_refused(void **state) {
@@ -295,8 +355,11 @@ int main(void) {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(every_variant_keeps_what_the_definition_keeps),
         cmocka_unit_test(every_gradient_is_near_exact),
+        cmocka_unit_test(where_values_are_equal_no_logit_matters),
         cmocka_unit_test(the_anchors_logit_is_exact_in_frame_document_alone),
         cmocka_unit_test(what_float16_cannot_hold_is_named),
+        cmocka_unit_test(small_numbers_round_to_float16s_steps),
+        cmocka_unit_test(a_nan_stays_a_nan),
         cmocka_unit_test(a_table_for_another_precision_is_refused),
         cmocka_unit_test(angles_are_right_up_to_the_last_position),
         cmocka_unit_test(two_levels_are_the_table),
