@@ -120,9 +120,10 @@ KD_API int64_t kd_plan_pairs(const kd_plan *plan);
 
 typedef enum kd_frame { KD_FRAME_WINDOW, KD_FRAME_DOCUMENT } kd_frame;
 
-/* How exactly queries and keys are rotated and kept: the ladder, worst last. Everything after it is float32.
+/* How exactly queries and keys are rotated and kept: the ladder, from exact to what others do. What comes after is
+ * float32.
  * Rounding is to nearest, ties to even; the backward takes it for the identity. With frame window the anchor's key is
- * rotated and kept like every key; with frame document the anchor's logit is exact on every rung. */
+ * rotated and kept like every key; with frame document the anchor's logit is exact at every precision. */
 typedef enum kd_precision {
     KD_PRECISION_EXACT,       /* double angles, float32 rotation */
     KD_PRECISION_F32_ANGLE,   /* angle = position * inv_freq in float32: what "float32 RoPE" means elsewhere */
@@ -149,7 +150,7 @@ typedef struct kd_rope {
     double *coarse, *fine;    /* [positions/256 + 1, 2, E/2], [256, 2, E/2]; NULL where there is a table */
 } kd_rope;
 
-/* inv_freq [E/2]; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
+/* inv_freq [E/2], float32 numbers; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
  * KD_EARG unless E is even, 2 <= E <= 256 and 1 <= positions <= 2^24. */
 KD_API kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions);
 /* The same for attention of another precision than exact. Precisions with the same angles can share it. */
@@ -184,7 +185,8 @@ typedef struct kd_attn {
 } kd_attn;
 
 /* o [T,H,E] and lse [H,T] overwritten. Source: Wang et al. 2024 (AnchorAttention), Dao 2023 (online softmax);
- * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1). */
+ * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1), KD_ENUMERIC (f16-store:
+ * a rotated number beyond 65504, named by token and head). */
 KD_API kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
 
 /* dq [T,H,E], dk, dv [T,G,E] overwritten, from dout and the forward's q, k, v, o, lse. dk and dv are one partial

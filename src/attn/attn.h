@@ -23,7 +23,8 @@ kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward);
 
 /* The definition in double: dense loops, contiguous [T,H,E] and [T,G,E], lse [H,T]; angles and sines in double.
  * shape holds plan, rope->inv_freq, frame, precision, H, G, E, scale; its views are not read. What a rung of the ladder
- * below exact keeps is made in float32, as ladder.h defines it. Allocates. KD_ENUMERIC as kd_attn_forward. The gradients are overwritten. */
+ * below exact keeps is made in float32, as ladder.h defines it. Allocates. The gradients are overwritten. KD_ENUMERIC as
+ * kd_attn_forward. */
 kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
                                  const kd_attn *shape);
 kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,

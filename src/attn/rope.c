@@ -56,7 +56,13 @@ void kd_rope_make(float *row, const kd_rope *rope, kd_angles angles, int64_t p) 
 /* ---- tables ------------------------------------------------------------------------------------------------ */
 
 /* Fills one of the two: rows of float32, or every step'th row of double. */
-typedef struct table_args { float *table; double *level; const double *inv_freq; kd_angles angles; int64_t E, rows, step; } table_args;
+typedef struct table_args {
+    float *table;
+    double *level;
+    const double *inv_freq;
+    kd_angles angles;
+    int64_t E, rows, step;
+} table_args;
 
 static kd_status fill_rows(void *opaque, int64_t task, int64_t thread) {
     const table_args *a = opaque;

@@ -74,8 +74,8 @@ static kd_status measure_times(kd_ctx *ctx, const options *o) {
                "\"exact_gflops\": %.2f, \"peak_gflops\": %.1f, \"time_over_exact\": %.4f, \"median_over_exact\": %.4f}\n";
     else
         printf("\nattention forward in turn with exact, %lld times: time over exact's, of the best and the median\n"
-               "%-10s  %-7s %7s %9s %9s %9s %9s %9s\n", (long long)o->bench.rounds, "precision", "variant", "T", "GF/s", "exact's",
-               "peak", "best", "median");
+               "%-10s  %-7s %7s %9s %9s %9s %9s %9s\n", (long long)o->bench.rounds, "precision", "variant", "T", "GF/s",
+               "exact's", "peak", "best", "median");
     for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++) {
         kd_rope_time t;
         KD_TRY(kd_rope_bench_time(&t, ctx, &o->bench, p));
@@ -97,8 +97,8 @@ static kd_status draw(const char *path, kd_rope_change (*change)[SHIFTS], const 
         for (int i = 0; i < SHIFTS; i++) y[p][i] = change[p][i].rms;
         series[p] = (kd_series){kd_precision_name(p), x, y[p], SHIFTS, KD_SERIES_POINTS, (int)p};
     }
-    const kd_chart chart = {title, {"shift, tokens", KD_LOG2_SCALE, false, 0, 0}, {"rms change of a logit", KD_LOG_SCALE, false, 0, 0},
-                            series, KD_PRECISIONS};
+    const kd_chart chart = {title, {"shift, tokens", KD_LOG2_SCALE, false, 0, 0},
+                            {"rms change of a logit", KD_LOG_SCALE, false, 0, 0}, series, KD_PRECISIONS};
     kd_text text = {0};
     kd_status status = kd_chart_draw(&text, &chart, true);
     if (!status) status = kd_file_replace(path, text.data, text.size);
@@ -127,14 +127,15 @@ static kd_status check(options *o) {
         return kd_fail(KD_ECONFIG, "bench rope: --theta %s: a number of at least 1", o->theta);
     if (b->size < 2 || b->size > 256 || b->size % 2)
         return kd_fail(KD_ECONFIG, "bench rope: head size %lld is not even in 2..256", (long long)b->size);
-    if (b->tokens < 1 || b->tokens > 4096 || b->heads < 1 || b->samples < 1 || b->time_tokens < 1 || b->time_heads < 1 || b->rounds < 1)
+    if (b->tokens < 1 || b->tokens > 4096 || b->heads < 1 || b->samples < 1 || b->time_tokens < 1 ||
+        b->time_documents < 1 || b->time_heads < 1 || b->rounds < 1)
         return kd_fail(KD_ECONFIG, "bench rope: --tokens %lld is 1 to 4096, what else is counted at least 1", (long long)b->tokens);
     return KD_OK;
 }
 
 int kd_bench_rope(int argc, char **argv) {
-    options o = {.bench = {.tokens = 256, .heads = 8, .size = 128, .samples = 4, .time_tokens = 2048, .time_heads = 1,
-                           .rounds = 31}, .theta = "1e4"};
+    options o = {.bench = {.tokens = 256, .heads = 8, .size = 128, .samples = 4, .time_tokens = 2048, .time_documents = 1,
+                           .time_heads = 1, .rounds = 31}, .theta = "1e4"};
     const kd_option option[] = {
         {"--heads", KD_INTEGER, &o.bench.heads, "N", "whose logits are compared"},
         {"--samples", KD_INTEGER, &o.bench.samples, "N", "of queries and keys of each"},
@@ -142,6 +143,7 @@ int kd_bench_rope(int argc, char **argv) {
         {"--size", KD_INTEGER, &o.bench.size, "N", "of a head"},
         {"--theta", KD_TEXT, &o.theta, "X", "base of the rotary frequencies"},
         {"--time-tokens", KD_INTEGER, &o.bench.time_tokens, "N", "of the window that is timed"},
+        {"--time-documents", KD_INTEGER, &o.bench.time_documents, "N", "of equal length, that it is cut into"},
         {"--time-heads", KD_INTEGER, &o.bench.time_heads, "N", "of that window"},
         {"--rounds", KD_INTEGER, &o.bench.rounds, "N", "pairs of runs of each precision"},
         {"--no-time", KD_FLAG, &o.no_time, NULL, "compares logits alone"},

@@ -6,7 +6,7 @@
 
 typedef struct kd_rope_bench {
     int64_t tokens, heads, size, samples;  /* of the windows whose logits are compared */
-    int64_t time_tokens, time_heads, rounds;  /* of the window whose attention is timed, and pairs of runs */
+    int64_t time_tokens, time_documents, time_heads, rounds;  /* of the window that is timed, and pairs of runs */
     double theta;
 } kd_rope_bench;
 

@@ -9,7 +9,7 @@
 
 enum { REF_TOKENS = 256, ROUNDS_MOST = 1000 };
 
-/* One document under full attention, and its tensors; the host's. */
+/* Documents of equal length and their tensors; the host's. */
 typedef struct window {
     kd_ctx *ctx;
     kd_plan plan;
@@ -24,15 +24,15 @@ static void place(window *w, kd_arena *arena, bool logits) {
     kd_view *view[] = {&w->a.q, &w->a.k, &w->a.v, &w->a.o};
     for (int i = 0; i < 4; i++) *view[i] = kd_view_heads(kd_arena_take(arena, T * H * E, sizeof(float)), H, E);
     w->a.lse = kd_arena_take(arena, H * T, sizeof(float));
-    w->plan.start = kd_arena_take(arena, 2, sizeof *w->plan.start);
-    w->plan.base = kd_arena_take(arena, 1, sizeof *w->plan.base);
+    w->plan.start = kd_arena_take(arena, w->plan.N + 1, sizeof *w->plan.start);
+    w->plan.base = kd_arena_take(arena, w->plan.N, sizeof *w->plan.base);
     w->plan.position = kd_arena_take(arena, T, sizeof *w->plan.position);
     w->logit = logits ? kd_arena_take(arena, H * T * T, sizeof(float)) : NULL;
     w->shifted = logits ? kd_arena_take(arena, H * T * T, sizeof(float)) : NULL;
 }
 
 static void move_to(window *w, int64_t shift) {
-    w->plan.base[0] = (int32_t)shift;
+    for (int64_t n = 0; n < w->plan.N; n++) w->plan.base[n] = (int32_t)(shift + w->plan.start[n]);
     for (int64_t t = 0; t < w->plan.T; t++) w->plan.position[t] = (int32_t)(shift + t);
 }
 
@@ -52,17 +52,17 @@ static void window_close(window *w) {
 }
 
 static kd_status window_open(window *w, kd_ctx *ctx, const kd_rope_bench *b, kd_precision precision, int64_t tokens,
-                             int64_t heads, int64_t positions, bool logits) {
+                             int64_t documents, int64_t heads, int64_t positions, bool logits) {
     double inv_freq[128];
     kd_status status;
-    *w = (window){.ctx = ctx, .plan = {.T = tokens, .N = 1}};
+    *w = (window){.ctx = ctx, .plan = {.T = tokens, .N = documents < tokens ? documents : tokens}};
     w->a = (kd_attn){.plan = &w->plan, .rope = &w->rope, .precision = precision, .H = heads, .G = heads, .E = b->size};
     for (int64_t e = 0; e < b->size / 2; e++) inv_freq[e] = (float)pow(b->theta, -2.0 * (double)e / (double)b->size);
     KD_GO(kd_rope_init_for(&w->rope, ctx, precision, inv_freq, b->size, positions));
     place(w, &w->arena, logits);
     KD_GO(kd_ctx_place(ctx, &w->arena));
     place(w, &w->arena, logits);
-    w->plan.start[1] = tokens;
+    for (int64_t n = 0; n <= w->plan.N; n++) w->plan.start[n] = tokens * n / w->plan.N;
     move_to(w, 0);
 done:
     if (status) window_close(w);
@@ -89,7 +89,7 @@ kd_status kd_rope_bench_change(kd_rope_change *change, kd_ctx *ctx, const kd_rop
     window w;
     int64_t furthest = 0, T = b->tokens;
     for (int64_t i = 0; i < shifts; i++) furthest = shift[i] > furthest ? shift[i] : furthest;
-    KD_TRY(window_open(&w, ctx, b, precision, T, b->heads, furthest + T, true));
+    KD_TRY(window_open(&w, ctx, b, precision, T, 1, b->heads, furthest + T, true));
     kd_status status = KD_OK;
     w.a.frame = frame;
     for (int64_t i = 0; i < shifts; i++) change[i] = (kd_rope_change){0, 0, 0};
@@ -158,8 +158,8 @@ kd_status kd_rope_bench_time(kd_rope_time *time, kd_ctx *ctx, const kd_rope_benc
     const kd_variant *variant = kd_op_choose(ctx, &kd_attn_forward_op, &asked);
     int64_t T = variant->isa == KD_ISA_REF && b->time_tokens > REF_TOKENS ? REF_TOKENS : b->time_tokens;
     kd_status status;
-    KD_GO(window_open(&both[0], ctx, b, KD_PRECISION_EXACT, T, b->time_heads, T, false));
-    KD_GO(window_open(&both[1], ctx, b, precision, T, b->time_heads, T, false));
+    KD_GO(window_open(&both[0], ctx, b, KD_PRECISION_EXACT, T, b->time_documents, b->time_heads, T, false));
+    KD_GO(window_open(&both[1], ctx, b, precision, T, b->time_documents, b->time_heads, T, false));
     for (int i = 0; i < 2; i++) draw(&both[i], 0);
     status = take_turns(time, both, variant, b->rounds);
 done:
