@@ -28,7 +28,8 @@ class Chunk(c.Structure):
 
 
 class Rope(c.Structure):
-    _fields_ = [("E", c.c_int64), ("positions", c.c_int64), ("inv_freq", P(c.c_double)), ("table", P(c.c_float))]
+    _fields_ = [("E", c.c_int64), ("positions", c.c_int64), ("precision", c.c_int), ("inv_freq", P(c.c_double)),
+                ("table", P(c.c_float)), ("exact", P(c.c_float)), ("coarse", P(c.c_double)), ("fine", P(c.c_double))]
 
 
 class View(c.Structure):
@@ -36,12 +37,12 @@ class View(c.Structure):
 
 
 class Attn(c.Structure):
-    _fields_ = [("plan", P(Plan)), ("position", P(c.c_int32)), ("rope", P(Rope)), ("frame", c.c_int), ("H", c.c_int64),
-                ("G", c.c_int64), ("E", c.c_int64), ("scale", c.c_float), ("q", View), ("k", View), ("v", View), ("o", View),
+    _fields_ = [("plan", P(Plan)), ("position", P(c.c_int32)), ("rope", P(Rope)), ("frame", c.c_int), ("precision", c.c_int),
+                ("H", c.c_int64), ("G", c.c_int64), ("E", c.c_int64), ("scale", c.c_float), ("q", View), ("k", View), ("v", View), ("o", View),
                 ("lse", P(c.c_float)), ("dout", View), ("dq", View), ("dk", View), ("dv", View)]
 
 
-MASK_ANCHOR, FRAME_DOCUMENT = 2, 1
+MASK_ANCHOR, FRAME_DOCUMENT, PRECISION_EXACT = 2, 1, 0
 kedge.kd_message.restype = c.c_char_p
 kedge.kd_plan_pairs.restype = c.c_int64
 kedge.kd_ctx_open.argtypes = [P(c.c_void_p), c.c_int64]
@@ -91,7 +92,8 @@ T, start = plan.T, plan.start
 (q, vq), (k, vk), (v, vv), (o, vo) = heads(H, E, T), heads(G, E, T), heads(G, E, T), heads(H, E, T)
 (dq, vdq), (dk, vdk), (dv, vdv), (dout, vdout) = heads(H, E, T), heads(G, E, T), heads(G, E, T), heads(H, E, T)
 lse = (c.c_float * (H * T))()
-attn = Attn(c.pointer(plan), None, c.pointer(rope), FRAME_DOCUMENT, H, G, E, 0, vq, vk, vv, vo, lse, vdout, vdq, vdk, vdv)
+attn = Attn(c.pointer(plan), None, c.pointer(rope), FRAME_DOCUMENT, PRECISION_EXACT, H, G, E, 0, vq, vk, vv, vo, lse,
+            vdout, vdq, vdk, vdv)
 for seed, x in enumerate([q, k, v, dout], 1):
     fill(x, 0, len(x), seed)
 must(kedge.kd_attn_forward(ctx, attn))

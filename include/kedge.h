@@ -120,17 +120,42 @@ KD_API int64_t kd_plan_pairs(const kd_plan *plan);
 
 typedef enum kd_frame { KD_FRAME_WINDOW, KD_FRAME_DOCUMENT } kd_frame;
 
+/* How exactly queries and keys are rotated and kept: the ladder, from exact to what others do. What comes after is
+ * float32.
+ * Rounding is to nearest, ties to even; the backward takes it for the identity. With frame window the anchor's key is
+ * rotated and kept like every key; with frame document the anchor's logit is exact at every precision. */
+typedef enum kd_precision {
+    KD_PRECISION_EXACT,       /* double angles, float32 rotation */
+    KD_PRECISION_F32_ANGLE,   /* angle = position * inv_freq in float32: what "float32 RoPE" means elsewhere */
+    KD_PRECISION_SPLIT,       /* double angles, float32 rotation, kept as a sum of two bf16, three products a logit */
+    KD_PRECISION_F16_STORE,   /* double angles, float32 rotation, kept as float16; beyond 65504: KD_ENUMERIC */
+    KD_PRECISION_BF16_STORE,  /* float32 angles, float32 rotation, kept as bf16 */
+    KD_PRECISION_BF16,        /* bf16 of q, k, cosines and sines; products and sum each rounded to bf16 */
+    KD_PRECISION_BF16_EAGER,  /* the same; products q.k, logits and probabilities rounded to bf16 too */
+    KD_PRECISIONS
+} kd_precision;
+
+/* "exact", "f32-angle", "split", "f16-store", "bf16-store", "bf16", "bf16-eager"; NULL where there is none. */
+KD_API const char *kd_precision_name(kd_precision precision);
+
 /* R(p) turns the pairs (x[e], x[e+E/2]) by p * inv_freq[e] (half-split layout of Hugging Face checkpoints).
- * The table holds float32 cosines and sines of double angles. */
+ * Cosines and sines are float32: off by at most 3.2e-8 from those of the angle. Where a table of all positions would be
+ * large there is one of two levels, R(p) = R(256 * high) R(low), in double. */
 typedef struct kd_rope {
     int64_t E, positions;
+    kd_precision precision;   /* whose angles, and rounding of cosines and sines, `table` has */
     double *inv_freq;         /* [E/2] on the host */
-    float *table;             /* [positions, 2, E/2] cosines, then sines; on the device */
+    float *table;             /* [positions, 2, E/2] cosines, then sines; on the device, as what follows */
+    float *exact;             /* the same of double angles: `table` itself unless precision has others */
+    double *coarse, *fine;    /* [positions/256 + 1, 2, E/2], [256, 2, E/2]; NULL where there is a table */
 } kd_rope;
 
-/* inv_freq [E/2]; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
- * KD_EARG unless E is even, 2 <= E <= 256 and 1 <= positions < 2^24. */
+/* inv_freq [E/2], float32 numbers; positions: the table serves -positions+1 .. positions-1. Free with kd_rope_free.
+ * KD_EARG unless E is even, 2 <= E <= 256 and 1 <= positions <= 2^24. */
 KD_API kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions);
+/* The same for attention of another precision than exact. Precisions with the same angles can share it. */
+KD_API kd_status kd_rope_init_for(kd_rope *rope, kd_ctx *ctx, kd_precision precision, const double *inv_freq, int64_t E,
+                                  int64_t positions);
 KD_API void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
@@ -151,6 +176,7 @@ typedef struct kd_attn {
     const int32_t *position;  /* [T] plan->position where the device can read it; NULL: plan->position */
     const kd_rope *rope;
     kd_frame frame;
+    kd_precision precision;   /* exact unless set; the rope's angles must be its own */
     int64_t H, G, E;          /* G divides H, E even, E <= 256 */
     float scale;              /* at least 0; 0: 1/sqrt(E) */
     kd_view q, k, v, o;
@@ -159,7 +185,8 @@ typedef struct kd_attn {
 } kd_attn;
 
 /* o [T,H,E] and lse [H,T] overwritten. Source: Wang et al. 2024 (AnchorAttention), Dao 2023 (online softmax);
- * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1). */
+ * the anchor is the initial state of the online softmax. KD_EARG, KD_ENOTSUP (plan->anchors > 1), KD_ENUMERIC (f16-store:
+ * a rotated number beyond 65504, named by token and head). */
 KD_API kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
 
 /* dq [T,H,E], dk, dv [T,G,E] overwritten, from dout and the forward's q, k, v, o, lse. dk and dv are one partial

@@ -99,6 +99,19 @@ void problem_free(problem *x) {
     kd_plan_free(&x->plan);
 }
 
+void problem_set_precision(problem *x, kd_precision precision, int64_t positions) {
+    double inv_freq[128];
+    memcpy(inv_freq, x->rope.inv_freq, (size_t)x->a.E / 2 * sizeof *inv_freq);
+    kd_rope_free(&x->rope, x->ctx);
+    x->a.precision = precision;
+    assert_int_equal(kd_rope_init_for(&x->rope, x->ctx, precision, inv_freq, x->a.E, positions), KD_OK);
+}
+
+bool problem_is_served(const problem *x, int64_t variant) {
+    const kd_variant *forward = &kd_attn_forward_op.variant[variant], *backward = &kd_attn_backward_op.variant[variant];
+    return (!forward->supports || forward->supports(&x->a)) && (!backward->supports || backward->supports(&x->a));
+}
+
 static const float poison = NAN;
 
 static void poison_view(const problem *x, kd_view view) {

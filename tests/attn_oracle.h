@@ -51,6 +51,12 @@ void problem_init(problem *x, kd_ctx *ctx, const window *w, int64_t H, int64_t G
                   double first_key);
 void problem_free(problem *x);
 
+/* The same problem at another precision, with its own rotary table for so many positions. */
+void problem_set_precision(problem *x, kd_precision precision, int64_t positions);
+
+/* Whether that variant computes this problem, forward and backward. */
+bool problem_is_served(const problem *x, int64_t variant);
+
 /* Forward and backward by one variant; outputs and workspace begin as NaN. Results in x->out.f. */
 void problem_run(problem *x, int64_t variant);
 

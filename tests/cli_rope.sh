@@ -49,6 +49,25 @@ says 2 "model.rope: the run file says type yarn, theta 10000, factor 8; the run 
 try train run.yaml --set model.rope.theta=5e6 --set output=runs/yarn-two --resume
 says 2 "theta 5e+06"
 
+in_two window --set model.rope.frame=window
+for precision in f32-angle split f16-store bf16-store bf16 bf16-eager; do
+    in_two $precision --set model.rope.precision=$precision --set model.rope.frame=window
+    [ "$(weights runs/$precision/step-4)" != "$(weights runs/window/step-4)" ]; ok $? "$precision trains another model"
+done
+rm -rf runs/bf16-two/step-4
+try train run.yaml --set model.rope.precision=bf16-store --set model.rope.frame=window --set output=runs/bf16-two --resume
+says 2 'precision was "bf16" and is now "bf16-store"'
+try plan run.yaml --no-time --set model.rope.precision=bf16-store
+[ $code -eq 0 ] && grep -q 'precision bf16-store, frame document' out; ok $? "kedge plan names the precision"
+
+try bench rope --json --samples 1 --heads 2 --tokens 24 --time-tokens 64 --rounds 1 --svg rope.svg
+[ $code -eq 0 ] && [ "$(wc -l <out)" -eq $((7 * 2 * 8 + 7)) ] && grep -q '</svg>' rope.svg; ok $? "bench rope measures every precision"
+grep '"frame": "document"' out | grep -qv '"max": 0,'; [ $? -eq 1 ]; ok $? "in frame document nothing moves"
+awk -F'[:,]' '/"frame": "window", "shift": 131072/ { gsub(/[" ]/, "", $4); rms[$4] = $12 + 0 }
+    END { exit !(rms["exact"] < 1e-6 && rms["split"] < 3e-5 && rms["f16-store"] < 2e-3 && rms["bf16-store"] > 2e-3 &&
+                 rms["bf16"] > rms["bf16-store"] && rms["f32-angle"] > 1e-4) }' out
+ok $? "in frame window each as much as its name says"
+
 copy() { rm -rf model; cp -r "$golden/$1" model; rm model/expected*; }
 wide() { sed -i 's/"vocab_size": [0-9]*/"vocab_size": 320/' model/config.json; }
 copy rope-longrope

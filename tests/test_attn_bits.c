@@ -125,12 +125,16 @@ static bool same_document(const problem *x, int64_t n, const problem *y, int64_t
 }
 
 /* The same document, tokens 5000 .., second of three and third of four. */
-static void place_it_twice(problem *x, problem *y, int64_t variant, int64_t length, kd_mask mask, bool reset,
-                           bool own_bos, kd_frame frame) {
+static void place_at(problem *x, problem *y, int64_t length, kd_mask mask, bool reset, bool own_bos, kd_frame frame) {
     window here = {mask, reset, own_bos, 0, 3, {30, length, 12}, {0, 5000, 0}};
     window there = {mask, reset, own_bos, 0, 4, {3, length + 20, length, 1}, {900, 0, 5000, 0}};
     problem_init(x, ctx, &here, 4, 2, 64, frame, 4);
     problem_init(y, ctx, &there, 4, 2, 64, frame, 4);
+}
+
+static void place_it_twice(problem *x, problem *y, int64_t variant, int64_t length, kd_mask mask, bool reset,
+                           bool own_bos, kd_frame frame) {
+    place_at(x, y, length, mask, reset, own_bos, frame);
     problem_run(x, variant);
     problem_run(y, variant);
 }
@@ -151,6 +155,25 @@ static void a_document_does_not_know_its_place(void **state) {
             problem_free(&x);
             problem_free(&y);
         }
+}
+
+static void nor_does_it_at_any_precision(void **state) {
+    (void)state;
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
+        for (kd_precision p = KD_PRECISION_EXACT + 1; p < KD_PRECISIONS; p++)
+            for (int anchored = 0; anchored < 2; anchored++) {
+                problem x, y;
+                place_at(&x, &y, 161, anchored ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT, anchored, false, KD_FRAME_DOCUMENT);
+                problem_set_precision(&x, p, x.plan.T + 1);
+                problem_set_precision(&y, p, y.plan.T + 1);
+                if (problem_is_served(&x, variant)) {
+                    problem_run(&x, variant);
+                    problem_run(&y, variant);
+                    assert_true(same_document(&x, 1, &y, 2));
+                }
+                problem_free(&x);
+                problem_free(&y);
+            }
 }
 
 /* With running positions the distance to the shared anchor is the place in the window, and the anchor's logit follows
@@ -242,6 +265,7 @@ int main(void) {
         cmocka_unit_test(avx2_and_avx512_give_the_same_bits),
         cmocka_unit_test(kedge_isa_ref_is_the_last_variant),
         cmocka_unit_test(a_document_does_not_know_its_place),
+        cmocka_unit_test(nor_does_it_at_any_precision),
         cmocka_unit_test(a_running_anchor_and_the_window_frame_know_the_place),
         cmocka_unit_test(masks_that_are_the_same_function_give_the_same_bits),
         cmocka_unit_test(no_documents_need_more_workspace_than_was_measured),

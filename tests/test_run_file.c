@@ -326,12 +326,22 @@ static void an_unknown_word_names_the_nearest_or_all(void **state) {
     refuse("model: {init: {arch: lama}}\n", "run.yaml:1: model.init.arch: unknown word lama, did you mean llama?");
 }
 
+static void every_precision_has_its_word(void **state) {
+    (void)state;
+    for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++) {
+        char text[512];
+        snprintf(text, sizeof text, "%smodel: {path: m, rope: {precision: %s}}\n", WITHOUT_MODEL, kd_precision_name(p));
+        kd_run_file run = accept(text);
+        assert_int_equal(run.precision, p);
+        kd_run_file_close(&run);
+    }
+}
+
 static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
     later("dtype: {weights: bf16}\n", "run.yaml:1: dtype.weights: bf16: not in this build yet");
     later("parallel: {sequence: 8}\n", "run.yaml:1: parallel.sequence: 8: not in this build yet, 1 is");
     later("parallel: {zero: 3}\n", "run.yaml:1: parallel.zero: 3: not in this build yet, 1 is");
-    later("model: {rope: {precision: bf16-eager}}\n", "run.yaml:1: model.rope.precision: bf16-eager: not in this build yet");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");
 }
@@ -394,6 +404,7 @@ int main(void) {
         cmocka_unit_test(a_value_of_the_wrong_type_is_named_with_its_line),
         cmocka_unit_test(a_value_out_of_range_is_named_with_its_line),
         cmocka_unit_test(an_unknown_word_names_the_nearest_or_all),
+        cmocka_unit_test(every_precision_has_its_word),
         cmocka_unit_test(what_is_not_in_this_build_is_said),
         cmocka_unit_test(what_cannot_go_together_is_refused),
         cmocka_unit_test(a_message_about_a_set_names_it),

@@ -6,16 +6,19 @@
 
 #include "attn_variants.h"
 
+/* Rounded logits and probabilities are the definition's alone. */
+static bool not_eager(const void *args) { return !kd_rung_of(args)->eager; }
+
 static const kd_variant attn_forward_variants[] = {
-    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_attn_workspace_forward, kd_attn_forward_avx512})
-    KD_ON_X86({"avx2", KD_ISA_AVX2, NULL, kd_attn_workspace_forward, kd_attn_forward_avx2})
+    KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx512})
+    KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx2})
     {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_forward_ref},
 };
 KD_OP(kd_attn_forward_op, attn_forward_variants);
 
 static const kd_variant attn_backward_variants[] = {
-    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_attn_workspace_backward, kd_attn_backward_avx512})
-    KD_ON_X86({"avx2", KD_ISA_AVX2, NULL, kd_attn_workspace_backward, kd_attn_backward_avx2})
+    KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx512})
+    KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx2})
     {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_backward_ref},
 };
 KD_OP(kd_attn_backward_op, attn_backward_variants);
@@ -57,6 +60,11 @@ kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {
     if (a->rope->E != a->E)
         return kd_fail(KD_EARG, "attention: head size %lld, the rotary table's is %lld", (long long)a->E,
                        (long long)a->rope->E);
+    const char *name = kd_precision_name(a->precision);
+    if (!name) return kd_fail(KD_EARG, "attention: there is no precision %d", (int)a->precision);
+    if (kd_ladder[a->rope->precision].angles != kd_rung_of(a)->angles)
+        return kd_fail(KD_EARG, "attention: precision %s, the rotary table is made for %s", name,
+                       kd_precision_name(a->rope->precision));
     if (!(a->scale >= 0 && isfinite(a->scale)))
         return kd_fail(KD_EARG, "attention: scale %g is not positive", (double)a->scale);
     if (a->plan->T == 0) return KD_OK;

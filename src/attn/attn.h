@@ -3,6 +3,7 @@
 #define KD_ATTN_H
 
 #include "dev/op.h"
+#include "ladder.h"
 
 /* args: const kd_attn *. Best first, the definition in float32 last. */
 extern const kd_op kd_attn_forward_op, kd_attn_backward_op;
@@ -21,12 +22,17 @@ static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
 kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward);
 
 /* The definition in double: dense loops, contiguous [T,H,E] and [T,G,E], lse [H,T]; angles and sines in double.
- * shape holds plan, rope->inv_freq, frame, H, G, E, scale; its views are not read.
- * Allocates. The gradients are overwritten. */
+ * shape holds plan, rope->inv_freq, frame, precision, H, G, E, scale; its views are not read. What a rung of the ladder
+ * below exact keeps is made in float32, as ladder.h defines it. Allocates. The gradients are overwritten. KD_ENUMERIC as
+ * kd_attn_forward. */
 kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
                                  const kd_attn *shape);
 kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
                                   const double *k, const double *v, const double *o, const double *lse,
                                   const kd_attn *shape);
+
+/* logit [H, T, T] by the definition in float32, from attn->q and attn->k. Row i: in column 0 the anchor's if there is one,
+ * in column j those of keys j of its own document; -infinity elsewhere. For measurements: H T^2 floats. */
+kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *attn);
 
 #endif

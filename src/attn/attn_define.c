@@ -8,9 +8,16 @@
 #define EXP exp
 #define LOG log
 
-static void rotation(double *cosine, double *sine, const kd_rope *rope, int64_t p, int64_t e) {
-    *cosine = cos((double)p * rope->inv_freq[e]);
-    *sine = sin((double)p * rope->inv_freq[e]);
+static void rotation(double *cosine, double *sine, const kd_rope *rope, kd_angles angles, int64_t p) {
+    for (int64_t e = 0; e < rope->E / 2; e++) {
+        float c, s;
+        cosine[e] = cos((double)p * rope->inv_freq[e]);
+        sine[e] = sin((double)p * rope->inv_freq[e]);
+        if (angles == KD_ANGLES_DOUBLE) continue;
+        kd_rope_entry(&c, &s, angles, rope->inv_freq[e], p);
+        cosine[e] = c;
+        sine[e] = s;
+    }
 }
 
 #include "attn_ref.inc"
@@ -22,9 +29,9 @@ static view contiguous(const double *data, int64_t heads, int64_t E) {
 /* Scratch of the definition in one piece, x->logit first. */
 static kd_status allocate(problem *x) {
     const kd_attn *a = x->shape;
-    KD_TRY(kd_new(&x->logit, a->G * (a->plan->T * (a->E + 1) + 3 * a->E), sizeof *x->logit));
+    KD_TRY(kd_new(&x->logit, a->G * (a->plan->T * (2 * a->E + 1) + 4 * a->E), sizeof *x->logit));
     x->rotated = x->logit + a->G * a->plan->T;
-    x->turned = x->rotated + a->G * a->plan->T * a->E;
+    x->turned = x->rotated + 2 * a->G * a->plan->T * a->E;
     return KD_OK;
 }
 
@@ -33,9 +40,10 @@ kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const 
     problem x = {.shape = a, .q = contiguous(q, a->H, a->E), .k = contiguous(k, a->G, a->E),
                  .v = contiguous(v, a->G, a->E), .o = contiguous(o, a->H, a->E), .lse = lse};
     KD_TRY(allocate(&x));
-    for (int64_t g = 0; g < a->G; g++) forward_group(&x, g);
+    kd_status status = KD_OK;
+    for (int64_t g = 0; g < a->G && !status; g++) status = forward_group(&x, g);
     free(x.logit);
-    return KD_OK;
+    return status;
 }
 
 kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
@@ -46,7 +54,8 @@ kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const doub
                  .dout = contiguous(dout, a->H, a->E), .dq = contiguous(dq, a->H, a->E),
                  .dk = contiguous(dk, a->G, a->E), .dv = contiguous(dv, a->G, a->E), .lse = (double *)lse};
     KD_TRY(allocate(&x));
-    for (int64_t g = 0; g < a->G; g++) backward_group(&x, g);
+    kd_status status = KD_OK;
+    for (int64_t g = 0; g < a->G && !status; g++) status = backward_group(&x, g);
     free(x.logit);
-    return KD_OK;
+    return status;
 }

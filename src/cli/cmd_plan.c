@@ -51,6 +51,8 @@ static void print_lines(const kd_estimate *e, const kd_trainer *t) {
            (long long)e->tokens, (long long)t->run->batch_windows, (long long)e->documents, 100 * e->targets / tokens);
     printf("attention              %.3g pairs a step for one head, %.1f%% of full attention\n", e->pairs,
            100 * e->pairs / e->full_pairs);
+    printf("rotation               precision %s, frame %s\n", kd_precision_name(t->run->precision),
+           t->run->frame == KD_FRAME_WINDOW ? "window" : "document");
     print_memory(e);
     printf("operations             %.3g a step\n", e->flops);
     if (!e->seconds) return;
@@ -68,9 +70,10 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
                                (json_int_t)e->activations, "scratch", (json_int_t)e->scratch, "windows", (json_int_t)e->plans,
                                "program", (json_int_t)e->program, "total", (json_int_t)e->memory, "available",
                                (json_int_t)(e->program + e->available));
-    json_t *out = json_pack("{s:b, s:I, s:I, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "fits", fits, "parameters",
+    json_t *out = json_pack("{s:b, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "fits", fits, "parameters",
                             (json_int_t)e->parameters, "tokens_per_step", (json_int_t)e->tokens, "recompute",
-                            e->recompute == KD_RECOMPUTE_NONE ? "none" : "layer", "memory", memory, "checkpoint",
+                            e->recompute == KD_RECOMPUTE_NONE ? "none" : "layer", "precision",
+                            kd_precision_name(t->run->precision), "memory", memory, "checkpoint",
                             (json_int_t)e->checkpoint, "disk", (json_int_t)e->disk, "disk_available",
                             (json_int_t)e->disk_available, "windows_sampled", (json_int_t)e->sampled, "pairs", e->pairs,
                             "full_pairs", e->full_pairs, "targets", e->targets, "flops", e->flops);

@@ -17,6 +17,7 @@ kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
     int64_t T = m->options.window, HE = m->H * m->E, GE = m->G * m->E;
     return (kd_attn){
         .plan = m->plan[j], .position = m->position + j * T, .rope = &m->rope, .frame = m->options.frame,
+        .precision = m->options.precision,
         .H = m->H, .G = m->G, .E = m->E,
         .q = kd_view_heads(a->q + j * T * HE, m->H, m->E), .k = kd_view_heads(a->k + j * T * GE, m->G, m->E),
         .v = kd_view_heads(a->v + j * T * GE, m->G, m->E), .o = kd_view_heads(a->o + j * T * HE, m->H, m->E),

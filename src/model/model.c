@@ -125,7 +125,7 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
     m->eps = (float)c->eps;
     m->tied = c->tied;
-    m->rope = (kd_rope){.E = c->E, .positions = options->window + 1};
+    m->rope = (kd_rope){.E = c->E, .positions = options->window + 1, .precision = options->precision};
     double factor = kd_rope_attention_factor(&c->rope);  /* of rotated queries and of rotated keys: its square */
     if (factor != 1) m->scale = (float)(factor * factor / sqrt((double)c->E));
     kd_status status;
@@ -150,7 +150,7 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     kd_status status;
     KD_TRY(kd_model_measure(&m, ctx, c, options));
     kd_rope_frequencies(inv_freq, &c->rope, c->E, options->window);
-    KD_GO(kd_rope_init(&m->rope, ctx, inv_freq, m->rope.E, m->rope.positions));
+    KD_GO(kd_rope_init_for(&m->rope, ctx, options->precision, inv_freq, m->rope.E, m->rope.positions));
     KD_GO(kd_ctx_reserve(ctx, m->scratch));
     KD_GO(kd_ctx_place(ctx, &m->weights));
     m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
@@ -183,6 +183,6 @@ float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
 double *kd_model_losses(kd_model *m) { return m->losses; }
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {
-    int64_t rope = kd_arena_bytes(m->rope.positions * m->E, sizeof(float));
+    int64_t rope = kd_rope_bytes(m->rope.precision, m->E, m->rope.positions);
     return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch};
 }

@@ -22,6 +22,7 @@ typedef struct kd_model_options {
     kd_recompute recompute;  /* layer: the backward computes a layer again from its input; none: everything is kept;
                                 auto: none if that fits into half of the memory that is free, else layer */
     bool training;           /* false: no gradients, one layer's activations at a time */
+    kd_precision precision;  /* of rotations */
 } kd_model_options;
 
 typedef struct kd_model kd_model;

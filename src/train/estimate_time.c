@@ -56,7 +56,8 @@ static kd_status time_layers(double *window, double *update, const kd_trainer *t
     kd_model *model = NULL;
     kd_optimizer optimizer = {0};
     kd_status status;
-    kd_model_options options = {plan->T, 1, 1, t->run->leaves, t->run->frame, recompute, true};
+    kd_model_options options = {plan->T, 1, 1, t->run->leaves, t->run->frame, recompute, true,
+                                t->run->precision};
     KD_GO(kd_model_open(&model, t->ctx, config, &options));
     KD_GO(kd_optimizer_open(&optimizer, t->ctx, model, false));
     KD_GO(kd_model_init(model, config, 1));
@@ -84,10 +85,11 @@ done:
 static kd_status time_attention(double *forward, double *backward, const kd_trainer *t, const kd_config *c, const kd_plan *plan) {
     kd_arena arena = {0};
     kd_rope rope = {0};
-    kd_attn a = {.plan = plan, .rope = &rope, .frame = t->run->frame, .H = c->H, .G = c->G, .E = c->E};
+    kd_attn a = {.plan = plan, .rope = &rope, .frame = t->run->frame, .precision = t->run->precision,
+                 .H = c->H, .G = c->G, .E = c->E};
     double inv_freq[128] = {0};
     kd_status status;
-    KD_GO(kd_rope_init(&rope, t->ctx, inv_freq, c->E, plan->T + 1));
+    KD_GO(kd_rope_init_for(&rope, t->ctx, a.precision, inv_freq, c->E, plan->T + 1));
     for (int placing = 0; placing < 2; placing++) {
         kd_view *query[] = {&a.q, &a.o, &a.dout, &a.dq}, *key[] = {&a.k, &a.v, &a.dk, &a.dv};
         for (int i = 0; i < 4; i++) {

@@ -26,6 +26,7 @@ typedef struct kd_run_file {
     bool rope_numbers_given;             /* false: as the checkpoint says */
     kd_rope_config rope;                 /* theta and numbers of scaling; 0: absent */
     kd_yes_no rope_truncate;
+    kd_precision precision;              /* exact */
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;

@@ -7,7 +7,7 @@
 _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
 _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
                sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
-               sizeof(kd_frame) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
+               sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
 
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
@@ -16,8 +16,9 @@ WORDS(SCALINGS, {"none", 0, 0}, {"default", 0, 0}, {"linear", 0, 0}, {"dynamic",
       {"yarn", 0, 0}, {"longrope", 0, 0});
 WORDS(TRUNCATES, {"true", KD_YES, 0}, {"false", KD_NO, 0});
 WORDS(SLIDINGS, {"lift", true, 0});
-WORDS(PRECISIONS, {"exact", 0, 0}, {"bf16", 0, 1}, {"bf16-store", 0, 1}, {"bf16-eager", 0, 1}, {"f16-store", 0, 1},
-      {"split", 0, 1}, {"f32-angle", 0, 1});
+WORDS(PRECISIONS, {"exact", KD_PRECISION_EXACT, 0}, {"f32-angle", KD_PRECISION_F32_ANGLE, 0}, {"split", KD_PRECISION_SPLIT, 0},
+      {"f16-store", KD_PRECISION_F16_STORE, 0}, {"bf16-store", KD_PRECISION_BF16_STORE, 0}, {"bf16", KD_PRECISION_BF16, 0},
+      {"bf16-eager", KD_PRECISION_BF16_EAGER, 0});
 WORDS(FRAMES, {"window", KD_FRAME_WINDOW, 0}, {"document", KD_FRAME_DOCUMENT, 0});
 WORDS(UPSAMPLES, {"source", true, 0}, {"corpus", false, 0});
 WORDS(SPECIALS, {"text", false, 0}, {"parse", true, 0});
@@ -79,7 +80,10 @@ const kd_run_row kd_run_schema[] = {
      .about = "yarn: whether the range between the betas ends at whole pairs"},
     {"model.rope.scaling.short_factor", KD_RUN_LIST, NULL, NOWHERE, .refused = LISTS},
     {"model.rope.scaling.long_factor", KD_RUN_LIST, NULL, NOWHERE, .refused = LISTS},
-    {"model.rope.precision", KD_RUN_TEXT, "exact", NOWHERE, .word = PRECISIONS},
+    {"model.rope.precision", KD_RUN_WORD, "exact", AT(precision), .word = PRECISIONS,
+     .about = "how queries and keys are rotated and kept, from exact to what others do: f32-angle: float32 angles; split: pairs of "
+              "bf16; f16-store, bf16-store: rounded when rotated; bf16: rotated in bf16; bf16-eager: logits and probabilities in "
+              "bf16 too, slow"},
     {"model.rope.frame", KD_RUN_WORD, "document", AT(frame), .word = FRAMES,
      .about = "where rotation counts positions from; document: a document's bits do not depend on its place"},
     {"tokenizer", KD_RUN_TEXT, NULL, AT(tokenizer), .required = true,
