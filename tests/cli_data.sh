@@ -44,6 +44,7 @@ try train run.yaml --quiet --set output=runs/no --set data.pack=packs/a --set to
 says 2 "packed with another tokenizer"
 [ ! -e runs/no ];                                                     ok $? "a run that never began leaves nothing"
 try pack run.yaml --out packs/a --quiet --set data.mixture='{Books: 1}'; says 2 "data.mixture: no document is of source Books; there are Book, C4, Github"
+[ -e packs/a/pack.json ];                                             ok $? "a pack that cannot be made again stays as it was"
 
 # ---- killed at any moment ----
 for i in $(seq 60); do printf '{"text": "%s"}\n' "$(seq -s ' ' "$i" $((i + 3000)))"; done >long.jsonl

@@ -132,7 +132,7 @@ void kd_corpus_close(kd_corpus *c) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------- */
 
-static const kd_shard *shard_of(const kd_corpus *c, int64_t token) {
+static kd_shard *shard_of(const kd_corpus *c, int64_t token) {
     int64_t low = 0, high = c->shards;  /* the answer is in low .. high-1 */
     while (high - low > 1) {
         int64_t middle = (low + high) / 2;
@@ -142,12 +142,24 @@ static const kd_shard *shard_of(const kd_corpus *c, int64_t token) {
     return &c->shard[low];
 }
 
+/* A bit that flipped on a disk would be a token that nobody wrote. */
+static kd_status verify(kd_shard *shard) {
+    uint64_t hash;
+    int64_t bytes;
+    if (shard->verified) return KD_OK;
+    KD_TRY(kd_file_hash(&hash, &bytes, shard->path));
+    if (hash != shard->hash) return kd_fail(KD_EFORMAT, "%s: not the bytes that were written", shard->path);
+    shard->verified = true;
+    return KD_OK;
+}
+
 /* Ids of the file's width are read to where they fit below the wider ones, and widened from the last one down. */
-static kd_status read_shard(int32_t *id, uint8_t *loss, const kd_corpus *c, const kd_shard *shard, int64_t from, int64_t count) {
+static kd_status read_shard(int32_t *id, uint8_t *loss, const kd_corpus *c, kd_shard *shard, int64_t from, int64_t count) {
     kd_source file;
     bool narrow = kd_corpus_narrow(c);
     int64_t at = from - shard->first;
     uint16_t *raw = (uint16_t *)id;
+    KD_TRY(verify(shard));
     KD_TRY(kd_source_open(&file, shard->path));
     kd_status status;
     if (narrow) KD_GO(kd_source_read(raw, &file, shard->token_at + 2 * at, 2 * count));
@@ -175,7 +187,7 @@ kd_status kd_corpus_read(int32_t *id, uint8_t *loss, const kd_corpus *c, int64_t
         return KD_OK;
     }
     while (count > 0) {  /* a document is in one shard; what is asked for need not be one document */
-        const kd_shard *shard = shard_of(c, from);
+        kd_shard *shard = shard_of(c, from);
         int64_t here = shard->first + shard->tokens - from;
         if (here > count) here = count;
         KD_TRY(read_shard(id, loss, c, shard, from, here));

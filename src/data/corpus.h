@@ -11,6 +11,8 @@ typedef struct kd_shard {
     int64_t first, tokens;   /* of the corpus' tokens: first .. first+tokens-1 */
     int64_t token_at;        /* bytes of the file where tokens begin, */
     int64_t loss_at;         /* and their loss flags; -1: all are targets */
+    uint64_t hash;           /* XXH3-64 of the file, looked at before it is first read */
+    bool verified;
 } kd_shard;
 
 typedef struct kd_corpus {
@@ -38,7 +40,8 @@ typedef struct kd_corpus {
 kd_status kd_corpus_read_files(kd_corpus *corpus, const kd_ingest_options *options, const char *const *pattern, int64_t patterns);
 void kd_corpus_close(kd_corpus *corpus);
 
-/* count ids from token `from`; loss [count], may be NULL: 1 where they may be targets. KD_EIO, KD_EFORMAT from shards. */
+/* count ids from token `from`; loss [count], may be NULL: 1 where they may be targets. KD_EIO, and KD_EFORMAT for a
+ * shard that is not what was written. Not for several threads at once. */
 kd_status kd_corpus_read(int32_t *id, uint8_t *loss, const kd_corpus *corpus, int64_t from, int64_t count);
 
 /* ---- growing (also the buffer that a token store is written from) ---------------------------------------------- */

@@ -50,7 +50,8 @@ static kd_status read_shard(kd_corpus *c, const char *folder, const kd_shard_jso
     const kd_tensor *tokens, *loss;
     kd_tensors tensors = {0};
     kd_status status;
-    *shard = (kd_shard){.path = kd_path_join(folder, said->file), .first = c->tokens, .tokens = said->tokens, .loss_at = -1};
+    *shard = (kd_shard){.path = kd_path_join(folder, said->file), .first = c->tokens, .tokens = said->tokens, .loss_at = -1,
+                        .hash = said->hash, .verified = verify};
     if (!shard->path) return kd_fail(KD_ENOMEM, "out of memory");
     c->shards++;
     if (verify) {
