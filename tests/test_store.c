@@ -203,6 +203,15 @@ static void a_flipped_bit_is_found(void **state) {
     }
 }
 
+typedef struct told { kd_ingest_progress last; int64_t calls; } told;
+
+static void take_progress(void *arg, const kd_ingest_progress *p) {
+    told *t = arg;
+    assert_true(p->file >= t->last.file && p->file <= p->files && p->read >= t->last.read && p->read <= p->bytes);
+    t->last = *p;
+    t->calls++;
+}
+
 /* ---- documents that are ids ------------------------------------------------------------------------------------- */
 
 static void ids_keep_their_loss_flags_and_lose_their_bos(void **state) {
@@ -287,6 +296,31 @@ static void a_store_goes_to_megatron_and_comes_back(void **state) {
     kd_corpus_close(&files);
 }
 
+/* Rows that each end within a document, which none of them goes on with, are no reason to hold the whole file. */
+static void documents_that_may_go_on_are_not_kept_waiting(void **state) {
+    (void)state;
+    const char *pattern[] = {lasting("rows.jsonl")};
+    told t = {0};
+    kd_ingest_options options = by(NULL);
+    kd_corpus c;
+    FILE *file = fopen(pattern[0], "w");
+    assert_non_null(file);
+    for (int i = 0; i < 20000; i++)  /* the last two of three rows are one document */
+        fprintf(file, "{\"input_ids\": [%s65, 66], \"labels\": 65, \"source\": [{\"source\": \"C4\", \"start\": 0, \"end\": %d}]}\n",
+                i % 3 == 2 ? "" : "256, ", i % 3 == 2 ? 2 : 3);
+    assert_int_equal(fclose(file), 0);
+    options.progress = take_progress;
+    options.progress_arg = &t;
+    assert_done(kd_corpus_read_files(&c, &options, pattern, 1));
+    assert_true(t.calls > 2);
+    assert_int_equal(c.documents, 20000 - 6666);
+    for (int64_t d = 0; d < c.documents; d++) {
+        assert_int_equal(c.start[d + 1] - c.start[d], d % 2 && d + 1 < c.documents ? 4 : 2);
+        assert_int_equal(c.origin[d].line, 1 + d / 2 * 3 + d % 2);
+    }
+    kd_corpus_close(&c);
+}
+
 static void an_id_the_tokenizer_does_not_have_is_refused(void **state) {
     (void)state;
     const char *pattern[] = {scratch_text("ids.jsonl", "{\"input_ids\": [1]}\n{\"input_ids\": [1, 259]}\n")};
@@ -313,15 +347,6 @@ static void bad_lines_are_counted_when_they_may_be_left_out(void **state) {
     assert_int_equal(c.counts.bad_lines, 3);
     kd_corpus_close(&c);
     assert_fails(kd_corpus_read_files(&c, &options, pattern, 2), KD_EFORMAT, "cut.jsonl.zst");  /* a broken file is no bad line */
-}
-
-typedef struct told { kd_ingest_progress last; int64_t calls; } told;
-
-static void take_progress(void *arg, const kd_ingest_progress *p) {
-    told *t = arg;
-    assert_true(p->file >= t->last.file && p->file <= p->files && p->read >= t->last.read && p->read <= p->bytes);
-    t->last = *p;
-    t->calls++;
 }
 
 static void progress_counts_files_and_their_bytes(void **state) {
@@ -472,6 +497,7 @@ int main(void) {
         cmocka_unit_test(ids_keep_their_loss_flags_and_lose_their_bos),
         cmocka_unit_test(a_document_that_rows_cut_is_joined),
         cmocka_unit_test(a_store_goes_to_megatron_and_comes_back),
+        cmocka_unit_test(documents_that_may_go_on_are_not_kept_waiting),
         cmocka_unit_test(an_id_the_tokenizer_does_not_have_is_refused),
         cmocka_unit_test(bad_lines_are_counted_when_they_may_be_left_out),
         cmocka_unit_test(a_pack_has_the_windows_of_its_files),

@@ -155,34 +155,50 @@ static kd_status skip_read(ingest *in, batch *b) {
 
 static kd_status open_file(ingest *in, batch *b) {
     in->read = in->line = 0;
-    in->follows = -1;
     KD_TRY(kd_reader_open(&in->reader, in->paths->path[in->file]));
     return in->file == in->options->file ? skip_read(in, b) : KD_OK;
 }
 
-static bool full(const ingest *in, const batch *b) {
-    bool large = b->size + 4 * b->given.count >= BATCH_BYTES || b->items >= BATCH_DOCUMENTS;
-    return large && in->follows < 0;  /* a document that may go on with the next row is not handed on yet */
-}
+static bool full(const batch *b) { return b->size + 4 * b->given.count >= BATCH_BYTES || b->items >= BATCH_DOCUMENTS; }
 
 static kd_status fill_batch(ingest *in, batch *b) {
-    while (!full(in, b) && in->file < in->paths->count) {
+    while (!full(b) && in->file < in->paths->count) {
         bool more;
         if (!in->reader) KD_TRY(open_file(in, b));
         KD_TRY(read_one(in, b, &more));
         if (more) continue;
         kd_reader_close(in->reader);
         in->reader = NULL;
+        in->follows = -1;
         in->file++;
     }
     return KD_OK;
 }
 
+/* A document that may go on with the next row is not handed on yet: it is the first of the next batch. */
+static kd_status take_over(batch *b, batch *before) {
+    const item *last = &before->item[before->items - 1];
+    const char *source = before->text + last->source;
+    KD_TRY(kd_grow(&b->item, &b->item_room, 1, sizeof *b->item));
+    KD_TRY(kd_ids_reserve(&b->given, last->count));
+    KD_TRY(kd_grow(&b->loss, &b->loss_room, last->count, 1));
+    b->item[0] = *last;
+    b->item[0].first = 0;
+    KD_TRY(put_text(&b->item[0].source, b, source, (int64_t)strlen(source)));
+    memcpy(b->given.id, before->given.id + last->first, (size_t)last->count * sizeof *b->given.id);
+    memcpy(b->loss, before->loss + last->first, (size_t)last->count);
+    b->given.count = last->count;
+    b->items = 1;
+    before->items--;
+    return KD_OK;
+}
+
 /* Fills the batch that is not encoded now. A failure is kept: what was read before it is still to be handed on. */
-static void read_ahead(ingest *in, batch *b) {
+static void read_ahead(ingest *in, batch *b, batch *before) {
     b->size = b->items = b->given.count = 0;
     if (in->status) return;
-    in->status = fill_batch(in, b);
+    if (in->follows >= 0) in->status = take_over(b, before);
+    if (!in->status) in->status = fill_batch(in, b);
     if (in->status) in->message = strdup(kd_message());
 }
 
@@ -204,7 +220,7 @@ static kd_status work(void *arg, int64_t task, int64_t thread) {
     ingest *in = arg;
     batch *b = &in->batch[in->now];
     if (task) return encode(in, b, &b->item[task - 1], thread);
-    read_ahead(in, &in->batch[1 - in->now]);
+    read_ahead(in, &in->batch[1 - in->now], b);
     return KD_OK;
 }
 
@@ -279,7 +295,7 @@ kd_status kd_ingest(kd_ingest_counts *counts, const kd_paths *paths, const kd_in
     kd_status status;
     KD_GO(open_ingest(&in));
     if (options->progress) progress.bytes = bytes_of(paths, paths->count);
-    read_ahead(&in, &in.batch[0]);
+    read_ahead(&in, &in.batch[0], NULL);
     for (batch *b = &in.batch[0]; b->items; b = &in.batch[in.now]) {
         for (int64_t t = 0; t < in.threads; t++) in.encoded[t].count = 0;
         KD_GO(kd_pool_run(options->pool, work, &in, 1 + b->items));
