@@ -43,6 +43,7 @@ try train run.yaml --quiet --set output=runs/no --set data.pack=packs/b; says 2 
 try train run.yaml --quiet --set output=runs/no --set data.pack=packs/a --set tokenizer="$golden/tokenizers/llama2"
 says 2 "packed with another tokenizer"
 [ ! -e runs/no ];                                                     ok $? "a run that never began leaves nothing"
+try pack run.yaml --out packs/a --quiet --set window=1M; says 2 'chosen of 90: not one window of 1048576'
 try pack run.yaml --out packs/a --quiet --set data.mixture='{Books: 1}'; says 2 "data.mixture: no document is of source Books; there are Book, C4, Github"
 [ -e packs/a/pack.json ];                                             ok $? "a pack that cannot be made again stays as it was"
 

@@ -52,7 +52,7 @@ try train run.yaml --set output=x --set model.path=meta/llama;     says 1 'meta/
 try train run.yaml --set output=x --set model.path=corpus;         says 1 'corpus: no config.json in it'
 try train run.yaml --set output=x --set 'data.train=none/*.jsonl'; says 1 'data.train: none/*.jsonl: no file matches'
 try train run.yaml --set output=x --set 'data.valid=gone.jsonl';   says 1 'data.valid: gone.jsonl'
-try train run.yaml --set output=x --set window=1M;  says 2 'not one window of 1048576; name more files or a smaller window'
+try train run.yaml --set output=x --set window=1M;  says 2 'tokens in all: not one window of 1048576; name more files or a smaller window'
 try train run.yaml;                                 says 2 'runs/anchor-16k holds a run already: --resume goes on with it, or name another output'
 sed -i 's/"vocab_size": 259/"vocab_size": 258/' models/small/config.json
 try train run.yaml --set output=x;                  says 2 "259 ids, the model's vocabulary 258: a model with a larger vocabulary is needed"

@@ -36,6 +36,7 @@ kd_status kd_make_folders(const char *path);      /* mkdir -p */
 kd_status kd_sync_folder(const char *path);       /* fsync of a directory */
 kd_status kd_remove_tree(const char *path);       /* links are removed, not followed; a missing path is KD_OK */
 bool kd_exists(const char *path);
+kd_status kd_holds(bool *yes, const char *folder, const char *name);  /* KD_ENOMEM */
 bool kd_is_folder(const char *path);
 
 /* "folder/name" on the heap; an absolute or empty-folder name is returned alone. NULL when memory is out. */

@@ -16,6 +16,14 @@ bool kd_exists(const char *path) {
     return stat(path, &about) == 0;
 }
 
+kd_status kd_holds(bool *yes, const char *folder, const char *name) {
+    char *path = kd_path_join(folder, name);
+    if (!path) return kd_fail(KD_ENOMEM, "out of memory: the path of %s in %s", name, folder);
+    *yes = kd_exists(path);
+    free(path);
+    return KD_OK;
+}
+
 bool kd_is_folder(const char *path) {
     struct stat about;
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);

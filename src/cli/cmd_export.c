@@ -22,25 +22,19 @@ static kd_status choose_dtype(kd_dtype *dtype, const char *name) {
 
 /* A checkpoint is believed only when its manifest is. */
 static kd_status check_source(const char *from) {
-    char *manifest = kd_path_join(from, "manifest.json");
-    kd_status status = manifest ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
-    if (!status && kd_exists(manifest)) status = kd_checkpoint_verify(from);
-    free(manifest);
-    return status;
+    bool checkpoint;
+    KD_TRY(kd_holds(&checkpoint, from, "manifest.json"));
+    return checkpoint ? kd_checkpoint_verify(from) : KD_OK;
 }
 
-/* PACK/tokens/train, or FROM itself where it is a token store. */
-static char *store_of(const char *from) {
-    char *pack = kd_path_join(from, KD_PACK_FILE), *store = pack && kd_exists(pack) ? kd_path_join(from, "tokens/train") : NULL;
-    free(pack);
-    return store ? store : kd_path_join(from, ".");
-}
-
+/* Of a pack its training documents. */
 static kd_status export_tokens(const char *to, const char *from, bool eos) {
-    char *store = store_of(from);
+    char *inside = kd_path_join(from, "tokens/train");
+    bool pack = false;
     int64_t flags = 0;
-    kd_status status = store ? kd_store_export_megatron(&flags, to, store, eos) : kd_fail(KD_ENOMEM, "out of memory");
-    free(store);
+    kd_status status = inside ? kd_holds(&pack, from, KD_PACK_FILE) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) status = kd_store_export_megatron(&flags, to, pack ? inside : from, eos);
+    free(inside);
     if (flags) kd_warn("%lld tokens that are no targets are ordinary tokens in %s", (long long)flags, to);
     return status;
 }

@@ -11,16 +11,9 @@
 #include "format/json.h"
 #include "format/page.h"
 
-static kd_status holds(bool *yes, const char *folder, const char *file) {
-    char *path = kd_path_join(folder, file);
-    *yes = path && kd_exists(path);
-    free(path);
-    return path ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
-}
-
 kd_status kd_info_is_data(bool *yes, const char *folder) {
-    KD_TRY(holds(yes, folder, KD_PACK_FILE));
-    return *yes ? KD_OK : holds(yes, folder, KD_STORE_FILE);
+    KD_TRY(kd_holds(yes, folder, KD_PACK_FILE));
+    return *yes ? KD_OK : kd_holds(yes, folder, KD_STORE_FILE);
 }
 
 /* Takes value over; NULL: memory was out. */
@@ -145,7 +138,7 @@ static kd_status describe_pack(json_t **out, const char *folder) {
     kd_status status = parts ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
     *out = NULL;
     if (!status) status = load(&said, folder, KD_PACK_FILE);
-    if (!status) status = holds(&reported, folder, "report.json");
+    if (!status) status = kd_holds(&reported, folder, "report.json");
     if (!status && reported) status = load(&report, folder, "report.json");
     json_object_foreach(json_object_get(said, "parts"), name, part)
         if (!status) status = describe_part(parts, folder, name, part, report);
@@ -199,7 +192,7 @@ static void print_sources(const json_t *sources) {
         char name[128];
         const json_t *planned = json_object_get(row, "planned");
         const char *source = json_string_value(json_object_get(row, "name"));
-        snprintf(name, sizeof name, "%s", source && *source ? source : "(none)");
+        snprintf(name, sizeof name, "%s", source && *source ? source : KD_NO_SOURCE);
         kd_text_plain(name);
         printf("    %-18s %9.2f ", name, 100 * json_number_value(json_object_get(row, "corpus")));
         if (json_is_number(planned)) printf("%9.2f", 100 * json_number_value(planned));
@@ -248,7 +241,7 @@ kd_status kd_info_data(const char *folder, bool as_json) {
     bool pack;
     json_t *out = NULL;
     char *text;
-    KD_TRY(holds(&pack, folder, KD_PACK_FILE));
+    KD_TRY(kd_holds(&pack, folder, KD_PACK_FILE));
     KD_TRY(pack ? describe_pack(&out, folder) : describe_store(&out, folder));
     kd_status status = KD_OK;
     if (as_json) {

@@ -6,8 +6,6 @@
 
 #include "base/random.h"
 
-const char *const kd_fate_names[KD_FATES] = {"kept", "too_short", "thinned", "over_share", "no_share"};
-
 /* The top byte keeps these streams away from other users of the same seed. */
 static const uint64_t THIN_STREAM = (uint64_t)0xD2 << 56, SHARE_STREAM = (uint64_t)0xD3 << 56;
 

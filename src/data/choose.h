@@ -32,7 +32,6 @@ typedef enum kd_fate {
     KD_FATE_NO_SHARE,            /* its source is not in the mixture */
     KD_FATES
 } kd_fate;
-extern const char *const kd_fate_names[KD_FATES];
 
 /* Of one source. */
 typedef struct kd_source_tally {

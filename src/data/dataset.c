@@ -1,25 +1,15 @@
 #include "data/dataset.h"
 
-#include <stdlib.h>
-
 #include "data/pack.h"
 #include "data/store.h"
-
-static kd_status holds(bool *yes, const char *folder, const char *file) {
-    char *path = kd_path_join(folder, file);
-    if (!path) return kd_fail(KD_ENOMEM, "out of memory");
-    *yes = kd_exists(path);
-    free(path);
-    return KD_OK;
-}
 
 kd_status kd_dataset_open(kd_dataset *d, const kd_dataset_options *o) {
     bool pack = false, store = false;
     kd_status status;
     *d = (kd_dataset){0};
     if (o->patterns == 1 && kd_is_folder(o->pattern[0])) {
-        KD_GO(holds(&pack, o->pattern[0], KD_PACK_FILE));
-        KD_GO(holds(&store, o->pattern[0], KD_STORE_FILE));
+        KD_GO(kd_holds(&pack, o->pattern[0], KD_PACK_FILE));
+        KD_GO(kd_holds(&store, o->pattern[0], KD_STORE_FILE));
     }
     if (pack) return kd_pack_open(d, o->pattern[0], o);
     if (store) KD_GO(kd_store_open(&d->corpus, o->pattern[0], o->ingest.tokenizer, false));

@@ -64,7 +64,7 @@ kd_status kd_ingest_files(kd_paths *paths, const char *const *pattern, int64_t p
     *paths = (kd_paths){0};
     for (int64_t i = 0; i < patterns; i++) {
         if (kd_is_folder(pattern[i])) {
-            status = kd_fail(KD_ECONFIG, "%s: a folder that is neither a pack nor a token store; name files, as in %s/**/*.jsonl",
+            status = kd_fail(KD_ECONFIG, "%s: a folder: a pack or a token store stands alone, and this is neither or not alone; of other folders name the files, as in %s/**/*.jsonl",
                              pattern[i], pattern[i]);
             goto done;
         }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "data/pack_json.h"
 #include "format/json.h"
 
@@ -31,9 +32,11 @@ static kd_status fill_part(kd_pack *pack, const kd_pack_options *o, kd_part part
     const kd_dataset_options *options = &o->part[part];
     kd_dataset *dataset = &pack->part[part];
     char *store = store_folder(o->folder, kd_part_names[part]);
+    bool kept;
     kd_status status;
     if (!store) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
-    KD_GO(kd_store_make(&pack->kept[part], store, &options->ingest, options->pattern, options->patterns, o->shard));
+    KD_GO(kd_store_make(&kept, store, &options->ingest, options->pattern, options->patterns, o->shard));
+    if (kept) kd_info("%s: its tokens are kept", store);
     KD_GO(kd_store_open(&dataset->corpus, store, options->ingest.tokenizer, o->verify));
     KD_GO(kd_choice_init(&dataset->choice, &dataset->corpus, &options->choice));
     KD_GO(kd_windows_open(&dataset->windows, &dataset->corpus, &dataset->choice, &options->window));

@@ -25,7 +25,6 @@ typedef struct kd_pack_options {
 /* A pack while it is made: what a report looks at. */
 typedef struct kd_pack {
     kd_dataset part[KD_PARTS];           /* corpus.documents 0: not there */
-    bool kept[KD_PARTS];                 /* its token store was there already */
 } kd_pack;
 
 /* Tokenises (or goes on with it, or keeps what is there), chooses, fills windows and writes them; pack.json comes last.

@@ -1,6 +1,7 @@
 /* Filling windows. What a window becomes is in window_parts.c. */
 #include "data/windows.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,14 +122,23 @@ static void set_hash(kd_windows *w) {
     w->hash = kd_hash(part, sizeof part);
 }
 
+static kd_status fail_short(const kd_windows *w, const kd_choice *choice) {
+    const kd_corpus *c = w->corpus;
+    int64_t documents = 0, tokens = 0;
+    char of[64] = " in all";
+    for (int64_t d = 0; d < c->documents; d++)
+        if (!choice || choice->fate[d] == KD_FATE_KEPT) documents++, tokens += c->start[d + 1] - c->start[d];
+    if (documents < c->documents) snprintf(of, sizeof of, " chosen of %lld", (long long)c->documents);
+    return kd_fail(KD_ECONFIG, "%lld documents of %lld tokens%s: not one window of %lld; name more files or a smaller window",
+                   (long long)documents, (long long)tokens, of, (long long)w->options.window);
+}
+
 kd_status kd_windows_open(kd_windows *w, const kd_corpus *corpus, const kd_choice *choice, const kd_window_options *options) {
     kd_status status;
     KD_GO(prepare(w, corpus, options));
     int64_t segments = pack(w, choice);
     if (!w->count) {
-        status = kd_fail(KD_ECONFIG, "%lld documents of %lld tokens in all%s: not one window of %lld; name more files or a smaller window",
-                         (long long)corpus->documents, (long long)corpus->tokens, choice ? ", not all of them chosen" : "",
-                         (long long)options->window);
+        status = fail_short(w, choice);
         goto done;
     }
     KD_GO(kd_new(&w->first, w->count + 1, sizeof *w->first));

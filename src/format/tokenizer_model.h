@@ -57,7 +57,6 @@ typedef struct kd_finder {
 kd_status kd_finder_regex(kd_finder *finder, const char *pattern, int64_t size);
 kd_status kd_finder_literal(kd_finder *finder, const char *literal, int64_t size);
 void kd_finder_free(kd_finder *finder);
-kd_status kd_pattern_translate(kd_text *out, const char *pattern, int64_t size);  /* Oniguruma's to PCRE2's */
 
 /* Where a search stands: zeroed but for text and size. Matches come from left to right and do not overlap. */
 typedef struct kd_search { const char *text; int64_t size, at, last; bool again; } kd_search;

@@ -135,7 +135,7 @@ static kd_status translate_class(translation *t) {
     return KD_OK;
 }
 
-kd_status kd_pattern_translate(kd_text *out, const char *pattern, int64_t size) {
+static kd_status translate(kd_text *out, const char *pattern, int64_t size) {
     translation t = {.out = out, .at = pattern, .end = pattern + size};
     while (t.at < t.end) {
         if (*t.at == '\\') KD_TRY(translate_escape(&t));
@@ -180,7 +180,7 @@ kd_status kd_finder_regex(kd_finder *finder, const char *pattern, int64_t size) 
     kd_text text = {0};
     kd_status status = KD_OK;
     if (size == 0) KD_GO(kd_fail(KD_ENOTSUP, "an empty expression"));
-    KD_GO(kd_pattern_translate(&text, pattern, size));
+    KD_GO(translate(&text, pattern, size));
     KD_GO(compile(finder, text.data, text.size));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (size == (int64_t)strlen(known[i].pattern) && !memcmp(pattern, known[i].pattern, (size_t)size)) finder->scan = known[i].scan;
