@@ -172,7 +172,9 @@ static void a_store_of_another_tokenizer_is_refused(void **state) {
     assert_fails(kd_store_open(&c, in_scratch("store"), &other, false), KD_ECONFIG, "another tokenizer", "259");
 }
 
-/* Every bit of a shard is in its hash; a flipped one in a table or in store.json never gets past the checks unseen. */
+static bool blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* Every bit of a shard is in its hash, and every bit of store.json that says something in its seal. */
 static void a_flipped_bit_is_found(void **state) {
     (void)state;
     const char *pattern[] = {write_corpus("a.jsonl", 20, 7)};
@@ -189,7 +191,7 @@ static void a_flipped_bit_is_found(void **state) {
             scratch_file(files[f], data, size);
             kd_corpus c;
             kd_status status = kd_store_open(&c, in_scratch("store"), &bytes, true);
-            if (f == 0) assert_int_equal(status, KD_EFORMAT);
+            if (f == 0 || !blank(data[at]) || !blank((char)(data[at] ^ 1 << i % 8))) assert_int_equal(status, KD_EFORMAT);
             if (!status) kd_corpus_close(&c);
             if (f == 0 && !kd_store_open(&c, in_scratch("store"), &bytes, false)) {  /* then the first read finds it */
                 int32_t id;

@@ -80,6 +80,7 @@ static kd_status write_json(const kd_pack *pack, const kd_pack_options *o) {
     root = json_pack("{s:s, s:i, s:s, s:o, s:o, s:O}", "format", FORMAT, "version", VERSION, "kedge", KD_VERSION, "tokenizer",
                      kd_tokenizer_identity(any->ingest.tokenizer), "filling", kd_pack_filling(&any->window), "parts", parts);
     if (!root) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    KD_GO(kd_json_seal(root, path));
     KD_GO(kd_json_print(&text, root, JSON_INDENT(1), path));
     KD_GO(kd_file_replace(path, text, (int64_t)strlen(text)));
     KD_GO(kd_sync_folder(o->folder));
@@ -180,6 +181,7 @@ kd_status kd_pack_open(kd_dataset *d, const char *folder, const kd_dataset_optio
     *d = (kd_dataset){0};
     if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_json_load(&root, path));
+    KD_GO(kd_json_unseal(root, path));
     KD_GO(check_root(root, o, folder));
     part = json_object_get(json_object_get(root, "parts"), o->part);
     if (!part) KD_GO(kd_fail(KD_ECONFIG, "%s: the pack has no part %s", folder, o->part));

@@ -17,10 +17,32 @@ json_t *kd_hash_json(uint64_t hash) {
 
 kd_status kd_hash_read(uint64_t *hash, const json_t *object, const char *key, const char *name) {
     const char *text = json_string_value(json_object_get(object, key));
-    char *end = NULL;
-    if (text) *hash = strtoull(text, &end, 16);
-    if (!text || strlen(text) != 16 || *end) return kd_fail(KD_EFORMAT, "%s: %s is not 16 hexadecimal digits", name, key);
+    if (!text || strlen(text) != 16 || strspn(text, "0123456789abcdef") != 16)
+        return kd_fail(KD_EFORMAT, "%s: %s is not 16 hexadecimal digits", name, key);
+    *hash = strtoull(text, NULL, 16);
     return KD_OK;
+}
+
+static kd_status hash_json(uint64_t *hash, const json_t *root, const char *name) {
+    char *text;
+    KD_TRY(kd_json_print(&text, root, JSON_COMPACT | JSON_SORT_KEYS, name));
+    *hash = kd_hash(text, (int64_t)strlen(text));
+    free(text);
+    return KD_OK;
+}
+
+kd_status kd_json_seal(json_t *root, const char *name) {
+    uint64_t hash;
+    KD_TRY(hash_json(&hash, root, name));
+    return json_object_set_new(root, "seal", kd_hash_json(hash)) ? kd_fail(KD_ENOMEM, "out of memory") : KD_OK;
+}
+
+kd_status kd_json_unseal(json_t *root, const char *name) {
+    uint64_t said, hash;
+    KD_TRY(kd_hash_read(&said, root, "seal", name));
+    json_object_del(root, "seal");
+    KD_TRY(hash_json(&hash, root, name));
+    return hash == said ? KD_OK : kd_fail(KD_EFORMAT, "%s: not what was written", name);
 }
 
 json_t *kd_tokenizer_identity(const kd_tokenizer *t) {
@@ -113,7 +135,8 @@ kd_status kd_store_json_write(const kd_store_json *said, const char *folder) {
                              list_shards(said), "counts", "documents", (json_int_t)c->documents, "bytes", (json_int_t)c->bytes,
                              "empty", (json_int_t)c->empty, "bad_lines", (json_int_t)c->bad_lines, "hash", kd_hash_json(said->hash),
                              "next", "file", (json_int_t)said->next_file, "read", (json_int_t)said->next_read);
-    kd_status status = path && root ? kd_json_print(&text, root, JSON_INDENT(1), path) : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = path && root ? kd_json_seal(root, path) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) status = kd_json_print(&text, root, JSON_INDENT(1), path);
     if (!status) status = kd_file_replace(path, text, (int64_t)strlen(text));
     json_decref(root);
     free(text);
@@ -185,6 +208,7 @@ kd_status kd_store_json_read(kd_store_json *said, const char *folder) {
     json_t *root = NULL;
     *said = (kd_store_json){0};
     kd_status status = path ? kd_json_load(&root, path) : kd_fail(KD_ENOMEM, "out of memory");
+    if (!status) status = kd_json_unseal(root, path);
     if (!status) status = read_root(said, root, path);
     if (status) kd_store_json_free(said);
     json_decref(root);

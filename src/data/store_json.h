@@ -34,6 +34,10 @@ void kd_store_json_free(kd_store_json *said);
 
 /* {"hash", "vocabulary", "bos", "eos"}: what of a tokenizer ids depend on, for packs too. NULL when memory is out. */
 json_t *kd_tokenizer_identity(const kd_tokenizer *tokenizer);
+/* Adds "seal": the hash of everything else in the object, however it is laid out; and looks whether it is still so, and
+ * takes it away. KD_EFORMAT naming the file, KD_ENOMEM. */
+kd_status kd_json_seal(json_t *root, const char *name);
+kd_status kd_json_unseal(json_t *root, const char *name);
 /* A hash as text: 16 hexadecimal digits. */
 json_t *kd_hash_json(uint64_t hash);
 kd_status kd_hash_read(uint64_t *hash, const json_t *object, const char *key, const char *name);

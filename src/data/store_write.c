@@ -160,8 +160,11 @@ static kd_status begin_anew(const char *folder) {
 static kd_status take_over(bool *complete, maker *m) {
     kd_store_json old = {0};
     *complete = false;
+    bool there;
+    KD_TRY(kd_holds(&there, m->folder, KD_STORE_FILE));
     kd_status status = kd_store_json_read(&old, m->folder);
     if (status == KD_ENOMEM) return status;
+    if (status && there) kd_warn("tokenised anew: %s", kd_message());
     bool same = !status && kd_store_json_same(&old, &m->said) && shards_are_there(&old, m->folder);
     if (same && old.complete) *complete = true;
     else if (same) status = restore(m, &old);

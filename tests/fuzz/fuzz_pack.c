@@ -3,6 +3,7 @@
 #include "data/pack.h"
 #include "data/pack_json.h"
 #include "data/store.h"
+#include "format/json.h"
 #include "fuzz.h"
 
 enum { T = 16 };
@@ -57,8 +58,18 @@ static void try_pack(const char *name, const uint8_t *data, size_t size) {
     const char *pattern = folder;
     kd_dataset_options options = options_of(&pattern);
     kd_dataset d;
+    json_t *root;
+    char *text;
     FUZZ_ASSERT(!kd_file_read(&kept, &kept_size, inside(name), 1 << 20));
     write_file(name, data, size);
+    if (strstr(name, ".json") && !kd_json_parse(&root, (const char *)data, (int64_t)size, name)) {  /* with a seal of its own */
+        json_object_del(root, "seal");
+        FUZZ_ASSERT(json_is_array(root) || !kd_json_seal(root, name));
+        FUZZ_ASSERT(!kd_json_print(&text, root, JSON_COMPACT, name));
+        write_file(name, text, strlen(text));
+        free(text);
+        json_decref(root);
+    }
     if (!kd_dataset_open(&d, &options)) {
         check_windows(&d.windows);
         kd_dataset_close(&d);
