@@ -354,21 +354,6 @@ static const struct { const char *name, *unit; } runs[] = {
     {"emoji", "\xf0\x9f\x98\x80"},
 };
 
-/* Seconds to encode `size` bytes of a unit that is repeated. */
-static double time_of(kd_encoder *e, const char *unit, int64_t size) {
-    char *text = malloc((size_t)size);
-    int64_t step = (int64_t)strlen(unit), count = size / step;
-    kd_ids ids = {0};
-    assert_non_null(text);
-    for (int64_t i = 0; i < count; i++) memcpy(text + i * step, unit, (size_t)step);
-    double begin = processor_seconds();
-    assert_done(kd_encode(&ids, e, text, count * step, 0));
-    double seconds = processor_seconds() - begin;
-    free(ids.id);
-    free(text);
-    return seconds;
-}
-
 /* A long run takes n log n steps in memory that outgrows the caches: four times the text, six times the time. n^2 would be
  * sixteen times. */
 static void four_times_the_text_takes_less_than_ten_times_the_time(void **state) {
@@ -384,7 +369,7 @@ static void four_times_the_text_takes_less_than_ten_times_the_time(void **state)
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
             double one = 0, four = 1;
             for (int turn = 0; turn < 5 && (!turn || four > 10 * one + 10e-3); turn++) {  /* another program may have taken the machine */
-                double a = time_of(e, runs[i].unit, 128 << 10), b = time_of(e, runs[i].unit, 512 << 10);
+                double a = seconds_of_run(e, runs[i].unit, 128 << 10), b = seconds_of_run(e, runs[i].unit, 512 << 10);
                 if (!turn || a < one) one = a;
                 if (!turn || b < four) four = b;
             }

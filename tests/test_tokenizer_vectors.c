@@ -366,20 +366,6 @@ static void fast_ways_are_the_plain_ones_on_the_corpus(void **state) {
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
-static double seconds_of(kd_encoder *e, const char *unit, int64_t size) {
-    int64_t step = (int64_t)strlen(unit), count = size / step;
-    char *text = malloc((size_t)size);
-    kd_ids ids = {0};
-    assert_non_null(text);
-    for (int64_t i = 0; i < count; i++) memcpy(text + i * step, unit, (size_t)step);
-    double begin = processor_seconds();
-    assert_done(kd_encode(&ids, e, text, count * step, 0));
-    double seconds = processor_seconds() - begin;
-    free(ids.id);
-    free(text);
-    return seconds;
-}
-
 static void two_megabytes_take_little_more_than_twice_the_time_of_one(void **state) {
     static const char *const unit[] = {" ", "a", "ab", "\n", "=", "0123456789", "\xcc\x87\xcc\xa3", "\xe6\x97\xa5\xe6\x9c\xac", "xq ", "<s>"};
     (void)state;
@@ -397,7 +383,7 @@ static void two_megabytes_take_little_more_than_twice_the_time_of_one(void **sta
         for (size_t u = 0; u < sizeof unit / sizeof *unit; u++) {
             double one = 0, two = 1;
             for (int turn = 0; turn < 5 && (!turn || two > 3.2 * one + 10e-3); turn++) {  /* another program may have taken the machine */
-                double a = seconds_of(e, unit[u], 1000000), b = seconds_of(e, unit[u], 2000000);
+                double a = seconds_of_run(e, unit[u], 1000000), b = seconds_of_run(e, unit[u], 2000000);
                 if (!turn || a < one) one = a;
                 if (!turn || b < two) two = b;
             }

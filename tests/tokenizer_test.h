@@ -18,7 +18,22 @@ static inline double processor_seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Calls each(arg, object, line) for every line of a file. */
+/* Seconds to encode `size` bytes of a unit that is repeated. */
+static inline double seconds_of_run(kd_encoder *e, const char *unit, int64_t size) {
+    char *text = malloc((size_t)size);
+    int64_t step = (int64_t)strlen(unit), count = size / step;
+    kd_ids ids = {0};
+    assert_non_null(text);
+    for (int64_t i = 0; i < count; i++) memcpy(text + i * step, unit, (size_t)step);
+    double begin = processor_seconds();
+    assert_done(kd_encode(&ids, e, text, count * step, 0));
+    double seconds = processor_seconds() - begin;
+    free(ids.id);
+    free(text);
+    return seconds;
+}
+
+/* Calls each(arg, object) for every line of a file. */
 static inline void for_each_line(const char *path, void (*each)(void *arg, const json_t *object), void *arg) {
     char *data;
     int64_t size;

@@ -1,7 +1,6 @@
 #include "ladder.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/half.h"
 
@@ -17,12 +16,6 @@ const kd_rung kd_ladder[KD_PRECISIONS] = {
 
 const char *kd_precision_name(kd_precision precision) {
     return (unsigned)precision < KD_PRECISIONS ? kd_ladder[precision].name : NULL;
-}
-
-kd_precision kd_precision_find(const char *name) {
-    kd_precision p = KD_PRECISION_EXACT;
-    while (p < KD_PRECISIONS && strcmp(kd_ladder[p].name, name)) p++;
-    return p;
 }
 
 static float bf16(float x) { return kd_bf16_widen(kd_bf16_round(x)); }

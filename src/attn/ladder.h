@@ -27,9 +27,6 @@ static inline bool kd_anchor_is_kept(const kd_attn *a) {
     return a->frame == KD_FRAME_WINDOW && a->precision != KD_PRECISION_EXACT;
 }
 
-/* The precision of a name; KD_PRECISIONS: there is none. */
-kd_precision kd_precision_find(const char *name);
-
 /* out [E] = what the rung keeps of x [E] turned by row (cosines, then sines; sign -1: the other way). low [E]: the second
  * number of a pair, else not touched. out may be x. False: a finite number is beyond float16. */
 bool kd_rung_turn(float *out, float *low, const float *x, const float *row, float sign, int64_t E, const kd_rung *rung);
