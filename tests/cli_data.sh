@@ -42,6 +42,15 @@ says 2 "data.pack: packs/a: packed with another window (256, here 512)"
 try train run.yaml --quiet --set output=runs/no --set data.pack=packs/b; says 2 "data.pack: packs/b is not there: kedge pack makes it"
 try train run.yaml --quiet --set output=runs/no --set data.pack=packs/a --set tokenizer="$golden/tokenizers/llama2"
 says 2 "packed with another tokenizer"
+try init model --preset tiny --tokenizer "$golden/tokenizers/llama2"
+[ $code -eq 0 ] && cmp -s model/tokenizer.json "$golden/tokenizers/llama2/tokenizer.json"; ok $? "a fresh model has its tokenizer's files"
+sed 's/^model.*/model: {path: model}/' run.yaml >path.yaml
+try train path.yaml --quiet --set output=runs/no --set tokenizer="$golden/tokenizers/llama3"; says 2 "the model's own has"
+try train path.yaml --quiet --set output=runs/path --set tokenizer="$golden/tokenizers/llama2"; ok $code "with its own it trains"
+cmp -s runs/path/step-3/tokenizer.json model/tokenizer.json;          ok $? "and its checkpoints have it"
+printf '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
+ "num_attention_heads": 1, "vocab_size": 260, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 1e4}' >small.json
+try init small --config small.json --tokenizer "$golden/tokenizers/llama2"; says 2 "vocab_size 260: the tokenizer"
 [ ! -e runs/no ];                                                     ok $? "a run that never began leaves nothing"
 try pack run.yaml --out packs/a --quiet --set window=1M; says 2 'chosen of 90: not one window of 1048576'
 try pack run.yaml --out packs/a --quiet --set data.mixture='{Books: 1}'; says 2 "data.mixture: no document is of source Books; there are Book, C4, Github"

@@ -8,12 +8,15 @@
 #include "model/model.h"
 
 static kd_status make_model(const char *folder, const char *text, int64_t size, const char *name, int64_t seed,
-                            const char *tokenizer) {
+                            const kd_tokenizer *ids, const char *tokenizer) {
     kd_config config = {0};
     kd_ctx *ctx = NULL;
     kd_model *model = NULL;
     kd_status status;
     KD_GO(kd_config_parse(&config, text, size, name));
+    if (ids->model && config.V < ids->vocabulary)
+        KD_GO(kd_fail(KD_ECONFIG, "%s: vocab_size %lld: the tokenizer %s has %lld ids", name, (long long)config.V, tokenizer,
+                      (long long)ids->vocabulary));
     KD_GO(kd_ctx_open(&ctx, 0));
     kd_model_options options = {.window = 1, .windows = 1, .micro = 1, .leaves = 1, .frame = KD_FRAME_DOCUMENT};
     KD_GO(kd_model_open(&model, ctx, &config, &options));
@@ -71,7 +74,7 @@ int kd_cmd_init(int argc, char **argv) {
     if (!status && config) status = kd_file_read(&text, &size, config, 16 << 20);
     if (!status && preset) status = kd_config_preset(&text, arch, preset, &ids, vocabulary, window);
     if (!status && preset) size = (int64_t)strlen(text);
-    if (!status) status = make_model(folder, text, size, config ? config : preset, seed, kd_is_folder(tokenizer) ? tokenizer : NULL);
+    if (!status) status = make_model(folder, text, size, config ? config : preset, seed, &ids, kd_is_folder(tokenizer) ? tokenizer : NULL);
     kd_tokenizer_close(&ids);
     free(text);
     return kd_exit_code(status);

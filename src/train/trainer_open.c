@@ -29,12 +29,34 @@ static kd_status open_dataset(kd_dataset *dataset, const kd_trainer *t, bool val
     return status ? kd_fail_prefix(status, t->run->pack ? "data.pack" : valid ? "data.valid" : "data.train") : KD_OK;
 }
 
+/* Ids of another tokenizer than the one a checkpoint was trained with mean other words. A file that is laid out otherwise
+ * may still give the same ids, so what can be compared decides, and the rest is said. `bytes` is asked for by name. */
+static kd_status check_models_tokenizer(const kd_trainer *t) {
+    const kd_tokenizer *given = &t->tokenizer;
+    const char *folder = t->run->model_path;
+    kd_tokenizer own;
+    bool has = false;
+    if (folder) KD_TRY(kd_holds(&has, folder, "tokenizer.json"));
+    if (!has || !given->model) return KD_OK;
+    kd_status status = kd_tokenizer_open(&own, folder);
+    if (status == KD_ENOMEM) return status;
+    bool same = !status && own.hash == given->hash;
+    if (status) kd_warn("model.path: its own tokenizer is not looked at: %s", kd_message());
+    else if (own.vocabulary != given->vocabulary || own.bos != given->bos || own.eos != given->eos)
+        status = kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, BOS %d, EOS %d; the model's own has %lld, %d, %d: name the model's", given->name,
+                         (long long)given->vocabulary, (int)given->bos, (int)given->eos, (long long)own.vocabulary, (int)own.bos, (int)own.eos);
+    else if (!same) kd_warn("%s: another file than %s/tokenizer.json: its ids may mean other tokens", given->name, folder);
+    kd_tokenizer_close(&own);
+    return status == KD_ECONFIG ? status : KD_OK;
+}
+
 static kd_status open_data(kd_trainer *t) {
     const kd_run_file *run = t->run;
     if (t->tokenizer.vocabulary > t->config.V)
         return kd_fail(KD_ECONFIG, "tokenizer %s has %lld ids, the model's vocabulary %lld: a model with a larger vocabulary is "
                        "needed (kedge init makes one)", run->tokenizer,
                        (long long)t->tokenizer.vocabulary, (long long)t->config.V);
+    KD_TRY(check_models_tokenizer(t));
     KD_TRY(open_dataset(&t->train, t, false));
     if (run->valid.count == 0 || run->eval_windows == 0) return KD_OK;
     return open_dataset(&t->valid, t, true);
