@@ -91,7 +91,11 @@ static kd_status put_pieces(kd_text *out, const work *w, const kd_ids *ids) {
         int64_t skip = w->anchor_text.size;
         piece.size = 0;
         status = kd_decode(&piece, &w->tokenizer, pair, 2, false);
-        if (status || piece.size < skip || memcmp(piece.data, w->anchor_text.data, (size_t)skip)) break;
+        if (!status && (piece.size < skip || memcmp(piece.data, w->anchor_text.data, (size_t)skip))) {  /* the two became one */
+            piece.size = skip = 0;
+            status = kd_decode(&piece, &w->tokenizer, &ids->id[i], 1, false);
+        }
+        if (status) break;
         if (i) kd_text_put(out, ",");
         put_string(out, piece.data + skip, piece.size - skip);
     }
