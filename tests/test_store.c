@@ -246,6 +246,20 @@ static void ids_keep_their_loss_flags_and_lose_their_bos(void **state) {
     assert_memory_equal(plan.target, ((int32_t[]){-1, 66, 67, -1, -1, -1, 71, -1}), 32);
     kd_plan_free(&plan);
     kd_windows_close(&w);
+    /* What a window cuts off is asked as well: 67 may not be predicted in the first, and 68, of another document, is not. */
+    window = (kd_window_options){.window = 2, .mask = KD_MASK_DOCUMENT};
+    assert_done(kd_windows_open(&w, &files, NULL, &window));
+    files.loss[2] = 0;
+    for (int boundary = 0; boundary < 2; boundary++) {
+        w.plan.predict_boundary = boundary;
+        assert_done(kd_windows_plan(&plan, &w, 0, false));
+        assert_memory_equal(plan.target, ((int32_t[]){66, -1}), 8);
+        kd_plan_free(&plan);
+        assert_done(kd_windows_plan(&plan, &w, 1, false));
+        assert_memory_equal(plan.target, ((int32_t[]){boundary ? 68 : -1, -1}), 8);
+        kd_plan_free(&plan);
+    }
+    kd_windows_close(&w);
     kd_corpus_close(&files);
     kd_corpus_close(&store);
 }

@@ -25,34 +25,25 @@ static int64_t stored_length(const kd_windows *w, int64_t document) {
     return w->corpus->start[document + 1] - w->corpus->start[document];
 }
 
-static kd_status read_text(int32_t *token, uint8_t *loss, const kd_windows *w, const kd_segment *s) {
+/* The segment's text, and what follows it in its document, as kd_piece.next; token and loss have room for one more. What
+ * follows is the document's own next token even where `truncate` drops it: the text does go on with it, and a target that
+ * is never an input costs nothing. A segment without text has nothing that could predict. */
+static kd_status read_text(int32_t *token, uint8_t *loss, int32_t *next, const kd_windows *w, const kd_segment *s) {
     int64_t stored = stored_length(w, s->document) - s->from, plain = stored < s->count ? stored : s->count;
-    KD_TRY(kd_corpus_read(token, loss, w->corpus, w->corpus->start[s->document] + s->from, plain));
+    int64_t more = s->count > 0 && s->count < stored;
+    KD_TRY(kd_corpus_read(token, loss, w->corpus, w->corpus->start[s->document] + s->from, plain + more));
+    *next = -1;
+    if (more) *next = loss[plain] ? token[plain] : -2;
+    else if (s->count > 0 && s->count == stored && kd_windows_end_with_eos(w)) *next = w->corpus->tokenizer.eos;
     if (plain < s->count) token[plain] = w->corpus->tokenizer.eos, loss[plain] = 1;
     return KD_OK;
 }
 
-/* What follows the segment in its document, as kd_piece.next. It is the document's own next token even where `truncate`
- * drops it: the text does go on with it, and a target that is never an input costs nothing. A segment without text has
- * nothing that could predict. */
-static kd_status read_next(int32_t *next, const kd_windows *w, const kd_segment *s) {
-    int64_t at = s->from + s->count, stored = stored_length(w, s->document);
-    uint8_t may;
-    *next = -1;
-    if (!s->count) return KD_OK;
-    if (at == stored && kd_windows_end_with_eos(w)) *next = w->corpus->tokenizer.eos;
-    if (at >= stored) return KD_OK;
-    KD_TRY(kd_corpus_read(next, &may, w->corpus, w->corpus->start[s->document] + at, 1));
-    if (!may) *next = -2;
-    return KD_OK;
-}
-
 /* The document's share in this window; `space` is what the window has left for it. */
-static kd_status piece_of(kd_piece *piece, const kd_windows *w, const kd_segment *s, int64_t space) {
+static kd_piece piece_of(const kd_windows *w, const kd_segment *s, int64_t space) {
     int64_t source = w->corpus->source[s->document], tag = w->tag_start[source + 1] - w->tag_start[source];
     int64_t left = space - (kd_windows_head(w, source) - tag);
-    *piece = (kd_piece){.tag = tag ? w->tag + w->tag_start[source] : NULL, .tag_count = s->count || tag < left ? tag : left};
-    return read_next(&piece->next, w, s);
+    return (kd_piece){.tag = tag ? w->tag + w->tag_start[source] : NULL, .tag_count = s->count || tag < left ? tag : left};
 }
 
 /* Appends the chunks of one segment, whose text is `token`. */
@@ -82,16 +73,16 @@ static kd_status part_window(kd_window_parts *p, const kd_windows *w, int64_t wi
     int64_t space = w->options.window - kd_windows_anchors(w), at = 0;
     sortable *sorted = NULL;
     kd_status status;
-    KD_GO(kd_new(&p->token, w->options.window, sizeof *p->token));
-    KD_GO(kd_new(&p->loss, w->options.window, 1));
+    KD_GO(kd_new(&p->token, w->options.window + 1, sizeof *p->token));
+    KD_GO(kd_new(&p->loss, w->options.window + 1, 1));
     KD_GO(kd_new(&p->piece, pieces, sizeof *p->piece));
     KD_GO(kd_new(&sorted, pieces * KD_INTERLEAVE_PARTS, sizeof *sorted));
     KD_GO(kd_new(&p->chunk, pieces * KD_INTERLEAVE_PARTS, sizeof *p->chunk));
     p->pieces = pieces;
     for (int64_t s = 0; s < pieces; s++) {
-        KD_GO(piece_of(&p->piece[s], w, &segment[s], space));
+        p->piece[s] = piece_of(w, &segment[s], space);
         space -= kd_windows_head(w, w->corpus->source[segment[s].document]) + segment[s].count;
-        KD_GO(read_text(p->token + at, p->loss + at, w, &segment[s]));
+        KD_GO(read_text(p->token + at, p->loss + at, &p->piece[s].next, w, &segment[s]));
         p->chunks += cut(sorted + p->chunks, w, &segment[s], s, p->token + at, p->loss + at);
         at += segment[s].count;
     }
