@@ -33,6 +33,9 @@ typedef struct kd_usage {
 kd_status kd_options_read(const kd_usage *usage, int argc, char **argv, const char **positional, int64_t most,
                           int64_t *count, bool *done);
 
+/* "0,16,128K" to out [most]. */
+kd_status kd_options_integers(int64_t *out, int64_t most, int64_t *count, const char *command, const char *option, const char *text);
+
 /* Prints "kedge: message" for a failure and gives the exit code that goes with it. */
 int kd_exit_code(kd_status status);
 
@@ -45,6 +48,7 @@ int kd_cmd_export(int argc, char **argv);
 int kd_cmd_report(int argc, char **argv);
 int kd_cmd_compare(int argc, char **argv);
 int kd_cmd_info(int argc, char **argv);
+int kd_cmd_probe(int argc, char **argv);
 int kd_cmd_bench(int argc, char **argv);
 
 #endif

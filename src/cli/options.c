@@ -22,6 +22,28 @@ static kd_status unknown(const kd_usage *u, const char *name) {
     return kd_fail(KD_ECONFIG, "%s: unknown option %s; kedge %s --help lists them", u->command, name, u->command);
 }
 
+/* A whole number that may end in K, M or G; returns what is behind it, NULL where there is none. */
+static const char *read_integer(int64_t *out, const char *text) {
+    char *end;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
+    if (errno || end == text || number > INT64_MAX / unit || number < INT64_MIN / unit) return NULL;
+    *out = number * unit;
+    return end + (unit > 1);
+}
+
+kd_status kd_options_integers(int64_t *out, int64_t most, int64_t *count, const char *command, const char *option, const char *text) {
+    *count = 0;
+    for (const char *at = text;; at++) {
+        if (*count == most) return kd_fail(KD_ECONFIG, "%s: %s: more than %lld numbers", command, option, (long long)most);
+        at = read_integer(&out[*count], at);
+        if (!at || (*at && *at != ',')) return kd_fail(KD_ECONFIG, "%s: %s %s: whole numbers, as in 0,16,128K", command, option, text);
+        ++*count;
+        if (!*at) return KD_OK;
+    }
+}
+
 static kd_status store(const kd_usage *u, const kd_option *o, const char *value) {
     if (o->kind == KD_TEXT) *(const char **)o->to = value;
     if (o->kind == KD_LIST) {
@@ -31,13 +53,9 @@ static kd_status store(const kd_usage *u, const kd_option *o, const char *value)
         list->text[list->count++] = value;
     }
     if (o->kind == KD_INTEGER) {
-        char *end;
-        errno = 0;
-        long long number = strtoll(value, &end, 10);
-        int64_t unit = *end == 'K' ? 1024 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
-        if (errno || end == value || end[unit > 1] || number > INT64_MAX / unit || number < INT64_MIN / unit)
+        const char *end = read_integer(o->to, value);
+        if (!end || *end)
             return kd_fail(KD_ECONFIG, "%s: %s %s: not a whole number (K, M and G may end it)", u->command, o->name, value);
-        *(int64_t *)o->to = number * unit;
     }
     return KD_OK;
 }

@@ -174,7 +174,8 @@ done:
     return status;
 }
 
-kd_status kd_pack_open(kd_dataset *d, const char *folder, const kd_dataset_options *o) {
+kd_status kd_pack_open(kd_dataset *d, const char *folder, const kd_dataset_options *asked) {
+    kd_dataset_options as_packed = *asked, *o = &as_packed;
     char *path = kd_path_join(folder, KD_PACK_FILE);
     json_t *root = NULL, *part;
     kd_status status;
@@ -185,6 +186,7 @@ kd_status kd_pack_open(kd_dataset *d, const char *folder, const kd_dataset_optio
     KD_GO(check_root(root, o, folder));
     part = json_object_get(json_object_get(root, "parts"), o->part);
     if (!part) KD_GO(kd_fail(KD_ECONFIG, "%s: the pack has no part %s", folder, o->part));
+    if (!asked->window.window) KD_GO(kd_pack_filled(&as_packed.window, json_object_get(root, "filling"), folder));
     KD_GO(kd_pack_check(json_object_get(root, "filling"), json_object_get(part, "choice"), o, folder));
     KD_GO(open_part(d, folder, part, o));
 done:

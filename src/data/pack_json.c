@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/json.h"
+
 static bool anchor(const kd_window_options *o) { return o->mask == KD_MASK_ANCHOR && !o->anchor_is_bos; }
 
 static bool bos(const kd_window_options *o) {
@@ -13,6 +15,23 @@ json_t *kd_pack_filling(const kd_window_options *o) {
     return json_pack("{s:I, s:b, s:b, s:b, s:b, s:s, s:I}", "window", (json_int_t)o->window, "anchor", anchor(o), "bos", bos(o), "eos",
                      (o->separator & KD_SEPARATE_EOS) != 0, "tag", o->tag, "long_documents", o->truncate ? "truncate" : "continue",
                      "shortest", (json_int_t)(o->shortest ? o->shortest : 1));
+}
+
+kd_status kd_pack_filled(kd_window_options *o, const json_t *filling, const char *folder) {
+    bool anchor = false, bos = false, eos = false, tag = false;
+    const char *rest = NULL;
+    KD_TRY(kd_json_int(&o->window, filling, "window", folder));
+    KD_TRY(kd_json_int(&o->shortest, filling, "shortest", folder));
+    KD_TRY(kd_json_maybe_bool(&anchor, NULL, filling, "anchor", folder));
+    KD_TRY(kd_json_maybe_bool(&bos, NULL, filling, "bos", folder));
+    KD_TRY(kd_json_maybe_bool(&eos, NULL, filling, "eos", folder));
+    KD_TRY(kd_json_maybe_bool(&tag, NULL, filling, "tag", folder));
+    KD_TRY(kd_json_maybe_string(&rest, filling, "long_documents", folder));
+    o->mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT;
+    o->separator = (bos ? KD_SEPARATE_BOS : 0) | (eos ? KD_SEPARATE_EOS : 0);
+    o->tag = tag;
+    o->truncate = rest && !strcmp(rest, "truncate");
+    return KD_OK;
 }
 
 json_t *kd_pack_choosing(const kd_choice_options *o) {

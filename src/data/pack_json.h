@@ -7,6 +7,8 @@
 
 /* {"window", "anchor", "bos", "eos", "tag", "long_documents", "shortest"}: what segments depend on. NULL: memory is out. */
 json_t *kd_pack_filling(const kd_window_options *options);
+/* The reverse: options that ask for such windows, mask anchor or document, positions running. KD_EFORMAT. */
+kd_status kd_pack_filled(kd_window_options *options, const json_t *filling, const char *folder);
 /* {"mixture", "tokens", "upsample", "seed"}: which documents were chosen; null without a choice. NULL: memory is out. */
 json_t *kd_pack_choosing(const kd_choice_options *options);
 /* Names the first thing that a pack was made with and the options do not ask for. */

@@ -25,7 +25,7 @@ kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
     };
 }
 
-kd_status kd_layer_attention(kd_model *m, int64_t l) {
+kd_status kd_layer_project(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
     const float *x = kd_layer_input(m, l);
@@ -40,6 +40,14 @@ kd_status kd_layer_attention(kd_model *m, int64_t l) {
         KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, B, GE, C));
         KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, B, GE, C));
     }
+    return KD_OK;
+}
+
+kd_status kd_layer_attend(kd_model *m, int64_t l) {
+    kd_ctx *ctx = m->ctx;
+    const kd_layer_acts *a = kd_acts(m, l);
+    const float *x = kd_layer_input(m, l);
+    int64_t C = m->C, HE = m->H * m->E, M = m->count * m->options.window;
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
         KD_TRY(kd_attn_forward(ctx, &attn));
@@ -52,7 +60,12 @@ kd_status kd_layer_attention(kd_model *m, int64_t l) {
     return KD_OK;
 }
 
-static kd_status layer_mlp(kd_model *m, int64_t l) {
+kd_status kd_layer_attention(kd_model *m, int64_t l) {
+    KD_TRY(kd_layer_project(m, l));
+    return kd_layer_attend(m, l);
+}
+
+kd_status kd_layer_mlp(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
     float *out = kd_layer_input(m, l + 1);
@@ -70,7 +83,7 @@ static kd_status layer_mlp(kd_model *m, int64_t l) {
     return KD_OK;
 }
 
-kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
+kd_status kd_model_take_plans(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
     if (count < 1 || count > m->options.micro || first < 0 || first + count > m->options.windows)
         return kd_fail(KD_EARG, "windows %lld..%lld of %lld, %lld at once", (long long)first, (long long)(first + count),
                        (long long)m->options.windows, (long long)m->options.micro);
@@ -81,14 +94,18 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     m->plan = plan;
     m->count = count;
     m->first = first;
-    KD_TRY(mirror(m));
+    return mirror(m);
+}
+
+kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
+    KD_TRY(kd_model_take_plans(m, plan, count, first));
     int64_t M = count * m->options.window;
     for (int64_t t = 0; t < M; t += KD_BLOCK)
         KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
                                     kd_block(t, M), m->V, m->C));
     for (int64_t l = 0; l < m->L; l++) {
         KD_TRY(kd_layer_attention(m, l));
-        KD_TRY(layer_mlp(m, l));
+        KD_TRY(kd_layer_mlp(m, l));
     }
     return KD_OK;
 }

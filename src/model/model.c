@@ -125,7 +125,7 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
     m->eps = (float)c->eps;
     m->tied = c->tied;
-    m->rope = (kd_rope){.E = c->E, .positions = options->window + 1, .precision = options->precision};
+    m->rope = (kd_rope){.E = c->E, .positions = options->positions ? options->positions : options->window + 1, .precision = options->precision};
     double factor = kd_rope_attention_factor(&c->rope);  /* of rotated queries and of rotated keys: its square */
     if (factor != 1) m->scale = (float)(factor * factor / sqrt((double)c->E));
     kd_status status;

@@ -23,6 +23,7 @@ typedef struct kd_model_options {
                                 auto: none if that fits into half of the memory that is free, else layer */
     bool training;           /* false: no gradients, one layer's activations at a time */
     kd_precision precision;  /* of rotations */
+    int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
 } kd_model_options;
 
 typedef struct kd_model kd_model;

@@ -68,8 +68,14 @@ static inline int64_t kd_block(int64_t t, int64_t end) { return end - t < KD_BLO
 
 /* model->logits of tokens t .. t+B-1, from the last norm of the last layer's output, which stays in model->h. */
 kd_status kd_block_logits(kd_model *model, int64_t t, int64_t B);
-/* Layer's attention half: q, k, v, o, lse and mid from the layer's input. */
+/* The plans that the following is of, checked and mirrored. */
+kd_status kd_model_take_plans(kd_model *model, const kd_plan *const *plan, int64_t count, int64_t first);
+/* A layer's attention half in two steps, q, k and v from its input, then o, lse and mid; and both. */
+kd_status kd_layer_project(kd_model *model, int64_t layer);
+kd_status kd_layer_attend(kd_model *model, int64_t layer);
 kd_status kd_layer_attention(kd_model *model, int64_t layer);
+/* The next layer's input from mid. */
+kd_status kd_layer_mlp(kd_model *model, int64_t layer);
 /* What attention needs, for window j of those at once. */
 kd_attn kd_layer_attn(const kd_model *model, const kd_layer_acts *acts, int64_t j);
 

@@ -1,4 +1,5 @@
 /* Weights in: Hugging Face folders, the flat arrays of the optimizer in the same form, and fresh ones. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ kd_status kd_weights_check_shape(const kd_layout *layout, const kd_tensor *tenso
                    have, need);
 }
 
-static kd_status load_tensor(kd_model *m, float *to, const kd_tensor *tensor, float *stage) {
+kd_status kd_weights_read(kd_model *m, float *to, const kd_tensor *tensor, float *stage) {
     for (int64_t i = 0; i < tensor->count; i += KD_PIECE) {
         int64_t n = tensor->count - i < KD_PIECE ? tensor->count - i : KD_PIECE;
         KD_TRY(kd_tensor_read_f32(stage, tensor, i, n));
@@ -61,7 +62,7 @@ static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char 
         const kd_tensor *tensor = kd_tensors_find(tensors, full);
         if (!tensor) KD_GO(kd_fail(KD_EFORMAT, "%s: tensor %s is missing", where, full));
         KD_GO(kd_weights_check_shape(&m->layout, tensor, p.kind));
-        KD_GO(load_tensor(m, array[a] + p.at, tensor, stage));
+        KD_GO(kd_weights_read(m, array[a] + p.at, tensor, stage));
     }
 done:
     free(stage);
@@ -86,35 +87,51 @@ kd_status kd_model_load_flat(kd_model *m, const char *path, float *const *array,
     return status;
 }
 
-typedef struct init_args { float *to; uint64_t seed; int64_t at, count; double range; float constant; bool random; } init_args;
+float kd_fresh_weight(const kd_fresh *fresh, kd_param kind, int64_t columns, int64_t at) {
+    if (fresh->kaiming && kind != KD_P_EMBED)
+        return (float)((2 * kd_random_uniform(fresh->seed, 0, (uint64_t)at) - 1) / sqrt((double)columns));
+    return (float)((fresh->kaiming ? 1 : fresh->range) * kd_random_normal(fresh->seed, 0, (uint64_t)at));
+}
 
-enum { INIT_TASK = 1 << 14 };
+typedef struct draw_args {
+    float *to;
+    const kd_fresh *fresh;
+    kd_param kind;
+    int64_t at, count, columns;
+    float constant;
+} draw_args;
 
-static kd_status init_task(void *opaque, int64_t task, int64_t thread) {
-    const init_args *a = opaque;
+enum { DRAW_TASK = 1 << 14 };
+
+static kd_status draw_task(void *opaque, int64_t task, int64_t thread) {
+    const draw_args *a = opaque;
     (void)thread;
-    int64_t end = (task + 1) * INIT_TASK < a->count ? (task + 1) * INIT_TASK : a->count;
-    for (int64_t i = task * INIT_TASK; i < end; i++)
-        a->to[i] = a->random ? (float)(a->range * kd_random_normal(a->seed, 0, (uint64_t)(a->at + i))) : a->constant;
+    int64_t end = (task + 1) * DRAW_TASK < a->count ? (task + 1) * DRAW_TASK : a->count;
+    for (int64_t i = task * DRAW_TASK; i < end; i++)
+        a->to[i] = a->columns ? kd_fresh_weight(a->fresh, a->kind, a->columns, a->at + i) : a->constant;
+    return KD_OK;
+}
+
+kd_status kd_weights_draw(kd_model *m, float *to, const kd_layout *layout, const kd_param_place *p, const kd_fresh *fresh, float *stage) {
+    bool bias = p->kind == KD_P_Q_BIAS || p->kind == KD_P_K_BIAS || p->kind == KD_P_V_BIAS;
+    for (int64_t at = 0; at < p->size; at += KD_PIECE) {
+        int64_t n = p->size - at < KD_PIECE ? p->size - at : KD_PIECE;
+        draw_args args = {stage, fresh, p->kind, p->at + at, n, layout->columns[p->kind], bias ? 0 : 1};
+        KD_TRY(kd_pool_run(m->ctx->pool, draw_task, &args, (n + DRAW_TASK - 1) / DRAW_TASK));
+        KD_TRY(m->ctx->device->put(m->ctx, to + at, stage, n * (int64_t)sizeof *stage));
+    }
     return KD_OK;
 }
 
 kd_status kd_model_init(kd_model *m, const kd_config *config, int64_t seed) {
+    const kd_fresh fresh = {.range = config->init_range, .seed = (uint64_t)seed};
     float *stage;
     KD_TRY(kd_new(&stage, KD_PIECE, sizeof *stage));
     kd_status status = KD_OK;
-    for (int64_t i = 0; i < m->layout.tensors; i++) {
+    for (int64_t i = 0; i < m->layout.tensors && !status; i++) {
         kd_param_place p = kd_layout_tensor(&m->layout, i);
-        bool bias = p.kind == KD_P_Q_BIAS || p.kind == KD_P_K_BIAS || p.kind == KD_P_V_BIAS;
-        for (int64_t at = 0; at < p.size; at += KD_PIECE) {
-            int64_t n = p.size - at < KD_PIECE ? p.size - at : KD_PIECE;
-            init_args args = {stage, (uint64_t)seed, p.at + at, n, config->init_range, bias ? 0 : 1,
-                              kd_param_is_matrix(&m->layout, p.kind)};
-            KD_GO(kd_pool_run(m->ctx->pool, init_task, &args, (n + INIT_TASK - 1) / INIT_TASK));
-            KD_GO(m->ctx->device->put(m->ctx, m->w + p.at + at, stage, n * (int64_t)sizeof *stage));
-        }
+        status = kd_weights_draw(m, m->w + p.at, &m->layout, &p, &fresh, stage);
     }
-done:
     free(stage);
     return status;
 }

@@ -66,6 +66,11 @@ typedef struct kd_probe {
  * has no numbers is not written. */
 kd_status kd_probe_write(const kd_probe *probe, const char *folder);
 
+/* Room for the numbers of `modes` modes of a curve, whose L and H are set; all 0. KD_ENOMEM. kd_probe_free frees it, and what else
+ * a probe has on the heap: grid.shift, grid.length, curve, curve[].model. */
+kd_status kd_probe_curve_init(kd_probe_curve *curve, const kd_probe *probe, int64_t modes);
+void kd_probe_free(kd_probe *probe);
+
 static inline int64_t kd_probe_pairs(const kd_probe_grid *grid) { return KD_PROBE_BASES * grid->shifts; }
 
 /* The index of a shift; -1: it is not in the grid. */

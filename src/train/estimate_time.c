@@ -56,8 +56,10 @@ static kd_status time_layers(double *window, double *update, const kd_trainer *t
     kd_model *model = NULL;
     kd_optimizer optimizer = {0};
     kd_status status;
-    kd_model_options options = {plan->T, 1, 1, t->run->leaves, t->run->frame, recompute, true,
-                                t->run->precision};
+    kd_model_options options = kd_trainer_model_options(t->run);
+    options.window = plan->T;
+    options.windows = options.micro = 1;
+    options.recompute = recompute;
     KD_GO(kd_model_open(&model, t->ctx, config, &options));
     KD_GO(kd_optimizer_open(&optimizer, t->ctx, model, false));
     KD_GO(kd_model_init(model, config, 1));

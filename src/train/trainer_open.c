@@ -71,8 +71,8 @@ kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
 }
 
 kd_model_options kd_trainer_model_options(const kd_run_file *run) {
-    return (kd_model_options){run->window.window, run->batch_windows, run->micro, run->leaves, run->frame, run->recompute, true,
-                              run->precision};
+    return (kd_model_options){.window = run->window.window, .windows = run->batch_windows, .micro = run->micro, .leaves = run->leaves,
+                              .frame = run->frame, .recompute = run->recompute, .training = true, .precision = run->precision};
 }
 
 /* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
