@@ -32,16 +32,17 @@ Propagated: the models M = llama-plain and llama-grouped of tests/golden in tran
   M.angles.d, M.angles.key                 all in double, but cosines and sines those of float32 angles: f32-angle
 
 What may be asked of another program:
-- isolated and dump: what is kept of queries and keys is defined to the bit (exact: if the rotation is not fused), and what follows is
-  in double, so the numbers come out again to 1e-8 of themselves (exact, whose differences are the smallest: 5e-10 was seen; the
-  rest 1e-11). A cosine from another library may round the other way once in 10^8.
-- q.k summed in float32 instead, in four orders, moves bf16's D of a head by 5e-6 of itself at most, of all heads by 8e-7. Of bf16-eager's
-  q.k about 5 in a million are then rounded the other way; here one, which D does not see. One that it sees moves its head's by 1e-3.
-- M.attention is within 9.2e-7 of M.exact.attention and M.angles' within 1.3e-7, so 2e-6 bounds exact and f32-angle alike;
-  the sinks are within 2.1e-8.
-- M.d is not met again exactly: it holds float32's rounding of everything, which is another one in another order of summation. Between 0
-  and 16 that is most of it (M.d is 2.8 and 4.6 times M.angles.d): its size is all that compares. Between 0 and 4096 the
-  angles are nearly all of it, and they are the same everywhere: within 2% of M.angles.d by head, 0.5% summed over heads.
+- isolated and dump: what is kept of queries and keys is defined to the bit (exact: if the rotation is not fused), and what
+  follows is in double, so the numbers come out again to 1e-8 of themselves (exact, whose differences are the smallest: 2e-9 was
+  seen; split 2e-11; the rest less). A cosine from another library may round the other way once in 10^8.
+- q.k summed in float32 instead, in four orders, moves bf16's D of a head by 5e-6 of itself at most, of all heads by 8e-7. Of
+  bf16-eager's q.k about 5 in a million are then rounded the other way; here one, which D does not see. One that it sees moves
+  its head's by up to 1e-3.
+- M.attention is within 9.2e-7 of M.exact.attention, the same of M.angles within 1.3e-7, so 2e-6 bounds exact and f32-angle
+  alike; the sinks are within 2.1e-8.
+- M.d is not met again exactly: it holds float32's rounding of everything, which is another one in another order of summation.
+  Between 0 and 16 that is most of it (M.d is 2.8 and 4.6 times M.angles.d): its size is all that compares. Between 0 and 4096
+  the angles are nearly all of it, and they are the same everywhere: within 2% of M.angles.d by head, 0.5% summed over heads.
   In double exact's D is 2e-14.
 
     python tools/gen_golden_probe.py
