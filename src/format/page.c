@@ -103,6 +103,13 @@ void kd_page_row(kd_text *page) { kd_text_put(page, "</tr>\n<tr>"); }
 void kd_page_cell(kd_text *page, const char *words, bool head, bool figure) {
     element(page, head ? "th" : "td", figure ? "f" : NULL, words);
 }
+
+void kd_page_fact(kd_text *page, bool first, const char *name, const char *value) {
+    if (!first) kd_page_row(page);
+    kd_page_cell(page, name, true, false);
+    kd_page_cell(page, value ? value : "\u2013", false, false);
+}
+
 void kd_page_table_close(kd_text *page) { kd_text_put(page, "</tr>\n</table></div>\n"); }
 
 /* ---- figures ----------------------------------------------------------------------------------------------- */
