@@ -135,7 +135,7 @@ static kd_status draw_series(kd_text *text, const kd_chart *c, const kd_ticks *x
         }
         line.y = mean;
     }
-    snprintf(class, sizeof class, "k%d k-line", colour);
+    snprintf(class, sizeof class, "k%d k-line%s", colour, s->colour / KD_SVG_COLOURS % 2 ? " k-dash" : "");
     if (there) draw_line(text, class, x, y, &line);
     snprintf(class, sizeof class, "k%d k-halo", colour);
     if (there == 1 || s->style == KD_SERIES_POINTS) draw_dots(text, class, c, x, y, s);

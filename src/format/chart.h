@@ -33,7 +33,7 @@ typedef struct kd_series {
     const double *x, *y;    /* [n] x ascending */
     int64_t n;
     kd_series_style style;
-    int colour;             /* 0 .. KD_SVG_COLOURS-1, taken modulo */
+    int colour;             /* 0 .. KD_SVG_COLOURS-1, taken modulo; every second round is dashed */
 } kd_series;
 
 typedef struct kd_chart {

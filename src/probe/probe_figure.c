@@ -43,7 +43,7 @@ void kd_figure_line(kd_figure *f, const char *name, kd_series_style style, int64
     int64_t k = f->chart.count++;
     assert(k < f->room);
     snprintf(f->name[k], sizeof f->name[k], "%s", name);
-    f->series[k] = (kd_series){f->name[k], f->x + k * f->points, f->y + k * f->points, 0, style, (int)(colour % KD_SVG_COLOURS)};
+    f->series[k] = (kd_series){f->name[k], f->x + k * f->points, f->y + k * f->points, 0, style, (int)colour};
 }
 
 void kd_figure_point(kd_figure *f, double x, double y) {

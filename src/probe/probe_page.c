@@ -13,28 +13,31 @@ static void cell_number(kd_text *page, double value) {
     kd_page_cell(page, number, false, true);
 }
 
-static void show_factor(char out[32], double value) {
+static void show_times(char out[32], double value) {
     char number[32];
-    kd_show_number(number, value);
+    kd_show_factor(number, value);
     snprintf(out, 32, isfinite(value) ? "%.20s\u00d7" : "%.20s", number);
 }
 
 /* ---- the head ---------------------------------------------------------------------------------------------- */
 
 static void write_head(kd_text *page, const kd_probe *p) {
-    char about[1024];
+    char about[1024], title[192];
+    const char *model = kd_only_model(p);
+    snprintf(title, sizeof title, "What shifting every position does to attention%s%.100s", model ? ": " : "",
+             model ? model : "");
     snprintf(about, sizeof about,
-             "All positions of a model are shifted by a constant, d1 or d2, and attention is compared. RoPE is relative: in exact "
-             "arithmetic a shift changes nothing, so that what is seen is rounding. D(d1, d2) is the mean change of attention's "
-             "probabilities that a key gets from the queries that see it, summed over keys, heads and layers; D_j is one key's part; "
-             "D_logit is the mean change of the first key's logits, before 1/\u221aE, over T queries, summed over heads and layers. "
-             "Means of %lld text%s of %lld tokens.", (long long)p->texts, p->texts == 1 ? "" : "s", (long long)p->grid.T);
-    kd_page_open(page, "What shifting every position does to attention", about);
+             "All positions of a model are shifted by a constant, d1 or d2, and its attention is compared. RoPE is relative: in "
+             "exact arithmetic a shift changes nothing, so that what is seen is rounding. D(d1, d2) is by how much the attention "
+             "that a key gets changes, as a mean over the queries that see it, summed over keys, heads and layers; D_j is the part "
+             "of key j. D_logit is by how much the first key's logits change, before 1/\u221aE, as a mean over the queries of T "
+             "tokens, summed over heads and layers. Figures are means of %lld text%s of %lld tokens.",
+             (long long)p->texts, p->texts == 1 ? "" : "s", (long long)p->grid.T);
+    kd_page_open(page, title, about);
 }
 
 static void tile_d(kd_text *page, const kd_probe *p, const kd_probe_row *r, const char *what) {
     char value[32], sd[32], name[KD_CURVE_NAME], words[192], note[96];
-    if (!r) return;
     kd_curve_name(name, p, r->curve);
     kd_show_number(value, r->d.mean);
     kd_show_number(sd, r->d.sd);
@@ -43,36 +46,47 @@ static void tile_d(kd_text *page, const kd_probe *p, const kd_probe_row *r, cons
     kd_page_tile(page, value, words, note);
 }
 
+/* What moves least, and how much less that is. */
+static void tile_least(kd_text *page, const kd_probe *p, const kd_probe_row *w, const kd_probe_row *b) {
+    char value[32], note[160], most[KD_CURVE_NAME], least[KD_CURVE_NAME];
+    if (!b) {
+        kd_page_tile(page, "\u2013", "What moves least", "one curve of this model was measured");
+        kd_page_tile(page, "\u2013", "Most over least", NULL);
+        return;
+    }
+    tile_d(page, p, b, "moves least");
+    kd_curve_name(most, p, w->curve);
+    kd_curve_name(least, p, b->curve);
+    snprintf(note, sizeof note, "D of %.60s over D of %.60s", most, least);
+    show_times(value, b->d.mean > 0 ? w->d.mean / b->d.mean : NAN);
+    kd_page_tile(page, value, "Most over least", b->d.mean > 0 ? note : "the least is exactly 0");
+}
+
+/* Always eight, which fill their rows. */
 static void write_tiles(kd_text *page, const kd_probe_table *t) {
     const kd_probe *p = t->probe;
-    const kd_probe_row *w = kd_table_worst(t, NULL), *b = kd_table_best(t, w);
-    char value[32], note[160], name[KD_CURVE_NAME], other[KD_CURVE_NAME];
+    const kd_probe_row *w = kd_table_worst(t, NULL);
+    char value[32], most[32], note[160], name[KD_CURVE_NAME];
     if (!w) return;
     kd_curve_name(name, p, w->curve);
     kd_page_tiles(page);
     tile_d(page, p, w, kd_is_bf16(w->curve) ? "moves most of bf16's kinds" : "moves most");
-    tile_d(page, p, b, "moves least");
-    if (b) {
-        kd_curve_name(other, p, b->curve);
-        snprintf(note, sizeof note, "D of %.60s over D of %.60s", name, other);
-        show_factor(value, w->d.mean / b->d.mean);
-        kd_page_tile(page, value, "Most over least", b->d.mean > 0 ? note : "the least is exactly 0");
-    }
-    show_factor(value, w->first);
+    tile_least(page, p, w, kd_table_best(t, w));
+    show_times(value, w->first);
     kd_page_tile(page, value, "First key over median key", name);
-    show_factor(value, w->first_other);
+    show_times(value, w->first_other);
     kd_page_tile(page, value, "First key over largest other", name);
     kd_show_number(value, w->most);
     snprintf(note, sizeof note, "%.90s, of any text", name);
     kd_page_tile(page, value, "Largest change of a logit", note);
-    if (isfinite(w->growth)) {
+    bool grows = isfinite(w->growth);
+    if (grows) {
         kd_show_power(value, w->growth);
         snprintf(note, sizeof note, "%.60s, %lld to %lld tokens", name, (long long)p->grid.length[0],
                  (long long)p->grid.length[p->grid.lengths - 1]);
-        kd_page_tile(page, value, "D_logit grows as", note);
     }
+    kd_page_tile(page, grows ? value : "\u2013", "D_logit goes as", grows ? note : NULL);
     kd_show_percent(value, w->sink);
-    char most[32];
     kd_show_percent(most, w->sink_most);
     snprintf(note, sizeof note, "mean over heads; the largest %s", most);
     kd_page_tile(page, value, "Attention on the first key", isfinite(w->sink) ? note : NULL);
@@ -91,8 +105,8 @@ static bool is_still(const kd_probe *p, const kd_probe_numbers *n) {
 /* Curves that log axes cannot show. */
 static void note_still(kd_text *page, const kd_probe *p) {
     bool any = false;
-    for (int64_t i = 0; i < p->curves; i++)
-        for (int m = 0; m < KD_PROBE_MODES; m++) {
+    for (int m = 0; m < KD_PROBE_MODES; m++)
+        for (int64_t i = 0; i < p->curves; i++) {
             char name[KD_CURVE_NAME];
             if (!p->curve[i].mode[m].d || !is_still(p, &p->curve[i].mode[m])) continue;
             kd_curve_name(name, p, &p->curve[i]);
@@ -105,15 +119,17 @@ static void note_still(kd_text *page, const kd_probe *p) {
 }
 
 static kd_status write_figure1(kd_text *page, const kd_probe *p) {
+    const kd_probe_grid *g = &p->grid;
     kd_page_section(page, "Figure 1: how far attention moves");
-    kd_text_print(page, "<p class=\"note\">As in figure 1 of Wang et al. 2024. Against %lld, shift by shift; key by key between %lld and %lld, ",
-                  (long long)p->grid.against, (long long)p->grid.shift[0], (long long)p->grid.against);
-    kd_text_put(page, "the first key at the left; and the first key's logits by the length of the text. Shifts are not evenly spaced; at d1 = d2 "
-                      "nothing is compared, hence the gap.");
-    if (kd_figure1_is_binned(p))
-        kd_text_put(page, " Key by key, a point is the key that moves most of a run of keys (64 and later ones: a 32nd of what lies before it); "
-                          "figure1_middle.csv has every key.");
-    kd_text_put(page, "</p>\n");
+    kd_text_put(page, "<p class=\"note\">As in figure 1 of Wang et al. 2024. ");
+    if (g->shifts > 2)
+        kd_text_print(page, "Shift by shift, against %lld: shifts are not evenly spaced, and where d1 is %lld there is nothing to "
+                            "compare. ", (long long)g->against, (long long)g->against);
+    kd_text_print(page, "Key by key: between %lld and %lld, the first key at the left", (long long)g->shift[0], (long long)g->against);
+    kd_text_put(page, kd_figure1_is_binned(p)
+                          ? "; from key 64 on a point is the key that moves most of a run, a 32nd as long as what lies before it, and "
+                            "figure1_middle.csv has every key.</p>\n"
+                          : ".</p>\n");
     note_still(page, p);
     kd_page_charts(page);
     for (int m = 0; m < KD_PROBE_MODES; m++) KD_TRY(kd_figure1_left(page, p, (kd_probe_mode)m, false));
@@ -155,11 +171,11 @@ static void write_row(kd_text *page, const kd_probe *p, const kd_probe_row *r) {
     kd_show_number(sd, r->d.sd);
     snprintf(text, sizeof text, isfinite(r->d.sd) ? "%s \u00b1 %s" : "%s", mean, sd);
     kd_page_cell(page, text, false, true);
-    show_factor(text, r->ratio);
+    show_times(text, r->ratio);
     kd_page_cell(page, text, false, true);
-    show_factor(text, r->first);
+    show_times(text, r->first);
     kd_page_cell(page, text, false, true);
-    show_factor(text, r->first_other);
+    show_times(text, r->first_other);
     kd_page_cell(page, text, false, true);
     cell_number(page, r->logit);
     kd_show_fixed(text, r->growth, 2);
@@ -198,7 +214,7 @@ static void join(kd_text *out, const int64_t *value, int64_t count) {
 static void join_curves(kd_text *out, const kd_probe *p) {
     for (int64_t i = 0; i < p->curves; i++) {
         const kd_probe_curve *c = &p->curve[i];
-        kd_text_print(out, "%s%s at %s", i ? "; " : "", c->model, c->precision);
+        kd_text_print(out, "%s%s, %s", i ? "; " : "", c->model, c->precision);
         kd_text_print(out, " (%lld layers, %lld heads of %lld", (long long)c->L, (long long)c->H, (long long)c->E);
         char time[32];
         kd_show_time(time, c->seconds);

@@ -57,6 +57,12 @@ static int64_t count_models(const kd_probe *p, bool random) {
     return count;
 }
 
+const char *kd_only_model(const kd_probe *p) {
+    for (int64_t i = 0; i < p->curves; i++)
+        if (!p->curve[i].random) return count_models(p, false) == 1 ? p->curve[i].model : NULL;
+    return NULL;
+}
+
 /* The precision first: names at a line's end are cut. */
 void kd_curve_name(char out[KD_CURVE_NAME], const kd_probe *p, const kd_probe_curve *c) {
     bool one = count_models(p, c->random) == 1;
@@ -66,6 +72,13 @@ void kd_curve_name(char out[KD_CURVE_NAME], const kd_probe *p, const kd_probe_cu
 
 /* 0 has no sign. */
 void kd_show_power(char out[32], double exponent) { snprintf(out, 32, "T^%.2f", round(exponent * 100) / 100 + 0.0); }
+
+void kd_show_factor(char out[32], double factor) {
+    double unit = pow(10, floor(log10(factor)) - 2);
+    if (factor >= 1e3 && factor < 1e6) snprintf(out, 32, "%.0f", round(factor / unit) * unit);
+    else if (factor >= 1e-4 && factor < 1e3) snprintf(out, 32, "%.3g", factor);
+    else kd_show_number(out, factor);
+}
 
 /* ---- the table --------------------------------------------------------------------------------------------- */
 
@@ -107,8 +120,8 @@ static bool alike(const kd_probe_row *a, const kd_probe_row *b) {
 kd_status kd_probe_table_open(kd_probe_table *t, const kd_probe *p) {
     *t = (kd_probe_table){.probe = p, .mode = kd_probe_main_mode(p)};
     KD_TRY(kd_new(&t->row, KD_PROBE_MODES * p->curves, sizeof *t->row));
-    for (int64_t i = 0; i < p->curves; i++)
-        for (int m = 0; m < KD_PROBE_MODES; m++) {
+    for (int m = 0; m < KD_PROBE_MODES; m++)
+        for (int64_t i = 0; i < p->curves; i++) {
             if (!p->curve[i].mode[m].d) continue;
             kd_probe_row *row = &t->row[t->rows++];
             *row = (kd_probe_row){.curve = &p->curve[i], .mode = (kd_probe_mode)m, .number = i};

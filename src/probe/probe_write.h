@@ -29,7 +29,7 @@ typedef struct kd_probe_row {
     double sink, sink_most;     /* attention on the first key: mean, and the head that has most */
 } kd_probe_row;
 
-/* Every mode of every curve; mode: the first that any curve has, which charts and words are about. */
+/* Every curve of one mode, then of the other; mode: the first that any curve has, which charts and words are about. */
 typedef struct kd_probe_table { const kd_probe *probe; kd_probe_row *row; int64_t rows; kd_probe_mode mode; } kd_probe_table;
 kd_status kd_probe_table_open(kd_probe_table *table, const kd_probe *probe);
 void kd_probe_table_close(kd_probe_table *table);
@@ -44,10 +44,12 @@ const kd_probe_row *kd_table_worst(const kd_probe_table *table, const char *mode
 /* Of the same model and mode as `row`, but not it: the smallest D. NULL: none. */
 const kd_probe_row *kd_table_best(const kd_probe_table *table, const kd_probe_row *row);
 
-void kd_show_power(char out[32], double exponent);  /* T^0.30 */
+void kd_show_power(char out[32], double exponent);   /* T^0.30 */
+void kd_show_factor(char out[32], double factor);    /* three digits: 0.0123, 2.52, 1200; a dash for NAN */
 
 /* What tells curves apart in few words: "bf16", "bf16, random", with several models "bf16, toy". */
 enum { KD_CURVE_NAME = 96 };
+const char *kd_only_model(const kd_probe *probe);     /* that is trained; NULL: there are several, or none */
 void kd_curve_name(char out[KD_CURVE_NAME], const kd_probe *probe, const kd_probe_curve *curve);
 
 /* ---- pictures of lines (probe_figure.c) ---- */
@@ -96,7 +98,7 @@ kd_status kd_heads_map(kd_text *text, const kd_probe *probe, const kd_probe_curv
 kd_status kd_sink_map(kd_text *text, const kd_probe *probe, const kd_probe_curve *curve, bool alone);
 kd_status kd_probe_json(kd_text *text, const kd_probe *probe);
 kd_status kd_probe_page(kd_text *page, const kd_probe *probe);
-/* Plain sentences that follow from the table, a paragraph a model. */
+/* Plain sentences that follow from the table, a list a model. */
 kd_status kd_probe_words(kd_text *page, const kd_probe_table *table);
 
 #endif
