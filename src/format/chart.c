@@ -9,7 +9,7 @@
 #include "axis.h"
 #include "base/arena.h"
 
-enum { WIDTH = 440, HEIGHT = 280, TOP = 48, BOTTOM = 42, LINE = 14, GAP = 4, NAME = 20, MOST_NAMES = 12 };
+enum { WIDTH = 440, HEIGHT = 280, TOP = 48, BOTTOM = 42, LINE = 14, GAP = 6, NAME = 20, MOST_NAMES = 12 };
 
 typedef struct box { double left, right, top, bottom; } box;
 

@@ -1,4 +1,5 @@
 /* Figure 1: attention moves with its positions (left), the first key's most of all (middle), and more with length (right). */
+#include <math.h>
 #include <stdio.h>
 
 #include "probe_write.h"
@@ -6,6 +7,18 @@
 static bool measured(const kd_probe_curve *c, kd_probe_mode mode) { return c->mode[mode].d; }
 
 /* ---- left: D between a shift and `against` ----------------------------------------------------------------- */
+
+/* Of both modes, whose pictures stand beside each other. */
+static void span(kd_axis *y, const kd_probe *p) {
+    for (int64_t i = 0; i < p->curves; i++)
+        for (int64_t k = 0; k < KD_PROBE_MODES * p->grid.shifts; k++) {
+            int64_t mode = k / p->grid.shifts, s = k % p->grid.shifts;
+            double d = kd_over_texts(p, p->curve[i].mode[mode].d, kd_probe_pairs(&p->grid), p->grid.shifts + s).mean;
+            if (!(d > 0)) continue;
+            y->min = y->max > 0 ? fmin(y->min, d) : d;
+            y->max = fmax(y->max, d);
+        }
+}
 
 kd_status kd_figure1_left(kd_text *text, const kd_probe *p, kd_probe_mode mode, bool alone) {
     const kd_probe_grid *g = &p->grid;
@@ -15,6 +28,7 @@ kd_status kd_figure1_left(kd_text *text, const kd_probe *p, kd_probe_mode mode, 
     KD_GO(kd_figure_open(&f, p->curves, g->shifts));
     KD_GO(kd_figure_shifts(&f, g, "d1, the shift of all positions"));
     f.chart.y = (kd_axis){.label = "D, mean over texts", .scale = KD_LOG_SCALE};
+    span(&f.chart.y, p);
     snprintf(f.title, sizeof f.title, "D(d1, %lld), %s", (long long)g->against,
              mode == KD_ISOLATED ? "rotation alone (isolated)" : "the whole network (propagated)");
     for (int64_t i = 0; i < p->curves; i++) {

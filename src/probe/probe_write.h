@@ -10,9 +10,9 @@
 /* Of the values that are finite, `stride` apart. sd: of a sample, NAN of fewer than two; all are NAN of none. */
 typedef struct kd_spread { double mean, sd, min, max; int64_t count; } kd_spread;
 kd_spread kd_spread_of(const double *value, int64_t count, int64_t stride);
-/* Over texts, of an array [texts, width]. */
+/* Over texts, of an array [texts, width]; NULL: of none. */
 static inline kd_spread kd_over_texts(const kd_probe *p, const double *array, int64_t width, int64_t column) {
-    return kd_spread_of(array + column, p->texts, width);
+    return kd_spread_of(array ? array + column : NULL, p->texts, width);
 }
 
 /* One mode of one curve between shift[0] and `against`, in a few figures; NAN where there are none. */
