@@ -257,6 +257,12 @@ static void sentences_follow_the_numbers(void **state) {
     assert_says(page, "stays about the same: T^0.00.");
     assert_says(page, "A random model of the same shape moves as much as this one; there ");
     free(page);
+    set_all(random->d, all, 5000);  /* most of all, but it is the trained model that is reported */
+    page = write_all(&m);
+    assert_says(page, "bf16 moves attention 2 times less than exact");
+    assert_says(page, "A random model of the same shape moves 50 times as much as this one");
+    assert_says(page, "<dt>D(0, 16), bf16</dt>");
+    free(page);
     unmake(&m);
 }
 
@@ -340,11 +346,12 @@ static void hostile_names_stay_names(void **state) {
     m.curve[0].model = "a<b>&\"c\",\nd";
     m.curve[1].model = "not \xff UTF-8";
     m.curve[1].precision = "<&>";
+    set_all(m.curve[1].mode[0].d, TEXTS * 2 * MOST_SHIFTS, 0);
     m.probe.source = "<script>alert('x')</script>";
     char *page = write_all(&m), *table = text_of("heads.csv");
     assert_says(page, "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;");
     assert_says(page, "a&lt;b&gt;&amp;&quot;c&quot;");
-    assert_says(page, "&lt;&amp;&gt;, not ? UTF-8");
+    assert_says(page, "&lt;&amp;&gt;, not ? UTF-8 (propagated).");
     assert_says(table, "\n\"a<b>&\"\"c\"\",\nd\",bf16,propagated,0,0,");
     assert_done(kd_json_load(&root, in_scratch("probe.json")));
     const json_t *curve = json_array_get(json_object_get(root, "curves"), 0);
@@ -352,6 +359,28 @@ static void hostile_names_stay_names(void **state) {
     json_decref(root);
     free(table);
     free(page);
+    unmake(&m);
+}
+
+/* A point says its value and its shift; at d1 = d2 there is none, and text by text it is 0. */
+static void a_picture_has_the_pair_it_says(void **state) {
+    (void)state;
+    static const char *const file[] = {"figure1_left.svg", "figure7_left.svg", "figure7_right.svg"};
+    static const char *const there[] = {"<title>bf16: 55 at 4</title>", "<title>text 1: 55 at 4</title>", "<title>text 1: 66 at 4</title>"};
+    static const char *const same[] = {" at 16</title>", "<title>text 1: 0 at 16</title>", "<title>text 1: 0 at 0</title>"};
+    made m;
+    make(&m, 1, MOST_SHIFTS, LENGTHS);
+    for (int64_t i = 0; i < TEXTS; i++) {
+        m.curve[0].mode[0].d[i * 2 * MOST_SHIFTS + 2] = 66;
+        m.curve[0].mode[0].d[i * 2 * MOST_SHIFTS + MOST_SHIFTS + 2] = 55;
+    }
+    free(write_all(&m));
+    for (int i = 0; i < 3; i++) {
+        char *picture = text_of(file[i]);
+        assert_says(picture, there[i]);
+        assert_int_equal(strstr(picture, same[i]) != NULL, i > 0);
+        free(picture);
+    }
     unmake(&m);
 }
 
@@ -398,6 +427,7 @@ int main(void) {
         cmocka_unit_test(one_mode_two_shifts_no_lengths),
         cmocka_unit_test(isolated_alone_is_the_main_mode),
         cmocka_unit_test(hostile_names_stay_names),
+        cmocka_unit_test(a_picture_has_the_pair_it_says),
         cmocka_unit_test(the_picture_of_keys_is_small),
         cmocka_unit_test(a_folder_that_is_not_there_is_an_error),
     };
