@@ -131,6 +131,11 @@ static void nothing_one_value_and_nan_are_drawn(void **state) {
     char *picture = draw(&chart, true);
     assert_non_null(strstr(picture, "no values yet"));
     free(picture);
+    chart.y.nothing = "exactly 0";
+    picture = draw(&chart, true);
+    assert_non_null(strstr(picture, ">exactly 0</text>"));
+    free(picture);
+    chart.y.nothing = NULL;
     chart.count = 1;
     picture = draw(&chart, true);
     assert_non_null(strstr(picture, "no values yet"));
@@ -181,6 +186,54 @@ static void names_at_line_ends_do_not_meet(void **state) {
         at++;
     }
     assert_true(last <= 280);
+    free(picture);
+}
+
+/* Names stand at 0, 1 ..; those that have no room are left out, never the last, and the points say them all. */
+static void names_along_an_axis_do_not_meet(void **state) {
+    (void)state;
+    static const char *const name[] = {"0", "2", "15", "16", "17", "a<b", "1000", "2000", "131072"};
+    enum { N = sizeof name / sizeof *name, MANY = 4 };
+    const double x[] = {0, 1, 2, 3, 4, 5, 6, 7, 8}, y[] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const kd_series series = {"s", x, y, N, KD_SERIES_POINTS, 0};
+    const char *many[MANY * N];
+    char *picture = draw(&(kd_chart){"t", {.name = name, .names = N}, {0}, &series, 1}, false);
+    for (int i = 0; i < N; i++) {  /* all of them have room */
+        char words[32];
+        snprintf(words, sizeof words, ">%s</text>", i == 5 ? "a&lt;b" : name[i]);
+        if (!strstr(picture, words)) fail_msg("%s is not there", words);
+    }
+    assert_non_null(strstr(picture, "1 at a&lt;b</title>"));
+    free(picture);
+    for (int i = 0; i < MANY * N; i++) many[i] = name[i % N];
+    picture = draw(&(kd_chart){"t", {.name = many, .names = MANY * N}, {0}, &series, 1}, false);
+    double end = -100, limit = 0;
+    int64_t shown = 0;
+    for (const char *at = strstr(picture, "k-axis"); (at = strstr(at, "text-anchor=\"middle\" x=\""));) {
+        double middle = strtod(at + 24, NULL);
+        char words[16];
+        at = strchr(at, '>');
+        snprintf(words, sizeof words, "%.*s", (int)strcspn(at + 1, "<"), at + 1);
+        if (shown++ == 0) {  /* the last one is drawn first */
+            assert_string_equal(words, name[N - 1]);
+            limit = middle - kd_svg_width(words) / 2;
+            continue;
+        }
+        assert_true(middle - kd_svg_width(words) / 2 > end);
+        end = middle + kd_svg_width(words) / 2;
+        assert_true(end < limit);
+    }
+    assert_true(shown > 10 && shown < MANY * N);
+    free(picture);
+}
+
+static void a_second_round_of_colours_is_dashed(void **state) {
+    (void)state;
+    const double x[] = {0, 1};
+    const kd_series series[] = {{"a", x, x, 2, KD_SERIES_LINE, 1}, {"b", x, x, 2, KD_SERIES_LINE, 1 + KD_SVG_COLOURS}};
+    char *picture = draw(&(kd_chart){"t", {0}, {0}, series, 2}, false);
+    assert_non_null(strstr(picture, "class=\"k1 k-line\""));
+    assert_non_null(strstr(picture, "class=\"k1 k-line k-dash\""));
     free(picture);
 }
 
@@ -249,6 +302,8 @@ int main(void) {
         cmocka_unit_test(nothing_one_value_and_nan_are_drawn),
         cmocka_unit_test(a_million_points_make_a_small_picture),
         cmocka_unit_test(names_at_line_ends_do_not_meet),
+        cmocka_unit_test(names_along_an_axis_do_not_meet),
+        cmocka_unit_test(a_second_round_of_colours_is_dashed),
         cmocka_unit_test(heat_maps_and_bars_are_drawn),
         cmocka_unit_test(bars_of_several_series_have_a_key_and_a_mark),
         cmocka_unit_test(base64_is_rfc_4648),

@@ -23,6 +23,7 @@ kd_status kd_file_write(const char *path, const void *data, int64_t size);
 
 /* The same through "path.tmp" and a rename: the old file or the new one, never a mixture. */
 kd_status kd_file_replace(const char *path, const void *data, int64_t size);
+kd_status kd_folder_replace(const char *folder, const char *name, const void *data, int64_t size);
 
 /* A file written in order. */
 typedef struct kd_writer { int fd; char *path; int64_t written; } kd_writer;

@@ -24,6 +24,13 @@ kd_status kd_holds(bool *yes, const char *folder, const char *name) {
     return KD_OK;
 }
 
+kd_status kd_folder_replace(const char *folder, const char *name, const void *data, int64_t size) {
+    char *path = kd_path_join(folder, name);
+    kd_status status = path ? kd_file_replace(path, data, size) : kd_fail(KD_ENOMEM, "out of memory: the path of %s in %s", name, folder);
+    free(path);
+    return status;
+}
+
 bool kd_is_folder(const char *path) {
     struct stat about;
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);

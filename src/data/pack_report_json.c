@@ -91,13 +91,6 @@ kd_status kd_pack_report_json(json_t **out, const kd_pack_report *report) {
 
 /* ---- files ------------------------------------------------------------------------------------------------- */
 
-static kd_status replace(const char *folder, const char *name, const char *data, int64_t size) {
-    char *path = kd_path_join(folder, name);
-    kd_status status = path ? kd_file_replace(path, data, size) : kd_fail(KD_ENOMEM, "out of memory");
-    free(path);
-    return status;
-}
-
 kd_status kd_pack_report_write(const kd_pack_report *report, const char *folder) {
     json_t *root = NULL;
     char *json = NULL;
@@ -107,9 +100,9 @@ kd_status kd_pack_report_write(const kd_pack_report *report, const char *folder)
     KD_GO(kd_json_print(&json, root, JSON_INDENT(1), "report.json"));
     KD_GO(kd_pack_report_csv(&csv, report));
     KD_GO(kd_pack_report_page(&page, report));
-    KD_GO(replace(folder, "report.json", json, (int64_t)strlen(json)));
-    KD_GO(replace(folder, "report.csv", csv.data, csv.size));
-    KD_GO(replace(folder, "report.html", page.data, page.size));
+    KD_GO(kd_folder_replace(folder, "report.json", json, (int64_t)strlen(json)));
+    KD_GO(kd_folder_replace(folder, "report.csv", csv.data, csv.size));
+    KD_GO(kd_folder_replace(folder, "report.html", page.data, page.size));
 done:
     kd_text_free(&page);
     kd_text_free(&csv);

@@ -139,23 +139,9 @@ kd_status kd_pack_report_table(kd_text *t, const kd_pack_report *report) {
 
 /* ---- lines for a spreadsheet ------------------------------------------------------------------------------- */
 
-/* RFC 4180: in quotes where it needs them, quotes doubled. */
-static void put_field(kd_text *t, const char *words) {
-    if (!strpbrk(words, ",\"\r\n")) {
-        kd_text_put(t, words);
-        return;
-    }
-    kd_text_put(t, "\"");
-    for (; *words; words++) {
-        if (*words == '"') kd_text_put(t, "\"");
-        kd_text_add(t, words, 1);
-    }
-    kd_text_put(t, "\"");
-}
-
 static void put_line(kd_text *t, const char *part, const kd_source_report *s, const char *what, const kd_amount *a, const kd_amount *of) {
     kd_text_print(t, "%s,", part);
-    put_field(t, s->name);
+    kd_text_field(t, s->name);
     kd_text_print(t, ",%s,%lld,%lld,%.6g,%.6g\n", what, (long long)a->documents, (long long)a->tokens, kd_share(a->documents, of->documents),
                   kd_share(a->tokens, of->tokens));
 }
@@ -164,7 +150,7 @@ static void put_lines(kd_text *t, const char *part, const kd_source_report *s, c
     char what[64];
     if (s->planned >= 0) {
         kd_text_print(t, "%s,", part);
-        put_field(t, s->name);
+        kd_text_field(t, s->name);
         kd_text_print(t, ",planned,,,,%.6g\n", s->planned);
     }
     put_line(t, part, s, "corpus", &s->there, &all->there);

@@ -120,8 +120,21 @@ static void log_two(kd_ticks *t, int64_t wanted) {
     }
 }
 
+/* As many to the left of the first and to the right of the last as between two. */
+static void named(kd_ticks *t, const kd_axis *axis) {
+    int64_t skip = (axis->names + KD_TICKS - 1) / KD_TICKS;
+    t->scale = KD_LINEAR_SCALE;
+    t->min = -0.5;
+    t->max = (double)axis->names - 0.5;
+    for (int64_t i = 0; i < axis->names; i += skip) add(t, (double)i, axis->name[i]);
+}
+
 void kd_ticks_init(kd_ticks *t, const kd_axis *axis, double lo, double hi, int64_t wanted, bool snug) {
     *t = (kd_ticks){.scale = axis->scale};
+    if (axis->names > 0) {
+        named(t, axis);
+        return;
+    }
     if (axis->min != 0 || axis->max != 0) {
         lo = lo > hi || axis->min < lo ? axis->min : lo;
         hi = axis->max > hi ? axis->max : hi;

@@ -4,7 +4,7 @@
 
 #include "chart.h"
 
-enum { KD_TICKS = 32 };
+enum { KD_TICKS = 64 };
 
 typedef struct kd_ticks {
     kd_scale scale;

@@ -9,7 +9,7 @@
 #include "axis.h"
 #include "base/arena.h"
 
-enum { WIDTH = 440, HEIGHT = 280, TOP = 48, BOTTOM = 42, LINE = 14, NAME = 20, MOST_NAMES = 12 };
+enum { WIDTH = 440, HEIGHT = 280, TOP = 48, BOTTOM = 42, LINE = 14, GAP = 6, NAME = 20, MOST_NAMES = 12 };
 
 typedef struct box { double left, right, top, bottom; } box;
 
@@ -107,10 +107,12 @@ static void draw_dots(kd_text *text, const char *class, const kd_chart *c, const
     for (int64_t i = 0; i < s->n; i++) {
         double px, py;
         char at[32], value[32], hint[128];
+        bool named = s->x[i] >= 0 && s->x[i] < (double)c->x.names;
         if (!shown(x, y, s, i, &px, &py)) continue;
         kd_number_format(at, s->x[i], c->x.scale >= KD_TOKENS_SCALE);
         kd_number_format(value, s->y[i], false);
-        snprintf(hint, sizeof hint, "%.50s: %s at %s", s->name ? s->name : c->title, value, at);
+        snprintf(hint, sizeof hint, "%.50s: %s at %.30s", s->name ? s->name : c->title, value,
+                 named ? c->x.name[(int64_t)s->x[i]] : at);
         kd_svg_dot(text, class, px, py, s->n > 60 ? 1.8 : 3, hint);
     }
 }
@@ -133,7 +135,7 @@ static kd_status draw_series(kd_text *text, const kd_chart *c, const kd_ticks *x
         }
         line.y = mean;
     }
-    snprintf(class, sizeof class, "k%d k-line", colour);
+    snprintf(class, sizeof class, "k%d k-line%s", colour, s->colour / KD_SVG_COLOURS % 2 ? " k-dash" : "");
     if (there) draw_line(text, class, x, y, &line);
     snprintf(class, sizeof class, "k%d k-halo", colour);
     if (there == 1 || s->style == KD_SERIES_POINTS) draw_dots(text, class, c, x, y, s);
@@ -218,6 +220,20 @@ static void range(double *lo, double *hi, const kd_chart *c, bool of_y) {
         }
 }
 
+/* The ticks along x. The last label is there, and from the left those that meet neither it nor each other. */
+static void draw_columns(kd_text *text, const kd_ticks *x, const box *b) {
+    double end = -INFINITY, limit = INFINITY;
+    for (int64_t k = 0; k < x->count; k++) {
+        int64_t i = k ? k - 1 : x->count - 1;  /* the last one first */
+        double at = kd_ticks_place(x, x->at[i]), half = (kd_svg_width(x->label[i]) + GAP) / 2;
+        kd_svg_line(text, "k-axis", at, b->bottom, at, b->bottom + 4);
+        if (at - half < end || at + half > limit) continue;
+        kd_svg_words(text, "k-tick", KD_MIDDLE, at, b->bottom + 17, x->label[i]);
+        if (k) end = at + half;
+        else limit = at - half;
+    }
+}
+
 static void draw_frame(kd_text *text, const kd_chart *c, const kd_ticks *x, const kd_ticks *y, const box *b) {
     char label[128];
     kd_svg_words(text, "k-title", KD_START, 2, 16, c->title);
@@ -229,11 +245,7 @@ static void draw_frame(kd_text *text, const kd_chart *c, const kd_ticks *x, cons
         kd_svg_words(text, "k-tick", KD_END, b->left - 7, at + 4, y->label[i]);
     }
     kd_svg_line(text, "k-axis", b->left, b->bottom, b->right, b->bottom);
-    for (int64_t i = 0; i < x->count; i++) {
-        double at = kd_ticks_place(x, x->at[i]);
-        kd_svg_line(text, "k-axis", at, b->bottom, at, b->bottom + 4);
-        kd_svg_words(text, "k-tick", KD_MIDDLE, at, b->bottom + 17, x->label[i]);
-    }
+    draw_columns(text, x, b);
     kd_ticks_name(label, x, c->x.label);
     kd_svg_words(text, "k-label", KD_END, b->right, HEIGHT - 6, label);
 }
@@ -257,7 +269,8 @@ kd_status kd_chart_draw(kd_text *text, const kd_chart *c, bool alone) {
     kd_svg_open(text, WIDTH, HEIGHT, c->title, alone);
     if (empty) {
         kd_svg_words(text, "k-title", KD_START, 2, 16, c->title);
-        kd_svg_words(text, "k-label", KD_MIDDLE, WIDTH / 2, HEIGHT / 2, "no values yet");
+        kd_svg_words(text, "k-label", KD_MIDDLE, WIDTH / 2, HEIGHT / 2,
+                     c->y.nothing ? c->y.nothing : "no values yet");
     } else {
         draw_frame(text, c, &x, &y, &b);
         for (int64_t k = 0; k < c->count; k++) KD_TRY(draw_series(text, c, &x, &y, &c->series[k]));

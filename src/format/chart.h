@@ -1,5 +1,5 @@
 /* Charts as SVG: lines, heat maps, bars. Ticks are at 1, 2 and 5; numbers end in K, M, G (thousands); lines are named where
- * they end. Values that are not finite are gaps; a chart without a value says so. */
+ * they end; labels that would meet are left out. Values that are not finite are gaps; a chart without a value says so. */
 #ifndef KD_CHART_H
 #define KD_CHART_H
 
@@ -17,6 +17,9 @@ typedef struct kd_axis {
     kd_scale scale;
     bool whole;             /* ticks at whole numbers alone: steps */
     double min, max;        /* the axis shows at least this much; both 0: what the values need */
+    const char *const *name;  /* [names] of the values 0, 1 ..: for what is not spaced by a scale; NULL: numbers */
+    int64_t names;
+    const char *nothing;    /* of y: what a chart without a value says; NULL: "no values yet" */
 } kd_axis;
 
 typedef enum kd_series_style {
@@ -30,7 +33,7 @@ typedef struct kd_series {
     const double *x, *y;    /* [n] x ascending */
     int64_t n;
     kd_series_style style;
-    int colour;             /* 0 .. KD_SVG_COLOURS-1, taken modulo */
+    int colour;             /* 0 .. KD_SVG_COLOURS-1, taken modulo; every second round is dashed */
 } kd_series;
 
 typedef struct kd_chart {

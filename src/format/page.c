@@ -12,7 +12,7 @@ static const char style[] =
     "main{max-width:1140px;margin:0 auto;padding:36px 20px 48px}"
     "h1{font-size:28px;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}"
     "h2{font-size:18px;margin:44px 0 14px}"
-    "p{margin:0 0 10px;max-width:44em}.scroll+p{margin-top:10px}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
+    "p,ul{margin:0 0 10px;max-width:44em}ul{padding-left:1.2em}.scroll+p{margin-top:10px}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
     ".tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:1px;margin:24px 0 0;padding:0;"
     "background:var(--k-grid);border:1px solid var(--k-grid);border-radius:8px;overflow:hidden}"
     ".tiles div{background:var(--k-paper);padding:12px 14px}"
@@ -103,6 +103,13 @@ void kd_page_row(kd_text *page) { kd_text_put(page, "</tr>\n<tr>"); }
 void kd_page_cell(kd_text *page, const char *words, bool head, bool figure) {
     element(page, head ? "th" : "td", figure ? "f" : NULL, words);
 }
+
+void kd_page_fact(kd_text *page, bool first, const char *name, const char *value) {
+    if (!first) kd_page_row(page);
+    kd_page_cell(page, name, true, false);
+    kd_page_cell(page, value ? value : "\u2013", false, false);
+}
+
 void kd_page_table_close(kd_text *page) { kd_text_put(page, "</tr>\n</table></div>\n"); }
 
 /* ---- figures ----------------------------------------------------------------------------------------------- */

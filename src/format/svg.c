@@ -34,6 +34,7 @@ const char kd_svg_style[] =
     ".k-line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}"
     ".k-faint{fill:none;stroke:currentColor;stroke-width:1;stroke-opacity:.3;stroke-linejoin:round}"
     ".k-thin{stroke-width:.8}"
+    ".k-dash{stroke-dasharray:5 4}"
     ".k-fill{fill:currentColor}"
     ".k-name{font-weight:500}"
     ".k-halo{fill:currentColor;stroke:#fff;stroke:var(--k-paper);stroke-width:1.2}";

@@ -6,7 +6,7 @@
 #include "text.h"
 
 /* Series have colours 0 .. KD_SVG_COLOURS-1 (classes k0 k1 ..), told apart by colour-blind readers; what comes after
- * begins again. Further classes: k-title k-label k-tick k-grid k-axis k-paper k-ink k-faint k-line k-fill. */
+ * begins again. Further classes: k-title k-label k-tick k-grid k-axis k-paper k-ink k-faint k-line k-dash k-fill. */
 enum { KD_SVG_COLOURS = 6 };
 
 /* The style, for a page's head. */

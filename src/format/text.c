@@ -61,6 +61,19 @@ void kd_text_escape(kd_text *text, const char *what) {
     }
 }
 
+void kd_text_field(kd_text *text, const char *what) {
+    if (!strpbrk(what, ",\"\r\n")) {
+        kd_text_put(text, what);
+        return;
+    }
+    kd_text_put(text, "\"");
+    for (; *what; what++) {
+        if (*what == '"') kd_text_put(text, "\"");
+        kd_text_add(text, what, 1);
+    }
+    kd_text_put(text, "\"");
+}
+
 void kd_text_base64(kd_text *text, const void *data, int64_t size) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *at = data;

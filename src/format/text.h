@@ -13,6 +13,8 @@ void kd_text_print(kd_text *text, const char *format, ...) __attribute__((format
 /* For HTML and XML, inside elements and quoted attributes: & < > " ' become entities, control characters and invalid UTF-8
  * question marks. NULL is nothing. */
 void kd_text_escape(kd_text *text, const char *what);
+/* A field of CSV (RFC 4180): in quotes where it needs them, quotes doubled. */
+void kd_text_field(kd_text *text, const char *what);
 /* Base64 (RFC 4648), for data: addresses. */
 void kd_text_base64(kd_text *text, const void *data, int64_t size);
 /* KD_ENOMEM if something is missing. */

@@ -219,25 +219,19 @@ static void write_events(kd_text *page, const kd_history *h) {
                   (long long)h->left_out);
 }
 
-static void write_fact(kd_text *page, bool first, const char *name, const char *value) {
-    if (!first) kd_page_row(page);
-    kd_page_cell(page, name, true, false);
-    kd_page_cell(page, value ? value : "\u2013", false, false);
-}
-
 static void write_machine(kd_text *page, const kd_history *h) {
     char text[32], all[96];
     kd_page_section(page, "Machine and build");
     kd_page_table(page);
-    write_fact(page, true, "kedge", kd_history_text(h, "kedge"));
-    write_fact(page, false, "device", kd_history_text(h, "device"));
-    write_fact(page, false, "processor", kd_history_text(h, "cpu"));
+    kd_page_fact(page, true, "kedge", kd_history_text(h, "kedge"));
+    kd_page_fact(page, false, "device", kd_history_text(h, "device"));
+    kd_page_fact(page, false, "processor", kd_history_text(h, "cpu"));
     kd_show_fixed(text, kd_history_number(h, NULL, "threads"), 0);
     snprintf(all, sizeof all, "%s, %.32s", text, kd_history_text(h, "isa") ? kd_history_text(h, "isa") : "\u2013");
-    write_fact(page, false, "threads, instructions", all);
+    kd_page_fact(page, false, "threads, instructions", all);
     kd_show_unit(text, kd_history_summary(h).peak, "FLOP/s");
     snprintf(all, sizeof all, "%s, float32, the best that was measured", text);
-    write_fact(page, false, "peak", all);
+    kd_page_fact(page, false, "peak", all);
     kd_page_table_close(page);
 }
 
