@@ -9,9 +9,10 @@ layer l and shift d, positions d, d + 1, .. of the whole network:
     layers.l.q.d [H,T,E], layers.l.k.d [G,T,E]   after rotation, in the dtype they have
     metadata: format, model, precision, scale (what the model multiplies q.k with)
 
-They are caught where the model hands them to attention, so every model of transformers 4.48 or later will do that has rotary positions
-and calls attention by its registry. --isolated: each attention layer gets the input that it has at the first shift, so that
-what changes is the rotation alone. Without --text the tokens are random, a BOS before them if the model has one.
+They are caught where the model hands them to attention, so every model of transformers 4.48 or later will do that has
+rotary positions and calls attention by its registry. --isolated: each attention layer gets the input that it has at the
+first shift, so that what changes is the rotation alone. Without --text the tokens are random, a BOS before them if the model
+has one.
 
 Needs torch, transformers, safetensors.
 """
@@ -106,7 +107,7 @@ def first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
 
 
-def tokens_of_text(name, path, length):
+def tokens_of_text(name, config, path, length):
     try:
         text = path.read_text(errors="replace")[:64 * length]
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -116,6 +117,8 @@ def tokens_of_text(name, path, length):
     ids = bos + tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) < length:
         raise Refusal(f"--text {path}: {len(ids)} tokens, --length is {length}")
+    if max(ids[:length]) >= config.vocab_size:
+        raise Refusal(f"--text {path}: token {max(ids[:length])}, the model has {config.vocab_size}: not its tokenizer")
     return torch.tensor(ids[:length])
 
 
@@ -204,8 +207,9 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     model = open_model(options.model, options.dtype)
     catcher = Catcher(transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS)
-    ids = (tokens_of_text(options.model, options.text, options.length) if options.text
-           else random_tokens(model.config, options.length))
+    config = model.config.get_text_config()
+    ids = (tokens_of_text(options.model, config, options.text, options.length) if options.text
+           else random_tokens(config, options.length))
     tensors, scale = dump(model, catcher, ids, options.shifts, options.isolated)
     kind = str(tensors[f"layers.0.q.{options.shifts[0]}"].dtype).removeprefix("torch.")
     metadata = {"format": "pt", "model": Path(options.model).name if Path(options.model).is_dir() else options.model,
@@ -215,8 +219,8 @@ def main():
     except Exception as error:
         raise Refusal(f"{options.out}: {first_line(error)}") from error
     q, k = (tensors[f"layers.0.{name}.{options.shifts[0]}"] for name in "qk")
-    print(f"{options.out}: {len(tensors) // (2 * len(options.shifts))} layers, {len(q)} heads on {len(k)}, heads of {q.shape[-1]}, "
-          f"{len(ids)} tokens, shifts {' '.join(map(str, options.shifts))}, {metadata['precision']}, scale {scale:.6g}")
+    print(f"{options.out}: {len(tensors) // (2 * len(options.shifts))} layers, {len(q)} heads on {len(k)}, heads of "
+          f"{q.shape[-1]}, {len(ids)} tokens, shifts {' '.join(map(str, options.shifts))}, {metadata['precision']}, scale {scale:.6g}")
 
 
 if __name__ == "__main__":

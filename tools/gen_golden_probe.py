@@ -47,8 +47,8 @@ What may be asked of another program:
 
     python tools/gen_golden_probe.py
 
-Run with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.24.0, safetensors 0.8.0, one thread. Two runs on one machine give the same
-bytes; another machine or version may change the last bits.
+Run with Python 3.11.7, torch 2.15.0 (CPU), transformers 5.24.0, safetensors 0.8.0, one thread. Two runs on one machine give
+the same bytes; another machine or version may change the last bits.
 """
 import json
 from pathlib import Path
