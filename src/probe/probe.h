@@ -63,7 +63,7 @@ typedef struct kd_probe {
 
 /* Writes the measurements into a folder that is there (probe_write.c): report.html, probe.json, figure1_left.svg and .csv,
  * figure1_middle, figure1_right, figure7_left, figure7_right, heads.csv, heads.svg, sink.svg; files of these names are replaced. What
- * has no numbers is not written. */
+ * has no numbers is not written, and what an earlier probe left under its name is removed. */
 kd_status kd_probe_write(const kd_probe *probe, const char *folder);
 
 static inline int64_t kd_probe_pairs(const kd_probe_grid *grid) { return KD_PROBE_BASES * grid->shifts; }
