@@ -97,8 +97,8 @@ static kd_status draw(const char *path, kd_rope_change (*change)[SHIFTS], const 
         for (int i = 0; i < SHIFTS; i++) y[p][i] = change[p][i].rms;
         series[p] = (kd_series){kd_precision_name(p), x, y[p], SHIFTS, KD_SERIES_POINTS, (int)p};
     }
-    const kd_chart chart = {title, {"shift, tokens", KD_LOG2_SCALE, false, 0, 0},
-                            {"rms change of a logit", KD_LOG_SCALE, false, 0, 0}, series, KD_PRECISIONS};
+    const kd_chart chart = {title, {.label = "shift, tokens", .scale = KD_LOG2_SCALE},
+                            {.label = "rms change of a logit", .scale = KD_LOG_SCALE}, series, KD_PRECISIONS};
     kd_text text = {0};
     kd_status status = kd_chart_draw(&text, &chart, true);
     if (!status) status = kd_file_replace(path, text.data, text.size);
