@@ -63,7 +63,7 @@ typedef struct kd_probe {
 
 /* Writes the measurements into a folder that is there (probe_write.c): report.html, probe.json, figure1_left.svg and .csv,
  * figure1_middle, figure1_right, figure7_left, figure7_right, heads.csv, heads.svg, sink.svg; files of these names are replaced. What
- * has no numbers is not written. */
+ * has no numbers is not written, and what an earlier probe left under its name is removed. */
 kd_status kd_probe_write(const kd_probe *probe, const char *folder);
 
 /* Room for the numbers of `modes` modes of a curve, whose L and H are set; all 0. KD_ENOMEM. kd_probe_free frees it, and what else
