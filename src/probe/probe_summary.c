@@ -1,11 +1,12 @@
-/* Measurements in a few figures, and which curves they are compared by. */
+#include "probe_summary.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "probe_write.h"
+#include "format/page.h"
 
 const char *const kd_probe_mode_names[KD_PROBE_MODES] = {"propagated", "isolated"};
 
