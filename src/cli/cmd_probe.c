@@ -181,7 +181,8 @@ static kd_status probe_one(kd_probe *p, const options *o, const asked *a, kd_ctx
         const kd_subject subject = {config, random ? NULL : folder, o->source.seed, a->precision[i], a->frame};
         KD_TRY(name_of(&c->model, folder, random));
         KD_TRY(kd_probe_curve_init(c, p, KD_PROBE_MODES));
-        KD_TRY(kd_probe_model(c, ctx, p, &subject, texts, progress, done));
+        kd_status status = kd_probe_model(c, ctx, p, &subject, texts, progress, done);
+        if (status) return status == KD_EARG ? kd_fail_prefix(status, "%s", folder) : status;
     }
     return KD_OK;
 }
