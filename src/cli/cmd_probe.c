@@ -204,12 +204,27 @@ done:
     return status;
 }
 
+/* Every token sees all that precedes it here. */
+static kd_status open_configs(models *m, const options *o, const kd_probe_grid *g) {
+    for (; m->opened < o->model.count; m->opened++) {
+        kd_config *config = &m->config[m->opened];
+        const char *folder = o->model.text[m->opened];
+        KD_TRY(kd_config_open(config, folder));
+        if (!config->sliding_window || config->sliding_window >= g->longest) continue;
+        kd_status status = kd_fail(KD_ECONFIG, "probe: %s lets a token see %lld tokens, a text has %lld (--length, --lengths)", folder,
+                                   (long long)config->sliding_window, (long long)g->longest);
+        kd_config_close(config);
+        return status;
+    }
+    return KD_OK;
+}
+
 static kd_status run_models(kd_probe *p, const options *o, const asked *a, kd_ctx *ctx) {
     models m = {.opened = 0};
     kd_probe_plans plans = {0};
     kd_status status;
     KD_GO(make_grid(&p->grid, o));
-    for (; m.opened < o->model.count; m.opened++) KD_GO(kd_config_open(&m.config[m.opened], o->model.text[m.opened]));
+    KD_GO(open_configs(&m, o, &p->grid));
     KD_GO(kd_probe_plans_open(&plans, &o->source, &m.config[0], o->model.text[0], p->grid.T, p->grid.longest));
     p->texts = plans.count;
     p->mask = plans.mask;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/memory.h"
 #include "model/walk.h"
 #include "tally.h"
 
@@ -61,6 +62,17 @@ static kd_status place_drift(run *r, const kd_attn *a) {
     return KD_OK;
 }
 
+/* What is asked for is touched later: who waits for it should know now. */
+static void warn_of_memory(const run *r, const kd_attn *a) {
+    const kd_walk *w = &r->walk;
+    int64_t pairs = r->bases * r->shifts, states = w->C + (w->H + w->G) * kd_turned_width(a);
+    int64_t bytes = kd_walk_bytes(w) + r->shifts * w->T * states * (int64_t)sizeof(float) + (3 * w->H + 4) * pairs * w->T * (int64_t)sizeof(double);
+    int64_t free = kd_memory_available();
+    if (free > 0 && bytes > free)
+        kd_warn("%.1f GiB of memory are needed, %.1f are free: fewer --shifts or a shorter --length need less", (double)bytes * 0x1p-30,
+                (double)free * 0x1p-30);
+}
+
 static kd_status run_open(run *r, kd_ctx *ctx, const kd_subject *s, int64_t T, const int64_t *shift, int64_t shifts, int64_t bases,
                           int64_t against, bool anchors) {
     int64_t furthest = 0;
@@ -86,6 +98,7 @@ static kd_status run_open(run *r, kd_ctx *ctx, const kd_subject *s, int64_t T, c
     KD_GO(kd_new(&r->k0, T * w->G * w->E, sizeof *r->k0));
     KD_GO(place_turned(r, &a, anchors));
     KD_GO(place_drift(r, &a));
+    warn_of_memory(r, &a);
 done:
     if (status) run_close(r);
     return status;
