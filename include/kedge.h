@@ -65,9 +65,9 @@ KD_API void kd_ctx_close(kd_ctx *ctx);
  * Token i sees token j iff j is of i's document and j <= i, or j is the anchor. */
 typedef struct kd_plan {
     int64_t T, N;
-    int64_t anchors;         /* leading tokens shared by all documents, 0 or 1; of no document; position 0 */
+    int64_t anchors;         /* leading tokens shared by all documents, 0 or 1; of no document */
     int64_t *start;          /* [N+1]  document n is tokens start[n] .. start[n+1]-1; start[0] = anchors */
-    int32_t *position;       /* [T]    RoPE position, in the window's frame */
+    int32_t *position;       /* [T]    RoPE position, in the window's frame; the shared anchor's is position[0] */
     int32_t *base;           /* [N]    what frame document subtracts from the document's positions */
     int32_t *target;         /* [T]    the token to be predicted, or -1: no loss */
     int32_t *token;          /* [T]    the token itself */
@@ -107,7 +107,8 @@ KD_API int64_t kd_plan_tokens(const kd_plan_options *options, const kd_piece *pi
                               const kd_chunk *chunk, int64_t chunks);
 
 /* Lays out a window: BOS and tags are placed, positions and targets fixed in window order, then documents are
- * joined by a stable sort. Every piece must have at least one chunk (a chunk may be empty).
+ * joined by a stable sort. A shared anchor stands at position 0. Every piece must have at least one chunk (a chunk may be
+ * empty).
  * plan is overwritten; free with kd_plan_free. KD_EARG with values, KD_ENOMEM. */
 KD_API kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *options, const kd_piece *piece, int64_t pieces,
                               const kd_chunk *chunk, int64_t chunks);
@@ -170,7 +171,8 @@ static inline kd_view kd_view_heads(float *data, int64_t heads, int64_t E) {
 }
 
 /* What both directions share. q [T,H,E], k and v [T,G,E] are not rotated: rotation happens inside.
- * Query head h reads key/value head h*G/H. Logits are scale * (R q).(R k). */
+ * Query head h reads key/value head h*G/H. Logits are scale * (R q).(R k); with frame document, and at precision exact,
+ * the anchor's is scale * (R(p_i - p_a) q).k of window positions p. */
 typedef struct kd_attn {
     const kd_plan *plan;
     const int32_t *position;  /* [T] plan->position where the device can read it; NULL: plan->position */

@@ -107,6 +107,11 @@ void problem_set_precision(problem *x, kd_precision precision, int64_t positions
     assert_int_equal(kd_rope_init_for(&x->rope, x->ctx, precision, inv_freq, x->a.E, positions), KD_OK);
 }
 
+void problem_move(problem *x, int32_t anchor, int32_t documents) {
+    for (int64_t t = 0; t < x->plan.T; t++) x->plan.position[t] += t < x->plan.anchors ? anchor : documents;
+    for (int64_t n = 0; n < x->plan.N; n++) x->plan.base[n] += documents;
+}
+
 bool problem_is_served(const problem *x, int64_t variant) {
     const kd_variant *forward = &kd_attn_forward_op.variant[variant], *backward = &kd_attn_backward_op.variant[variant];
     return (!forward->supports || forward->supports(&x->a)) && (!backward->supports || backward->supports(&x->a));

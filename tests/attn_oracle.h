@@ -54,6 +54,9 @@ void problem_free(problem *x);
 /* The same problem at another precision, with its own rotary table for so many positions. */
 void problem_set_precision(problem *x, kd_precision precision, int64_t positions);
 
+/* Adds to the position of the shared anchor, if there is one, and to those of all other tokens. The rotary table stays. */
+void problem_move(problem *x, int32_t anchor, int32_t documents);
+
 /* Whether that variant computes this problem, forward and backward. */
 bool problem_is_served(const problem *x, int64_t variant);
 

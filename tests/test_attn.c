@@ -43,12 +43,17 @@ static void compare_with_dense(problem *x, const bool *seen, const int32_t *posi
     free(out);
 }
 
+/* Where anchor and documents may go: all on by a distance, documents behind an anchor that is not at 0, or before it. */
+static const struct { int32_t anchor, documents; } place_of[] = {{0, 0}, {1000, 1000}, {1000, 5000}, {1000, 0}};
+enum { PLACES = sizeof place_of / sizeof *place_of };
+
 static void the_definition_is_the_dense_mask(void **state) {
     (void)state;
-    for (int bits = 0; bits < 24; bits++) {
-        window w = {.mask = (kd_mask)(bits >> 3), .reset = bits & 1, .own_bos = bits & 2, .N = 4, .length = {5, 1, 17, 8}};
+    for (int bits = 0; bits < 24 * PLACES; bits++) {
+        window w = {.mask = (kd_mask)(bits / 8 % 3), .reset = bits & 1, .own_bos = bits & 2, .N = 4, .length = {5, 1, 17, 8}};
         problem x;
         problem_init(&x, ctx, &w, 4, 2, 6, bits & 4 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, 2);
+        problem_move(&x, place_of[bits / 24].anchor, place_of[bits / 24].documents);
         bool *seen = plan_sight(&x.plan);
         int64_t place[64];
         for (int64_t t = 0; t < x.plan.T; t++) place[t] = t;
@@ -96,10 +101,11 @@ static double loss(problem *x) {
 static void the_definitions_gradient_is_its_finite_difference(void **state) {
     (void)state;
     const double step = 1e-4;
-    for (int bits = 0; bits < 4; bits++) {
+    for (int bits = 0; bits < 4 * PLACES; bits++) {
         window w = {.mask = bits & 1 ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT, .cuts = 2, .N = 3, .length = {4, 1, 6}};
         problem x;
         problem_init(&x, ctx, &w, 4, 2, 4, bits & 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, 2);
+        problem_move(&x, place_of[bits / 4].anchor, place_of[bits / 4].documents);
         problem_define(&x);
         double *input[] = {x.q, x.k, x.v};
         for (int i = 0; i < 3; i++) {
@@ -286,6 +292,37 @@ static void mistakes_are_named(void **state) {
     problem_free(&x);
 }
 
+/* What is turned must lie in the table, not where it stands: distances of either sign, the anchor's key where it is kept. */
+static void rotations_beyond_the_table_are_named(void **state) {
+    (void)state;
+    enum { FAR = 1 << 25 };
+    static const struct { int32_t anchor, documents; kd_frame frame; kd_precision precision; const char *said; } row[] = {
+        {FAR, FAR, KD_FRAME_DOCUMENT, KD_PRECISION_EXACT, NULL},
+        {FAR, FAR, KD_FRAME_DOCUMENT, KD_PRECISION_SPLIT, NULL},
+        {50, 50, KD_FRAME_WINDOW, KD_PRECISION_EXACT, "token 1 turns by 51,"},
+        {21, 0, KD_FRAME_WINDOW, KD_PRECISION_EXACT, NULL},  /* distances -20 .. -1 */
+        {22, 0, KD_FRAME_WINDOW, KD_PRECISION_EXACT, "token 1 turns by -21,"},
+        {22, 0, KD_FRAME_DOCUMENT, KD_PRECISION_SPLIT, "token 1 turns by -21,"},
+        {0, 1, KD_FRAME_DOCUMENT, KD_PRECISION_SPLIT, "token 20 turns by 21,"},
+        {-1, 0, KD_FRAME_WINDOW, KD_PRECISION_SPLIT, NULL},
+        {-1, 0, KD_FRAME_WINDOW, KD_PRECISION_EXACT, "token 20 turns by 21,"},
+        {20, 0, KD_FRAME_WINDOW, KD_PRECISION_SPLIT, NULL},
+        {21, 0, KD_FRAME_WINDOW, KD_PRECISION_SPLIT, "token 0 turns by 21,"},
+        {-21, 0, KD_FRAME_WINDOW, KD_PRECISION_SPLIT, "token 0 turns by -21,"},
+    };
+    window w = {.mask = KD_MASK_ANCHOR, .N = 1, .length = {20}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        problem x;
+        problem_init(&x, ctx, &w, 2, 1, 16, row[i].frame, 1);  /* positions 0 and 1 .. 20 */
+        problem_set_precision(&x, row[i].precision, 21);
+        problem_move(&x, row[i].anchor, row[i].documents);
+        assert_int_equal(kd_attn_forward(ctx, &x.a), row[i].said ? KD_EARG : KD_OK);
+        assert_int_equal(kd_attn_backward(ctx, &x.a), row[i].said ? KD_EARG : KD_OK);
+        if (row[i].said) assert_non_null(strstr(kd_message(), row[i].said));
+        problem_free(&x);
+    }
+}
+
 static int open_ctx(void **state) {
     (void)state;
     return kd_ctx_open(&ctx, 2);
@@ -307,6 +344,7 @@ int main(void) {
         cmocka_unit_test(logits_of_any_size_are_ordinary),
         cmocka_unit_test(a_nan_stays_a_nan_and_stays_where_it_is_seen),
         cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(rotations_beyond_the_table_are_named),
     };
     return cmocka_run_group_tests(test, open_ctx, close_ctx);
 }

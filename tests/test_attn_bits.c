@@ -179,6 +179,57 @@ static void nor_does_it_at_any_precision(void **state) {
             }
 }
 
+/* Only distances are turned by, the anchor's among them: a rotary table for the window as it stood serves it anywhere. */
+static void a_window_moved_whole_gives_the_same_bits_in_frame_document(void **state) {
+    (void)state;
+    const window w[] = {{.mask = KD_MASK_ANCHOR, .N = 4, .length = {70, 1, 530, 9}},
+                        {.mask = KD_MASK_ANCHOR, .reset = true, .N = 3, .length = {70, 1, 161}},
+                        {.mask = KD_MASK_ANCHOR, .cuts = 3, .N = 3, .length = {70, 5, 161}}};
+    const int32_t by[] = {1000, 1 << 29};
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
+        for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++)
+            for (int i = 0; i < 3; i++) {
+                problem x;
+                if (variant == kd_attn_forward_op.count - 1 && i == 0) continue;  /* as above */
+                problem_init(&x, ctx, &w[i], 2, 1, 32, KD_FRAME_DOCUMENT, 4);
+                problem_set_precision(&x, p, x.plan.T + 1);
+                if (problem_is_served(&x, variant)) {
+                    size_t bytes = (size_t)x.out.from[PARTS] * sizeof(float);
+                    float *here = oracle_new(x.out.from[PARTS], sizeof *here);
+                    problem_run(&x, variant);
+                    memcpy(here, x.out.f, bytes);
+                    for (int j = 0; j < 2; j++) {
+                        problem_move(&x, by[j], by[j]);
+                        problem_run(&x, variant);
+                        assert_memory_equal(here, x.out.f, bytes);
+                    }
+                    free(here);
+                }
+                problem_free(&x);
+            }
+}
+
+/* In frame window queries and keys are turned by where they stand, which rounds differently. */
+static void a_window_moved_whole_changes_by_rounding_in_frame_window(void **state) {
+    (void)state;
+    window w = {.mask = KD_MASK_ANCHOR, .N = 4, .length = {70, 1, 530, 9}};
+    enum { BY = 100000 };
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++) {
+        problem x;
+        problem_init(&x, ctx, &w, 2, 1, 32, KD_FRAME_WINDOW, 4);
+        problem_set_precision(&x, KD_PRECISION_EXACT, x.plan.T + BY);
+        problem_run(&x, variant);
+        for (int64_t i = 0; i < x.out.from[PARTS]; i++) x.out.d[i] = x.out.f[i];
+        problem_move(&x, BY, BY);
+        problem_run(&x, variant);
+        for (int part = 0; part < PARTS; part++) {
+            error e = part_error(&x, part);
+            assert_true(e.most > 0 && e.most <= 1e-6 * (1 + e.size));
+        }
+        problem_free(&x);
+    }
+}
+
 /* With running positions the distance to the shared anchor is the place in the window, and the anchor's logit follows
  * it: that is the method, a different function, not rounding. With frame window even masks that are the same function
  * at every place round differently. */
@@ -269,6 +320,8 @@ int main(void) {
         cmocka_unit_test(kedge_isa_ref_is_the_last_variant),
         cmocka_unit_test(a_document_does_not_know_its_place),
         cmocka_unit_test(nor_does_it_at_any_precision),
+        cmocka_unit_test(a_window_moved_whole_gives_the_same_bits_in_frame_document),
+        cmocka_unit_test(a_window_moved_whole_changes_by_rounding_in_frame_window),
         cmocka_unit_test(a_running_anchor_and_the_window_frame_know_the_place),
         cmocka_unit_test(masks_that_are_the_same_function_give_the_same_bits),
         cmocka_unit_test(no_documents_need_more_workspace_than_was_measured),

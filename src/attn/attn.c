@@ -23,17 +23,23 @@ static const kd_variant attn_backward_variants[] = {
 };
 KD_OP(kd_attn_backward_op, attn_backward_variants);
 
+static kd_status check_rotation(const kd_attn *a, int64_t t, int64_t r) {
+    if (llabs(r) < a->rope->positions) return KD_OK;
+    return kd_fail(KD_EARG, "attention: token %lld turns by %lld, the rotary table has %lld positions", (long long)t,
+                   (long long)r, (long long)a->rope->positions);
+}
+
 /* Every rotation must lie in the table. Read from the plan: the device's copy may be out of the host's reach. */
 static kd_status check_rotations(const kd_attn *a) {
+    kd_attn on_host = *a;
+    on_host.position = NULL;
     const kd_plan *plan = a->plan;
-    bool document = a->frame == KD_FRAME_DOCUMENT, window = !document || plan->anchors;
+    bool kept = kd_anchor_is_kept(a);
+    if (plan->anchors && kept) KD_TRY(check_rotation(a, 0, plan->position[0]));
     for (int64_t n = 0; n < plan->N; n++)
         for (int64_t t = plan->start[n]; t < plan->start[n + 1]; t++) {
-            int64_t p = plan->position[t], r = document ? p - plan->base[n] : p;
-            if (window && llabs(p) > llabs(r)) r = p;
-            if (llabs(r) >= a->rope->positions)
-                return kd_fail(KD_EARG, "attention: token %lld turns by %lld, the rotary table has %lld positions",
-                               (long long)t, (long long)r, (long long)a->rope->positions);
+            KD_TRY(check_rotation(a, t, kd_attn_rotation(&on_host, n, t)));
+            if (plan->anchors && !kept) KD_TRY(check_rotation(a, t, kd_attn_distance(&on_host, t)));
         }
     return KD_OK;
 }

@@ -8,9 +8,14 @@
 /* args: const kd_attn *. Best first, the definition in float32 last. */
 extern const kd_op kd_attn_forward_op, kd_attn_backward_op;
 
-/* The window position of token t: what the anchor's logit is rotated by, in both frames. */
+/* The window position of token t; the anchor's is that of token 0. */
 static inline int64_t kd_attn_position(const kd_attn *a, int64_t t) {
     return a->position ? a->position[t] : a->plan->position[t];
+}
+
+/* From the anchor to token t: what the query is rotated by for the anchor's logit, unless kd_anchor_is_kept. */
+static inline int64_t kd_attn_distance(const kd_attn *a, int64_t t) {
+    return kd_attn_position(a, t) - kd_attn_position(a, 0);
 }
 
 /* The position that token t of document n is rotated by among the document's own tokens. */

@@ -22,7 +22,8 @@ extern const kd_rung kd_ladder[KD_PRECISIONS];
 
 static inline const kd_rung *kd_rung_of(const kd_attn *a) { return &kd_ladder[a->precision]; }
 
-/* Whether the anchor's key is turned and kept like every key. Exact keeps everything, and turning by 0 changes nothing. */
+/* Whether the anchor's key is turned and kept like every key. Exact loses nothing by leaving it and turning queries by
+ * their distance from the anchor, which is their position where the anchor stands at 0. */
 static inline bool kd_anchor_is_kept(const kd_attn *a) {
     return a->frame == KD_FRAME_WINDOW && a->precision != KD_PRECISION_EXACT;
 }
