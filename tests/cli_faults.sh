@@ -194,14 +194,18 @@ right=$(numbers probed)
 touch file
 probe file;             one 1 'file: file is not a folder'
 probe file/below/it;    one 1 'file/below/it: file is not a folder'
-probe /proc/none/it;    one 1 '/proc/none: cannot ma' 2
+probe /proc/none/it;    one 1 ': cannot ' 2
 for size in 5 100 5000 -1; do
     rm -rf cut; cp -r runs/a/step-8 cut; truncate -s $size cut/model.safetensors
-    model=cut probe never; one 1 'cut/model.safetensors: ' 2
+    model=cut probe never; one 1 'cut/model.safetensors: '
 done
-rm -rf cut; cp -r runs/a/step-8 cut; rm cut/model.safetensors
-model=cut probe never;  one 1 'cut: neither model.safetensors nor' 2
-truncate -s -9 cut/config.json
+printf '\2\0\0\0\0\0\0\0{}' >cut/model.safetensors
+model=cut probe never;  one 1 'cut: its model.safetensors has no tensors'
+rm -rf cut; cp -r runs/a/step-8 cut; sed -i 's/"num_hidden_layers": *\([0-9]*\)/"num_hidden_layers": 2\1/' cut/config.json
+model=cut probe never;  one 1 'is missing'
+rm cut/model.safetensors
+model=cut probe never;  one 1 'cut: neither model.safetensors nor'
+cp runs/a/step-8/config.json cut; truncate -s -9 cut/config.json
 model=cut probe never;  one 1 'cut/config.json:'
 cp "$golden/dump_small.safetensors" cut.safetensors; truncate -s -9 cut.safetensors
 "$kedge" probe --dump cut.safetensors --out never >out 2>err; code=$?
