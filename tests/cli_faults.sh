@@ -183,6 +183,65 @@ try train run.yaml --set output=runs/log --resume
 [ $code -eq 0 ] && same runs/log/step-8 && [ "$(grep -c 'could not be written: No space' err)" -eq 1 ] && grep -q 'metrics.jsonl: [0-9]* lines were lost' err
 ok $? "metrics that cannot be written: one warning, a count, the run goes on"
 
+# ---- a probe ----
+# probe OUT [OPTIONS]: one text of the model that the first run left, at one precision
+probe() { "$kedge" probe --model "${model:-runs/a/step-8}" --text data/a.jsonl --texts 1 --length 16 --precisions bf16 --shifts 16,64 --out "$@" >out 2>err; code=$?; }
+# one CODE "text" [LINES]: as says, in one line, or in two where progress came before it
+one() { [ "$(grep -c . err)" -le "${3:-1}" ] && tail -1 err | grep -q '^kedge: ' || code="$code, several lines"; says "$1" "$2"; }
+numbers() { cat "$1"/*.csv 2>/dev/null | cksum; }
+probe probed; ok $code "a probe that nothing disturbs"
+right=$(numbers probed)
+touch file
+probe file;             one 1 'file: file is not a folder'
+probe file/below/it;    one 1 'file/below/it: file is not a folder'
+probe /proc/none/it;    one 1 ': cannot ' 2
+for size in 5 100 5000 -1; do
+    rm -rf cut; cp -r runs/a/step-8 cut; truncate -s $size cut/model.safetensors
+    model=cut probe never; one 1 'cut/model.safetensors: '
+done
+printf '\2\0\0\0\0\0\0\0{}' >cut/model.safetensors
+model=cut probe never;  one 1 'cut: its model.safetensors has no tensors'
+rm -rf cut; cp -r runs/a/step-8 cut; sed -i 's/"num_hidden_layers": *\([0-9]*\)/"num_hidden_layers": 2\1/' cut/config.json
+model=cut probe never;  one 1 'is missing'
+rm cut/model.safetensors
+model=cut probe never;  one 1 'cut: neither model.safetensors nor'
+cp runs/a/step-8/config.json cut; truncate -s -9 cut/config.json
+model=cut probe never;  one 1 'cut/config.json:'
+cp "$golden/dump_small.safetensors" cut.safetensors; truncate -s -9 cut.safetensors
+"$kedge" probe --dump cut.safetensors --out never >out 2>err; code=$?
+one 1 'cut.safetensors: '
+[ ! -e never ]; ok $? "a model or a dump that is cut leaves nothing"
+if [ -c /dev/full ]; then
+    "$kedge" probe --dump "$golden/dump_small.safetensors" --out probed-2 >/dev/full 2>err; code=$?
+    one 1 'standard output could not be written'
+fi
+if unshare -rm true 2>/dev/null; then
+    mkdir small
+    unshare -rm bash -c "mount -t tmpfs -o size=24k none small && '$kedge' probe --dump '$golden/dump_small.safetensors' --out small/a >out 2>err; code=\$?
+                         find small -name '*.tmp' >left; mount -o remount,ro small && '$kedge' probe --dump '$golden/dump_small.safetensors' --out small/b >out 2>err.ro
+                         echo \$? >code.ro; exit \$code"; code=$?
+    one 1 'No space left on device'
+    [ ! -s left ]; ok $? "nothing half-made is left of a probe either"
+    mv err.ro err; code=$(cat code.ro); one 1 'small/b: cannot write into small: Read-only file system'
+else
+    echo "skipped: a probe's full disk: no tmpfs can be mounted here"
+fi
+if [ $plain -eq 1 ]; then
+    FAULT_LOG=$home/calls LD_PRELOAD=$shim probe called
+    cases=$(for w in nospace io; do sed -n "s|^\([0-9]*\) .*called.*|\1/$w|p" calls; done | if [ "${KEDGE_FAULTS:-}" = all ]; then cat; else shuf -n 24 --random-source=<(yes "$seed"); fi)
+    bad=0 count=0
+    for c in $cases; do
+        count=$((count + 1))
+        rm -rf called
+        FAULT_CALL=${c%/*} FAULT_WAY=${c#*/} LD_PRELOAD=$shim probe called
+        if [ $code -eq 0 ]; then [ "$(numbers called)" = "$right" ]; else [ $code -eq 1 ] && tail -1 err | grep -q '^kedge: .*called.*: \(No space\|Input/output\)'; fi &&
+            ! leftovers called 2>/dev/null || { bad=$((bad + 1)); echo "call $c: exit $code"; cat err; }
+    done
+    ok $bad "a call of a probe's files fails ($count cases): one line that names the file, or it did not matter"
+else
+    echo "skipped: calls of a probe's files that fail: a sanitizer is in the shim's place"
+fi
+
 # ---- calls of a save, through the command ----
 # calls WHAT N: a call of the N-th folder that export.yaml makes (an export, a checkpoint, ...) fails, in every way
 calls() {

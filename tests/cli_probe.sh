@@ -36,6 +36,10 @@ try probe --model model --model other --length 16 --texts 1 --precisions bf16 --
 try probe --model model --model "$golden/llama-plain" --length 16 --texts 1 --precisions bf16 --shifts 64 --out x
 says 1 "llama-plain: token 0 is 256, the model's vocabulary has 97" 2
 
+mv other $'\xff'
+try probe --model $'\xff' --length 16 --texts 1 --precisions bf16 --shifts 64 --out two --json
+[ $code -eq 0 ] && grep -q '"model":"unknown"' out; ok $? "a folder's name that is no text has none in JSON"
+
 # limits
 try probe --model model --text texts.jsonl --length 48 --precisions bf16 --shifts 16 --out limit --max-d 1e-9
 says 1 "above --max-d 1e-09" 2
@@ -88,6 +92,9 @@ write("missing.safetensors", name)
 nan = bytearray(body); at = head["layers.0.q.0"]["data_offsets"][0]; nan[at:at + 2] = b"\xc0\x7f"
 write("nan.safetensors", head, bytes(nan))
 PY
+try probe --dump "$golden/../fuzz/corpus/dump/names" --out dump --json
+[ $code -eq 0 ] && python3 -c 'import json; x = json.load(open("out")); assert set(x["model"]) == {"\u00e9"} and x["precision"] == "a??[2J"'
+ok $? "long names are cut between characters, and give no orders to a terminal"
 try probe --dump shape.safetensors --out x
 says 1 "shape.safetensors: tensor layers.1.k.16: its shape is [2, 16, 24], the first tensor's makes it [2, 24, 16]"
 try probe --dump missing.safetensors --out x

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include "format/json.h"
 #include "format/yaml.h"
 #include "model/model.h"
+#include "probe/dump.h"
 #include "scratch.h"
 #include "train/run_file.h"
 
@@ -383,6 +386,57 @@ static void a_shard_may_be_a_link_and_an_index_comes_before_a_single_file(void *
     kd_tensors_close(&tensors);
 }
 
+/* ---- dumps ------------------------------------------------------------------------------------------------- */
+
+/* A dump of one layer, 0 at two shifts, of which only the header lies in memory: its path, for as long as `fd` is open. */
+static const char *hollow_dump(int *fd, int64_t H, int64_t T, int64_t E) {
+    static char path[64];
+    char text[1024] = "12345678{";
+    int64_t end = 0;
+    for (int i = 0; i < 4; i++) {
+        int64_t heads = i % 2 ? 1 : H, begin = end;
+        end += heads * T * E * 2;
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"layers.0.%c.%d\":{\"dtype\":\"BF16\",\"shape\":[%lld,%lld,%lld],"
+                 "\"data_offsets\":[%lld,%lld]}", i ? "," : "", i % 2 ? 'k' : 'q', i / 2, (long long)heads, (long long)T, (long long)E,
+                 (long long)begin, (long long)end);
+    }
+    strcat(text, "}");
+    uint64_t header = strlen(text) - 8;
+    memcpy(text, &header, 8);
+    snprintf(path, sizeof path, "/kedge-hollow-%lld", (long long)getpid());
+    *fd = shm_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    assert_true(*fd >= 0 && !shm_unlink(path));
+    assert_int_equal(write(*fd, text, 8 + header), 8 + header);
+    assert_int_equal(ftruncate(*fd, 8 + (int64_t)header + end), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", *fd);
+    return path;
+}
+
+static void a_dump_that_no_memory_holds_is_refused(void **state) {
+    (void)state;
+    kd_dump dump;
+    kd_ctx *ctx;
+    int fd;
+    assert_fails(kd_dump_open(&dump, hollow_dump(&fd, 1 << 20, 1 << 24, 4096)), KD_EFORMAT, "/proc/self/fd/", ": size ", "does not fit");
+    assert_null(dump.shift);
+    close(fd);
+    assert_fails(kd_dump_open(&dump, hollow_dump(&fd, 1, (1 << 24) + 1, 64)), KD_EFORMAT, "1 query heads on 1 key heads of 64, 16777217 tokens");
+    close(fd);
+    assert_fails(kd_dump_open(&dump, hollow_dump(&fd, (1 << 20) + 1, 1, 64)), KD_EFORMAT, "1048577 query heads");
+    close(fd);
+    assert_done(kd_dump_open(&dump, hollow_dump(&fd, 1 << 14, 1 << 24, 64)));
+    if (!SANITIZED) {  /* which ends a program that asks for 128 TiB */
+        int64_t shift[] = {0, 1};
+        const kd_probe p = {.grid = {.T = dump.T, .shift = shift, .shifts = 2, .against = 1, .longest = dump.T}, .texts = 1};
+        kd_probe_curve curve = {.L = dump.L, .H = dump.H, .E = dump.E};
+        assert_done(kd_ctx_open(&ctx, 1));
+        assert_fails(kd_probe_dump(&curve, ctx, &p, &dump, 0), KD_ENOMEM, "/proc/self/fd/", ": out of memory: ");
+        kd_ctx_close(ctx);
+    }
+    kd_dump_close(&dump);
+    close(fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wrong_value_in_a_config_is_named_by_its_key),
@@ -395,6 +449,7 @@ int main(void) {
         cmocka_unit_test(an_index_is_believed_only_about_its_own_folder),
         cmocka_unit_test(an_index_of_a_hundred_thousand_shards_ends_at_the_first_that_is_not_there),
         cmocka_unit_test(a_tensor_of_a_wrong_shape_is_named_with_it_however_long),
+        cmocka_unit_test(a_dump_that_no_memory_holds_is_refused),
         cmocka_unit_test(a_shard_may_be_a_link_and_an_index_comes_before_a_single_file),
     };
     return cmocka_run_group_tests_name("hostile", tests, scratch_open, scratch_close);

@@ -3,6 +3,7 @@
 min-*, what it needed to reach every branch).
 Usage: tools/gen_fuzz_corpus.py. Needs the zstd command and build/kedge."""
 import json
+import math
 import pathlib
 import struct
 import subprocess
@@ -38,6 +39,23 @@ def megatron(lengths, offsets, documents, data=bytes(range(24)), code=8, version
                                          len(documents) if entries is None else entries)
     index += struct.pack(f"<{len(lengths)}i{len(offsets)}q{len(documents)}q", *lengths, *offsets, *documents) + behind
     return struct.pack("<H", len(index)) + index + data
+
+
+def dump(layers=1, shifts=(0, 16), H=2, G=1, T=3, E=4, dtype="F32", metadata=None, edit=None, value=None):
+    """Queries and keys of `value`, or of small numbers; edit changes the table of names and shapes before it is laid out."""
+    shape = {f"layers.{l}.{w}.{s}": [dtype, [heads, T, E]] for l in range(layers) for s in shifts for w, heads in (("q", H), ("k", G))}
+    if edit:
+        edit(shape)
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, (kind, sizes) in shape.items():
+        count, code = math.prod(sizes), {"F64": "d", "F32": "f", "F16": "e", "BF16": "H", "I32": "i"}[kind]
+        one = [((len(data) + i) % 7 - 3) / 4 if value is None else value for i in range(count)]
+        if code == "H":
+            one = [struct.unpack("<I", struct.pack("<f", x))[0] >> 16 for x in one]
+        part = struct.pack(f"<{count}{code}", *map(int, one) if code == "i" else one)
+        header[name] = entry(kind, sizes, len(data), len(data) + len(part))
+        data += part
+    return tensors(header, data)
 
 
 LLAMA = {
@@ -246,6 +264,39 @@ def main():
     for key, value in {"vocab_size": 1 << 62, "hidden_size": -64, "num_attention_heads": 0, "num_key_value_heads": 3, "head_dim": 15.5,
                        "bos_token_id": 300, "rms_norm_eps": 0, "rope_theta": 1e300}.items():
         put("config", f"wrong_{key}", json.dumps(dict(LLAMA, **{key: value})))
+
+    put("dump", "small", dump(metadata={"scale": "0.3", "model": "a", "precision": "f32"}))
+    put("dump", "layers_and_shifts", dump(layers=2, shifts=(0, 1, 16, 131072), H=4, G=2, T=2, E=2, dtype="BF16"))
+    put("dump", "halves", dump(dtype="F16", T=9, E=2))
+    put("dump", "doubles", dump(dtype="F64", T=2, E=2))
+    put("dump", "odd_head", dump(E=3))
+    put("dump", "one_token", dump(T=1))
+    put("dump", "without_16", dump(shifts=(3, 5)))
+    put("dump", "beyond_float", dump(dtype="F64", T=2, E=2, value=1e300))
+    put("dump", "largest", dump(T=2, E=2, value=3.4e38, metadata={"scale": "1e308"}))
+    for value in ("nan", "inf"):
+        put("dump", value, dump(T=2, E=2, value=float(value)))
+    for name, edit in {
+        "shift_missing": lambda x: x.pop("layers.0.k.16"),
+        "one_shift": lambda x: [x.pop(f"layers.0.{w}.16") for w in "qk"],
+        "layer_gap": lambda x: [x.update({f"layers.2.{w}.{s}": x[f"layers.0.{w}.{s}"]}) for w in "qk" for s in (0, 16)],
+        "layer_far": lambda x: x.update({f"layers.{(1 << 63) - 1}.q.0": x["layers.0.q.0"]}),
+        "layer_beyond": lambda x: x.update({f"layers.{1 << 63}.q.0": x["layers.0.q.0"]}),
+        "twice": lambda x: x.update({"layers.00.q.0": x["layers.0.q.0"], "layers.0.k.+16": x["layers.0.k.16"]}),
+        "negative": lambda x: [x.update({f"layers.0.{w}.-1": x[f"layers.0.{w}.0"]}) for w in "qk"],
+        "stranger": lambda x: x.update({"layers.0.v.0": x["layers.0.q.0"]}),
+        "rank_2": lambda x: x.update({"layers.0.q.0": ["F32", [6, 4]]}),
+        "whole_numbers": lambda x: x.update({"layers.0.k.0": ["I32", [1, 3, 4]]}),
+        "shapes_differ": lambda x: x.update({"layers.0.q.16": ["F32", [2, 4, 3]]}),
+    }.items():
+        put("dump", name, dump(edit=edit))
+    put("dump", "groups", dump(H=3, G=2))
+    put("dump", "no_heads", dump(H=0, G=0))
+    put("dump", "no_tokens", dump(T=0))
+    put("dump", "empty_and_long", dump(edit=lambda x: x.update({name: ["F32", [0, 1 << 62, 1 << 62]] for name in x})))
+    for name, scale in {"word": "big", "behind": "0.3 x", "zero": "0", "negative": "-1", "nan": "nan", "infinite": "1e999", "empty": ""}.items():
+        put("dump", f"scale_{name}", dump(metadata={"scale": scale}))
+    put("dump", "names", dump(metadata={"model": "\u00e9" * 100, "precision": "a\n\x1b[2J"}))
 
     for name, parts in tokenizers():
         put("tokenizer", name, json.dumps(parts, ensure_ascii=False, separators=(",", ":")))

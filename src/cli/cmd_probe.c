@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/number.h"
@@ -292,9 +293,23 @@ static kd_status run_dumps(kd_probe *p, const options *o, const asked *a, kd_ctx
 
 /* ---- the command --------------------------------------------------------------------------------------------------- */
 
+/* Whether --out can be written, or made in what is there of its path: before measuring, which may take hours, and is not refused
+ * for it then. */
+static kd_status check_out(const char *folder) {
+    char *path = strdup(folder);
+    if (!path) return kd_fail(KD_ENOMEM, "%s: out of memory", folder);
+    for (char *slash; !kd_exists(path) && (slash = strrchr(path, '/')); *slash = 0) {}
+    const char *there = kd_exists(path) ? path : *folder == '/' ? "/" : ".";
+    kd_status status = !kd_is_folder(there) ? kd_fail(KD_EIO, "%s: %s is not a folder", folder, there)
+                     : access(there, W_OK | X_OK) ? kd_fail_errno(KD_EIO, "%s: cannot write into %s", folder, there) : KD_OK;
+    free(path);
+    return status;
+}
+
 static kd_status run(const options *o, const asked *a) {
     kd_probe p = {.frame = o->frame};
     kd_ctx *ctx;
+    KD_TRY(check_out(o->out));
     KD_TRY(kd_ctx_open(&ctx, o->threads));
     kd_status status = o->dump.count ? run_dumps(&p, o, a, ctx) : run_models(&p, o, a, ctx);
     kd_probe_free(&p);

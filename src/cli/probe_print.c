@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "format/jsonl.h"
 #include "probe/probe_summary.h"
 
 /* As wide as the widest, at least as wide as its heading. */
@@ -54,7 +55,9 @@ static json_t *real(double value) { return isfinite(value) ? json_real(value) : 
 
 static kd_status print_row(const kd_probe_row *r, const kd_probe_grid *g) {
     char *text;
-    json_t *row = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "model", r->curve->model, "precision",
+    const char *model = r->curve->model;
+    if (kd_utf8_invalid(model, (int64_t)strlen(model)) >= 0) model = "unknown";  /* a folder's name may be any bytes */
+    json_t *row = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "model", model, "precision",
                             r->curve->precision, "random", r->curve->random, "mode", kd_probe_mode_names[r->mode], "d1",
                             (json_int_t)g->shift[0], "d2", (json_int_t)g->against, "d", real(r->d.mean), "d_sd", real(r->d.sd), "far_over_near",
                             real(r->far), "first_over_median", real(r->first), "first_over_largest_other", real(r->first_other),

@@ -5,9 +5,25 @@
 
 #include "weights.h"
 
+static kd_status find(const kd_tensor **out, const kd_walk *w, kd_param kind, int64_t layer) {
+    char name[128];
+    kd_param_name(name, kind, layer, w->layout.layered[kind]);
+    *out = kd_tensors_find(&w->tensors, name);
+    if (!*out) return kd_fail(KD_EFORMAT, "%s: tensor %s is missing", w->tensors.tensor[0].path, name);
+    return kd_weights_check_shape(&w->layout, *out, kind);
+}
+
+/* All that will be read is there: what a late layer lacks is not found after the others were walked. */
 static kd_status open_weights(kd_walk *w, const kd_config *config, const char *folder) {
+    const kd_tensor *tensor;
     KD_TRY(kd_tensors_open_folder(&w->tensors, folder));
-    return kd_weights_check_strangers(&w->layout, config->tied, &w->tensors);
+    if (!w->tensors.count) return kd_fail(KD_EFORMAT, "%s: its model.safetensors has no tensors", folder);
+    KD_TRY(kd_weights_check_strangers(&w->layout, config->tied, &w->tensors));
+    for (int64_t i = 0; i < w->layout.tensors; i++) {
+        const kd_param_place p = kd_layout_tensor(&w->layout, i);
+        if (p.kind == KD_P_EMBED || w->layout.layered[p.kind]) KD_TRY(find(&tensor, w, p.kind, p.layer));
+    }
+    return KD_OK;
 }
 
 kd_status kd_walk_open(kd_walk *w, kd_ctx *ctx, const kd_config *config, const char *folder, int64_t seed,
@@ -40,14 +56,6 @@ void kd_walk_close(kd_walk *w) {
 int64_t kd_walk_bytes(const kd_walk *w) {
     kd_model_memory m = kd_model_memory_use(w->model);
     return m.weights + m.activations + m.scratch + KD_PIECE * (int64_t)sizeof *w->stage;
-}
-
-static kd_status find(const kd_tensor **out, const kd_walk *w, kd_param kind, int64_t layer) {
-    char name[128];
-    kd_param_name(name, kind, layer, w->layout.layered[kind]);
-    *out = kd_tensors_find(&w->tensors, name);
-    if (!*out) return kd_fail(KD_EFORMAT, "%s: tensor %s is missing", w->tensors.tensor[0].path, name);
-    return kd_weights_check_shape(&w->layout, *out, kind);
 }
 
 kd_status kd_walk_embed(float *x, kd_walk *w, const int32_t *token) {

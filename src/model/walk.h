@@ -25,7 +25,7 @@ typedef struct kd_walk {
 } kd_walk;
 
 /* folder NULL: fresh weights as PyTorch begins (Kaiming uniform, weights.h), of this seed. RoPE of types whose frequencies depend on a length
- * has those of T. KD_EFORMAT, KD_ENOTSUP, KD_ENOMEM; a tensor's shape is looked at when it is read. Free with kd_walk_close;
+ * has those of T. KD_EFORMAT (a tensor that is missing, or of another shape), KD_ENOTSUP, KD_ENOMEM. Free with kd_walk_close;
  * it must not be moved while it is open. */
 kd_status kd_walk_open(kd_walk *walk, kd_ctx *ctx, const kd_config *config, const char *folder, int64_t seed,
                        const kd_walk_options *options);

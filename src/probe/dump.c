@@ -1,6 +1,5 @@
 #include "dump.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,21 +7,29 @@
 
 #include "base/number.h"
 #include "format/json.h"
+#include "format/jsonl.h"
 #include "tally.h"
+
+enum { MOST_HEADS = 1 << 20, MOST_TOKENS = 1 << 24 };
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* "layers.3.q.16"; false: another name. */
-static bool parse_name(const char *name, int64_t *layer, char *which, int64_t *shift) {
+typedef char tensor_name[64];
+
+static void name_tensor(tensor_name to, int64_t layer, char which, int64_t shift) {
+    snprintf(to, sizeof(tensor_name), "layers.%lld.%c.%lld", (long long)layer, which, (long long)shift);
+}
+
+/* "layers.3.q.16"; false: another name. A number is spelt in one way, so that no tensor is taken twice. */
+static bool parse_name(const char *name, int64_t *layer, int64_t *shift) {
     char *end;
+    tensor_name spelt;
     if (strncmp(name, "layers.", 7)) return false;
-    errno = 0;
     *layer = strtoll(name + 7, &end, 10);
-    if (errno || end == name + 7 || *layer < 0 || end[0] != '.' || (end[1] != 'q' && end[1] != 'k') || end[2] != '.') return false;
-    *which = end[1];
-    const char *digits = end + 3;
-    *shift = strtoll(digits, &end, 10);
-    return !errno && end != digits && !*end;
+    if (end[0] != '.' || (end[1] != 'q' && end[1] != 'k') || end[2] != '.') return false;
+    *shift = strtoll(end + 3, NULL, 10);
+    name_tensor(spelt, *layer, end[1], *shift);
+    return *layer >= 0 && *shift >= 0 && !strcmp(name, spelt);
 }
 
 static int ascending(const void *x, const void *y) {
@@ -35,9 +42,8 @@ static kd_status find_shifts(kd_dump *d) {
     KD_TRY(kd_new(&d->shift, d->tensors.count, sizeof *d->shift));
     for (int64_t i = 0; i < d->tensors.count; i++) {
         int64_t layer, shift;
-        char which;
         const char *name = d->tensors.tensor[i].name;
-        if (!parse_name(name, &layer, &which, &shift))
+        if (!parse_name(name, &layer, &shift))
             return kd_fail(KD_EFORMAT, "%s: tensor %s: names are layers.LAYER.q.SHIFT and layers.LAYER.k.SHIFT", d->path, name);
         if (layer >= d->tensors.count) return kd_fail(KD_EFORMAT, "%s: tensor %s: layers below it are missing", d->path, name);
         d->L = layer >= d->L ? layer + 1 : d->L;
@@ -51,8 +57,8 @@ static kd_status find_shifts(kd_dump *d) {
 }
 
 static kd_status find(const kd_tensor **out, const kd_dump *d, int64_t layer, char which, int64_t shift) {
-    char name[96];
-    snprintf(name, sizeof name, "layers.%lld.%c.%lld", (long long)layer, which, (long long)shift);
+    tensor_name name;
+    name_tensor(name, layer, which, shift);
     *out = kd_tensors_find(&d->tensors, name);
     return *out ? KD_OK : kd_fail(KD_EFORMAT, "%s: tensor %s is missing", d->path, name);
 }
@@ -74,7 +80,7 @@ static kd_status check_tensors(kd_dump *d) {
     d->H = q->shape[0], d->T = q->shape[1], d->E = q->shape[2], d->G = k->shape[0];
     KD_TRY(check_shape(d, q, d->H));
     KD_TRY(check_shape(d, k, d->G));
-    if (d->H < 1 || d->T < 1 || d->G < 1 || d->H % d->G || d->E < 2 || d->E > 4096)
+    if (d->H < 1 || d->H > MOST_HEADS || d->T < 1 || d->T > MOST_TOKENS || d->G < 1 || d->H % d->G || d->E < 2 || d->E > 4096)
         return kd_fail(KD_EFORMAT, "%s: %lld query heads on %lld key heads of %lld, %lld tokens", d->path, (long long)d->H, (long long)d->G,
                        (long long)d->E, (long long)d->T);
     for (int64_t l = 0; l < d->L; l++)
@@ -85,6 +91,25 @@ static kd_status check_tensors(kd_dump *d) {
             KD_TRY(check_shape(d, k, d->G));
         }
     return KD_OK;
+}
+
+/* More than measuring holds at once, in bytes: no sum of sizes below can leave int64. */
+static kd_status check_size(const kd_dump *d) {
+    int64_t all = d->H * d->E;
+    kd_status status;
+    KD_GO(kd_size_multiply(&all, all, d->T + KD_DRIFT_KEYS));
+    KD_GO(kd_size_multiply(&all, all, d->shifts));
+    KD_GO(kd_size_multiply(&all, all, 64));
+done:
+    return status ? kd_fail_prefix(status, "%s", d->path) : KD_OK;
+}
+
+/* What fits of a text, in whole characters, on one line. */
+static void put_words(char *to, size_t size, const char *text) {
+    snprintf(to, size, "%s", text);
+    int64_t cut = kd_utf8_invalid(to, (int64_t)strlen(to));
+    if (cut >= 0) to[cut] = 0;
+    kd_text_plain(to);
 }
 
 /* Metadata are text, whatever they say. */
@@ -98,8 +123,8 @@ static kd_status read_metadata(kd_dump *d) {
     KD_GO(kd_json_maybe_string(&scale, root, "scale", d->path));
     KD_GO(kd_json_maybe_string(&model, root, "model", d->path));
     KD_GO(kd_json_maybe_string(&precision, root, "precision", d->path));
-    if (model) snprintf(d->model, sizeof d->model, "%s", model);
-    if (precision) snprintf(d->precision, sizeof d->precision, "%s", precision);
+    if (model) put_words(d->model, sizeof d->model, model);
+    if (precision) put_words(d->precision, sizeof d->precision, precision);
     if (scale) {
         char *end;
         d->scale = kd_number_parse(scale, &end);
@@ -117,6 +142,7 @@ kd_status kd_dump_open(kd_dump *d, const char *path) {
     KD_GO(kd_tensors_open(&d->tensors, path));
     KD_GO(find_shifts(d));
     KD_GO(check_tensors(d));
+    KD_GO(check_size(d));
     KD_GO(read_metadata(d));
 done:
     if (status) kd_dump_close(d);
@@ -181,8 +207,8 @@ static kd_status read(float *to, const kd_dump *d, int64_t layer, char which, in
 
 kd_status kd_probe_dump(kd_probe_curve *curve, kd_ctx *ctx, const kd_probe *p, const kd_dump *d, int64_t text) {
     measured m;
-    KD_TRY(measured_init(&m, d, p));
-    kd_status status = KD_OK;
+    kd_status status = measured_init(&m, d, p);
+    if (status) return kd_fail_prefix(status, "%s", d->path);
     for (int64_t l = 0; l < d->L; l++) {
         for (int64_t s = 0; s < d->shifts; s++) {
             KD_GO(read(m.turned[s].query, d, l, 'q', d->shift[s]));
