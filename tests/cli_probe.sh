@@ -95,6 +95,8 @@ PY
 try probe --dump "$golden/../fuzz/corpus/dump/names" --out dump --json
 [ $code -eq 0 ] && python3 -c 'import json; x = json.load(open("out")); assert set(x["model"]) == {"\u00e9"} and x["precision"] == "a??[2J"'
 ok $? "long names are cut between characters, and give no orders to a terminal"
+try probe --dump "$golden/../fuzz/corpus/dump/largest" --out x
+says 1 "largest, as stored: attention is not finite in text 0"
 try probe --dump shape.safetensors --out x
 says 1 "shape.safetensors: tensor layers.1.k.16: its shape is [2, 16, 24], the first tensor's makes it [2, 24, 16]"
 try probe --dump missing.safetensors --out x

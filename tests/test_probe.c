@@ -84,6 +84,42 @@ static void variants_agree(void **state) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(&shapes[i]);
 }
 
+/* A query, a key, or logits beyond double: what sees them has no number, at any variant, and nothing else. */
+static void what_is_not_finite_is_never_a_number(void **state) {
+    (void)state;
+    const shape s = {41, 3, 0, 2, 1, 4, 2};
+    for (int what = 0; what < 3; what++) {
+        int64_t start[] = {0, 4, 22, 41}, base[2] = {0, 1}, pairs = 4, n = s.H * pairs * s.T;
+        kd_turned turned[2];
+        const kd_plan plan = {.T = s.T, .N = s.N, .start = start};
+        kd_drift d = {.plan = &plan, .turned = turned, .shifts = 2, .base = base, .bases = 2, .H = s.H, .G = s.G, .W = s.W, .scale = 0.2};
+        double *sums[2];
+        make_turned(turned, &s);
+        if (what == 0) turned[1].query[20 * s.W] = NAN;
+        if (what == 1) turned[1].key[2 * s.W * KD_DRIFT_KEYS + 3] = INFINITY;
+        if (what == 2) d.scale = 1e308, turned[0].query[30 * s.W] = 1e30f;
+        for (int64_t v = kd_drift_op.count - 1; v >= 0; v--) {
+            double **out = &sums[v + 1 < kd_drift_op.count];
+            if (kd_drift_op.variant[v].isa > ctx->isa) continue;
+            assert_done(kd_drift_sums(out, &d, s.T));
+            assert_done(kd_op_run_variant(ctx, &kd_drift_op.variant[v], &d));
+            int64_t none = 0;
+            for (int64_t i = 0; i < n; i++) {
+                none += isnan((*out)[i]);
+                if (!isnan((*out)[i]) != !isnan(sums[0][i])) fail_msg("%d: %s: number %lld is %g, not %g", what, kd_drift_op.variant[v].name, (long long)i,
+                                                                      (*out)[i], sums[0][i]);
+            }
+            assert_true(none > 0 && none < n);
+            if (out != sums) free(*out);
+        }
+        free(sums[0]);
+        for (int64_t i = 0; i < s.shifts; i++) {
+            free(turned[i].query);
+            free(turned[i].key);
+        }
+    }
+}
+
 /* ---- models ------------------------------------------------------------------------------------------------------- */
 
 enum { T = 40, SHIFTS = 4 };
@@ -254,6 +290,7 @@ static int close_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variants_agree),
+        cmocka_unit_test(what_is_not_finite_is_never_a_number),
         cmocka_unit_test(layers_walked_one_by_one_are_the_model),
         cmocka_unit_test(in_frame_document_nothing_moves),
         cmocka_unit_test(in_frame_window_rounding_moves_attention),

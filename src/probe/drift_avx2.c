@@ -13,14 +13,14 @@ typedef struct block { double *scaled, *attention; double *first; } block;
 
 typedef struct place { const kd_drift *d; int64_t h, from, i0, rows, width; double *query; } place;
 
-/* e^x for x <= 0, -infinity included: 2^n e^r, |r| <= ln 2 / 2, Taylor's sum to r^13 (off by less than 1e-17). */
+/* e^x for x <= 0, -infinity included, or NaN: 2^n e^r, |r| <= ln 2 / 2, Taylor's sum to r^13 (off by less than 1e-17). */
 static inline __m256d exp_of(__m256d x) {
     const __m256d log2e = _mm256_set1_pd(1.4426950408889634), high = _mm256_set1_pd(0x1.62e42fefa38p-1),
                   low = _mm256_set1_pd(0x1.ef35793c7673p-45), magic = _mm256_set1_pd(0x1.8p52);
     static const double term[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
                                   1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1};
     __m256d zero = _mm256_cmp_pd(x, _mm256_set1_pd(-708), _CMP_LT_OQ);
-    x = _mm256_max_pd(x, _mm256_set1_pd(-708));
+    x = _mm256_max_pd(_mm256_set1_pd(-708), x);  /* the second where one is NaN */
     __m256d shifted = _mm256_fmadd_pd(x, log2e, magic), n = _mm256_sub_pd(shifted, magic);
     __m256d r = _mm256_fnmadd_pd(n, low, _mm256_fnmadd_pd(n, high, x)), sum = _mm256_set1_pd(term[0]);
     for (int i = 1; i < 14; i++) sum = _mm256_fmadd_pd(sum, r, _mm256_set1_pd(term[i]));
@@ -89,11 +89,11 @@ static void normalise(const block *x, const place *p, const kd_turned *t, int64_
         sums = _mm256_add_pd(sums, e);
     }
     sum = add_up(sums);
-    for (int64_t j = begin; j < p->from; j++) scaled[j] = 0;
-    for (int64_t j = i + 1; j < end; j++) scaled[j] = 0;
     double own = t->anchor ? exp(anchor * d->scale - most) : 0;
     __m256d total = _mm256_set1_pd(sum + own);
     for (int64_t j = begin; j < end; j += LANES) _mm256_storeu_pd(attention + j, _mm256_div_pd(_mm256_loadu_pd(attention + j), total));
+    for (int64_t j = begin; j < p->from; j++) scaled[j] = attention[j] = 0;
+    for (int64_t j = i + 1; j < end; j++) scaled[j] = attention[j] = 0;
     if (t->anchor) {  /* token 0, of no document: its place is free unless its group is this document's first */
         scaled[0] = anchor * d->scale;
         attention[0] = own / (sum + own);
