@@ -114,7 +114,7 @@ assert {"commit", "compiler", "flags", "threads", "mpi"} <= b.keys() and {"janss
     ok $? "kedge --version --json"
 fi
 commands=$("$kedge" --help | awk '/^more:$/ { exit } /^  [a-z]/ { print $1 }')
-for page in "" $(sed 's/^/-/' <<<"$commands") -run-file -bench-attention -bench-gemm; do
+for page in "" $(sed 's/^/-/' <<<"$commands") -run-file -bench-attention -bench-gemm -bench-step; do
     file=$prefix/share/man/man1/kedge$page.1
     [ -s "$file" ] && ! grep -qE '^(usage:|examples:)' "$file"; ok $? "man kedge$page"
 done

@@ -103,5 +103,10 @@ try init runs/a/step-8 --preset tiny;                  says 2 'holds a model alr
 try init few --preset tiny --vocabulary 100;           says 2 'the tokenizer bytes has 259 ids'
 try init fresh --preset tiny --seed 4 && try info fresh --json
 grep -q '"parameters"' out; ok $? "init makes a model that info reads"
+try bench step --preset tiny --vocabulary 259 --window 64 --windows 2 --steps 1 --json
+[ $code -eq 0 ] && grep -q '"executed_share": .*"parts": {.*"matmul": ' out; ok $? "bench step says what each operation takes"
+grep '"step":6,' runs/from/metrics.jsonl | grep -q '"parts":{.*"attn_forward":'
+ok $? "and so does every step of a run"
+try bench step --mask half; says 2 "it is full, document or anchor"
 for command in init train info bench; do try $command --help; [ $code -eq 0 ] && grep -q 'usage: kedge' out; ok $? "$command --help"; done
 echo done

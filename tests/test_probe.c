@@ -206,7 +206,7 @@ static kd_plan planned(kd_mask mask) {
 /* Fact 6: whole documents may be moved anywhere. */
 static void in_frame_document_nothing_moves(void **state) {
     (void)state;
-    for (int mask = KD_MASK_FULL; mask <= KD_MASK_DOCUMENT; mask++)
+    for (int mask = KD_MASK_FULL; mask <= KD_MASK_ANCHOR; mask++)
         for (kd_precision precision = 0; precision < KD_PRECISIONS; precision++) {
             kd_plan plan = planned((kd_mask)mask);
             kd_probe p;
@@ -224,7 +224,7 @@ static void in_frame_document_nothing_moves(void **state) {
 
 static void in_frame_window_rounding_moves_attention(void **state) {
     (void)state;
-    for (int mask = KD_MASK_FULL; mask <= KD_MASK_DOCUMENT; mask++) {
+    for (int mask = KD_MASK_FULL; mask <= KD_MASK_ANCHOR; mask++) {
         kd_plan plan = planned((kd_mask)mask);
         kd_probe exact, bf16;
         probe(&exact, &plan, NULL, T, false, KD_PRECISION_EXACT, KD_FRAME_WINDOW);

@@ -10,6 +10,7 @@
 static const struct { const char *name, *about; int (*run)(int argc, char **argv); } benches[] = {
     {"attention", "forward and backward of every variant, beside the FMA peak", kd_bench_attention},
     {"gemm", "the matrix products of a linear layer, beside the FMA peak", kd_bench_gemm},
+    {"step", "a training step, what each part of it takes, beside the FMA peak", kd_bench_step},
     {"rope", "how exact each rope.precision is, and the time it takes in attention", kd_bench_rope},
 };
 enum { BENCHES = sizeof benches / sizeof *benches };

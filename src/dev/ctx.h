@@ -38,6 +38,7 @@ struct kd_ctx {
     int64_t scratch_bytes;
     kd_region *guarded;        /* what the guard device has handed out */
     int64_t entered;           /* depth of operations under way */
+    struct kd_clock *clock;    /* borrowed; NULL: nothing is timed */
 };
 
 /* As kd_ctx_open, on a device. */

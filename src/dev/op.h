@@ -19,6 +19,15 @@ typedef struct kd_op {
     int64_t count;
 } kd_op;
 
+/* What operations took since it was cleared: of a context that has one. */
+enum { KD_CLOCK_OPS = 32 };
+typedef struct kd_clock {
+    struct { const kd_op *op; double seconds; int64_t calls; } part[KD_CLOCK_OPS];
+    int64_t parts;             /* in the order in which they ran first; what no longer fits is not counted */
+} kd_clock;
+/* "matmul" of an operation named kd_matmul_op. */
+void kd_op_words(char out[40], const kd_op *op);
+
 #define KD_OP(op, list) const kd_op op = {#op, list, sizeof list / sizeof *list}
 
 /* Rows of variant lists that exist on x86 only. */

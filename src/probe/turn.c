@@ -70,7 +70,7 @@ static void anchor_logits(const turn_args *x, int64_t h) {
             for (int64_t e = 0; e < W; e++) sum += (double)query[e] * (double)key[e * KD_DRIFT_KEYS];
         } else {
             (void)keep(turned, NULL, x->q + (t * a->H + h) * E, a, &kd_ladder[KD_PRECISION_EXACT],
-                       kd_attn_position(a, t) - kd_attn_position(a, 0));
+                       kd_attn_distance(a, t));
             for (int64_t e = 0; e < E; e++) sum += (double)turned[e] * (double)x->k[g * E + e];
         }
         x->to->anchor[h * T + t] = sum;

@@ -34,6 +34,8 @@ static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, 
     int64_t windows = run->batch_windows, built = 0;
     double began = kd_now();
     *report = (kd_step_report){.lr = learning_rate(run, t->step)};
+    t->clock.parts = 0;
+    t->ctx->clock = &t->clock;
     kd_status status = KD_OK;
     for (; built < windows; built++) {
         KD_GO(kd_windows_plan(&plan[built], &t->train.windows, t->step * windows + built, true));
@@ -48,6 +50,7 @@ static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, 
     KD_GO(kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, windows * run->window.window));
     report->seconds = kd_now() - began;
 done:
+    t->ctx->clock = NULL;
     for (int64_t i = 0; i < built; i++) kd_plan_free(&plan[i]);
     return status;
 }

@@ -23,6 +23,7 @@ typedef struct kd_trainer {
     int64_t skipped, bad_in_a_row;   /* steps whose loss or gradient was not finite */
     int64_t lost_exports, first_lost;  /* exports that could not be written, and the first one's step */
     double *losses;                  /* [T] one validation window on the host */
+    kd_clock clock;                  /* of the step under way */
     double peak, peak_measured;      /* FLOP/s of this machine, the best so far; when it was last measured */
 } kd_trainer;
 

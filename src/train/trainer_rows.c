@@ -63,16 +63,31 @@ done:
     free(path);
 }
 
+/* Seconds of the step by operation. NULL: memory is out. */
+static json_t *parts_of(const kd_clock *clock) {
+    json_t *parts = json_object();
+    bool whole = parts;
+    for (int64_t i = 0; i < clock->parts && whole; i++) {
+        char name[40];
+        kd_op_words(name, clock->part[i].op);
+        whole = !json_object_set_new(parts, name, json_real(clock->part[i].seconds));
+    }
+    if (whole) return parts;
+    json_decref(parts);
+    return NULL;
+}
+
 kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     int64_t tokens = t->run->batch_windows * t->run->window.window;
     double flops = kd_model_flops(&t->config, tokens, r->pairs);
     bool finite = r->sums.finite;
     measure_peak(t);
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I}", "step", (json_int_t)t->step,
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
-                            t->peak, "share_of_peak", flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident());
+                            t->peak, "share_of_peak", flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident(),
+                            "parts", parts_of(&t->clock));
     return kd_metrics_write(&t->metrics, row);
 }

@@ -1,0 +1,225 @@
+/* kedge bench step: a whole training step, and what each operation takes of it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "bench.h"
+#include "cli.h"
+#include "dev/memory.h"
+#include "dev/peak.h"
+#include "train/optimizer.h"
+
+enum { STEPS_MOST = 1000 };
+
+typedef struct options {
+    const char *preset, *config, *mask, *recompute;
+    int64_t window, windows, vocabulary, length, steps, threads;
+    bool json;
+} options;
+
+/* What is timed. */
+typedef struct bench {
+    kd_ctx *ctx;
+    kd_config config;
+    kd_model *model;
+    kd_optimizer optimizer;
+    kd_plan *plan;             /* [windows] */
+    int64_t pairs;             /* of all windows */
+    kd_clock clock;
+} bench;
+
+static kd_status open_config(kd_config *config, const options *o) {
+    char *text = NULL;
+    int64_t size = 0;
+    const kd_tokenizer bytes = {.bos = KD_BYTES_BOS, .eos = KD_BYTES_EOS, .vocabulary = KD_BYTES_VOCABULARY};
+    if (o->config) KD_TRY(kd_file_read(&text, &size, o->config, 16 << 20));
+    else KD_TRY(kd_config_preset(&text, "llama", o->preset, &bytes, o->vocabulary, o->window));
+    if (!o->config) size = (int64_t)strlen(text);
+    kd_status status = kd_config_parse(config, text, size, o->config ? o->config : "bench step");
+    free(text);
+    return status;
+}
+
+/* Documents of `length` tokens, random ones, that fill a window; 0: one document. */
+static kd_status make_plan(kd_plan *plan, const options *o, const kd_config *config, uint64_t window) {
+    bool anchor = !strcmp(o->mask, "anchor");
+    int64_t text = o->window - anchor, length = o->length && o->length < text ? o->length : text, N = (text + length - 1) / length;
+    const kd_plan_options layout = {.mask = anchor ? KD_MASK_ANCHOR : strcmp(o->mask, "full") ? KD_MASK_DOCUMENT : KD_MASK_FULL,
+                                     .predict_boundary = true};
+    int32_t *token = NULL;
+    kd_piece *piece = NULL;
+    kd_chunk *chunk = NULL;
+    kd_status status;
+    KD_GO(kd_new(&token, text, sizeof *token));
+    KD_GO(kd_new(&piece, N, sizeof *piece));
+    KD_GO(kd_new(&chunk, N, sizeof *chunk));
+    for (int64_t i = 0; i < text; i++) token[i] = (int32_t)(kd_random_bits(1, window, (uint64_t)i) % (uint64_t)config->V);
+    for (int64_t n = 0; n < N; n++) {
+        int64_t from = n * length, end = from + length < text ? from + length : text;
+        piece[n].next = -1;
+        chunk[n] = (kd_chunk){n, token + from, end - from, NULL};
+    }
+    status = kd_plan_init(plan, &layout, piece, N, chunk, N);
+done:
+    free(token);
+    free(piece);
+    free(chunk);
+    return status;
+}
+
+static void bench_close(bench *b, const options *o) {
+    kd_optimizer_close(&b->optimizer);
+    kd_model_close(b->model);
+    for (int64_t i = 0; b->plan && i < o->windows; i++) kd_plan_free(&b->plan[i]);
+    free(b->plan);
+    kd_config_close(&b->config);
+    kd_ctx_close(b->ctx);
+}
+
+static kd_status bench_open(bench *b, const options *o) {
+    kd_model_options model = {.window = o->window, .windows = o->windows, .micro = 1, .leaves = 8, .frame = KD_FRAME_DOCUMENT, .training = true};
+    kd_status status;
+    *b = (bench){0};
+    model.recompute = !strcmp(o->recompute, "none") ? KD_RECOMPUTE_NONE : !strcmp(o->recompute, "layer") ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_AUTO;
+    KD_GO(kd_ctx_open(&b->ctx, o->threads));
+    KD_GO(open_config(&b->config, o));
+    KD_GO(kd_model_open(&b->model, b->ctx, &b->config, &model));
+    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false));
+    KD_GO(kd_model_init(b->model, &b->config, 1));
+    KD_GO(kd_new(&b->plan, o->windows, sizeof *b->plan));
+    for (int64_t i = 0; i < o->windows; i++) {
+        KD_GO(make_plan(&b->plan[i], o, &b->config, (uint64_t)i));
+        b->pairs += kd_plan_pairs(&b->plan[i]);
+    }
+done:
+    if (status) bench_close(b, o);
+    return status;
+}
+
+static kd_status step(bench *b, const options *o) {
+    const kd_adamw adamw = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
+    kd_step_sums sums;
+    for (int64_t i = 0; i < o->windows; i++) {
+        const kd_plan *plan = &b->plan[i];
+        KD_TRY(kd_model_forward(b->model, &plan, 1, i));
+        KD_TRY(kd_model_backward(b->model, 1 / (float)(o->windows * o->window)));
+    }
+    KD_TRY(kd_model_gradient_finish(b->model, o->windows));
+    return kd_optimizer_step(&b->optimizer, &sums, b->model, &adamw, o->windows * o->window);
+}
+
+/* Useful operations, and with what is computed again: the forward of every layer but its last products. */
+static void count_flops(double *useful, double *executed, const bench *b, const options *o) {
+    const kd_config *c = &b->config;
+    double tokens = (double)(o->windows * o->window), width = (double)c->C;
+    *useful = *executed = kd_model_flops(c, o->windows * o->window, b->pairs);
+    if (kd_model_recompute(b->model) == KD_RECOMPUTE_NONE) return;
+    double layer = 2 * width * (double)(2 * c->H * c->E + 2 * c->G * c->E + 2 * c->F) * tokens + 4 * (double)(c->E * c->H) * (double)b->pairs;
+    *executed += (double)c->L * layer;
+}
+
+static int ascending(const void *x, const void *y) {
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+
+static int most_first(const void *x, const void *y) {
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a < b) - (a > b);
+}
+
+static void print(const bench *b, const options *o, double seconds, double peak) {
+    double useful, executed, tokens = (double)(o->windows * o->window), all = 0;
+    struct { double seconds; int64_t calls; char name[40]; } part[KD_CLOCK_OPS];
+    count_flops(&useful, &executed, b, o);
+    for (int64_t i = 0; i < b->clock.parts; i++) {
+        part[i].seconds = b->clock.part[i].seconds / (double)o->steps;
+        part[i].calls = b->clock.part[i].calls / o->steps;
+        kd_op_words(part[i].name, b->clock.part[i].op);
+        all += part[i].seconds;
+    }
+    qsort(part, (size_t)b->clock.parts, sizeof *part, most_first);
+    const char *recompute = kd_model_recompute(b->model) == KD_RECOMPUTE_NONE ? "none" : "layer";
+    if (o->json) {
+        printf("{\"bench\": \"step\", \"parameters\": %lld, \"window\": %lld, \"windows\": %lld, \"mask\": \"%s\", \"length\": %lld, \"threads\": %lld, "
+               "\"isa\": \"%s\", \"recompute\": \"%s\", \"seconds\": %.6g, \"tokens_per_second\": %.5g, \"gflops\": %.4g, \"executed_gflops\": %.4g, "
+               "\"peak_gflops\": %.4g, \"share_of_peak\": %.4f, \"executed_share\": %.4f, \"memory\": %lld, \"parts\": {",
+               (long long)kd_model_layout(b->model)->count, (long long)o->window, (long long)o->windows, o->mask, (long long)o->length,
+               (long long)kd_pool_threads(b->ctx->pool), kd_isa_name(b->ctx->isa), recompute, seconds, tokens / seconds, useful / seconds * 1e-9,
+               executed / seconds * 1e-9, peak * 1e-9, useful / seconds / peak, executed / seconds / peak, (long long)kd_memory_peak());
+        for (int64_t i = 0; i < b->clock.parts; i++) printf("%s\"%s\": %.5g", i ? ", " : "", part[i].name, part[i].seconds);
+        printf("}}\n");
+        return;
+    }
+    printf("%.4g seconds a step, %.0f tokens/s; useful %.1f GF/s, %.1f%% of the peak of %.1f; executed %.1f%%; recompute %s; %.2f GiB\n", seconds,
+           tokens / seconds, useful / seconds * 1e-9, 100 * useful / seconds / peak, peak * 1e-9, 100 * executed / seconds / peak, recompute,
+           (double)kd_memory_peak() * 0x1p-30);
+    printf("%-24s %8s %10s %7s\n", "part", "calls", "seconds", "share");
+    for (int64_t i = 0; i < b->clock.parts; i++)
+        printf("%-24s %8lld %10.4g %6.1f%%\n", part[i].name, (long long)part[i].calls, part[i].seconds, 100 * part[i].seconds / all);
+}
+
+static kd_status run(const options *o) {
+    double took[STEPS_MOST], peak[STEPS_MOST];
+    bench b;
+    KD_TRY(bench_open(&b, o));
+    kd_status status;
+    KD_GO(step(&b, o));  /* pages and caches */
+    b.ctx->clock = &b.clock;
+    for (int64_t i = 0; i < o->steps; i++) {
+        double began = kd_now();
+        KD_GO(step(&b, o));
+        took[i] = kd_now() - began;
+        peak[i] = kd_peak_flops(b.ctx);
+    }
+    qsort(took, (size_t)o->steps, sizeof *took, ascending);
+    qsort(peak, (size_t)o->steps, sizeof *peak, ascending);
+    print(&b, o, took[o->steps / 2], peak[o->steps - 1]);
+done:
+    bench_close(&b, o);
+    return status;
+}
+
+static kd_status check(const options *o) {
+    if (strcmp(o->mask, "full") && strcmp(o->mask, "document") && strcmp(o->mask, "anchor"))
+        return kd_fail(KD_ECONFIG, "bench step: --mask %s: it is full, document or anchor", o->mask);
+    if (strcmp(o->recompute, "auto") && strcmp(o->recompute, "layer") && strcmp(o->recompute, "none"))
+        return kd_fail(KD_ECONFIG, "bench step: --recompute %s: it is auto, layer or none", o->recompute);
+    if (o->window < 2 || o->windows < 1 || o->length < 0 || o->steps < 1 || o->steps > STEPS_MOST)
+        return kd_fail(KD_ECONFIG, "bench step: --window %lld is at least 2, --windows %lld at least 1, --steps %lld 1 to %d", (long long)o->window,
+                       (long long)o->windows, (long long)o->steps, STEPS_MOST);
+    return KD_OK;
+}
+
+int kd_bench_step(int argc, char **argv) {
+    options o = {.preset = "124m", .mask = "full", .recompute = "none", .window = 1024, .windows = 4, .vocabulary = 32000, .steps = 3};
+    const kd_option option[] = {
+        {"--preset", KD_TEXT, &o.preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
+        {"--config", KD_TEXT, &o.config, "FILE", "a config.json instead"},
+        {"--vocabulary", KD_INTEGER, &o.vocabulary, "N", "of a preset"},
+        {"--window", KD_INTEGER, &o.window, "N", "tokens"},
+        {"--windows", KD_INTEGER, &o.windows, "N", "of a step, one after the other"},
+        {"--mask", KD_TEXT, &o.mask, "NAME", "full, document or anchor"},
+        {"--length", KD_INTEGER, &o.length, "N", "of the documents; one document a window unless given"},
+        {"--recompute", KD_TEXT, &o.recompute, "NAME", "auto, layer or none"},
+        {"--steps", KD_INTEGER, &o.steps, "N", "that are timed, after one that is not"},
+        {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
+        {"--json", KD_FLAG, &o.json, NULL, "one object"},
+    };
+    const kd_usage usage = {"bench step", "[options]",
+                            "A training step of a fresh model on random tokens: the median of several, beside the FMA peak measured between them, and "
+                            "what each operation takes. Useful operations are those of src/model/params.h; executed ones have what is computed again.",
+                            "  kedge bench step\n"
+                            "  kedge bench step --preset 10m --window 64K --windows 1 --mask anchor --length 2K --recompute layer\n",
+                            option, sizeof option / sizeof *option};
+    int64_t count;
+    bool done;
+    kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &done);
+    if (status || done) return kd_exit_code(status);
+    status = check(&o);
+    if (!status) status = run(&o);
+    return kd_exit_code(status);
+}
