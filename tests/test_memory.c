@@ -101,7 +101,8 @@ static void the_second_step_asks_for_no_memory_whatever_its_documents(void **sta
     assert_done(kd_config_parse(&config, text, (int64_t)strlen(text), "tiny"));
     for (kd_recompute recompute = KD_RECOMPUTE_LAYER; recompute <= KD_RECOMPUTE_NONE; recompute++) {
         assert_done(kd_ctx_open(&ctx, 2));
-        kd_model_options options = {T, 1, 1, 8, KD_FRAME_DOCUMENT, recompute, true, KD_PRECISION_EXACT};
+        kd_model_options options = {.window = T, .windows = 1, .micro = 1, .leaves = 8, .recompute = recompute, .frame = KD_FRAME_DOCUMENT,
+                                    .training = true};
         assert_done(kd_model_open(&model, ctx, &config, &options));
         assert_done(kd_model_init(model, &config, 5));
         assert_done(kd_optimizer_open(&optimizer, ctx, model, false));
