@@ -105,9 +105,9 @@ static void what_is_not_finite_is_never_a_number(void **state) {
             assert_done(kd_op_run_variant(ctx, &kd_drift_op.variant[v], &d));
             int64_t none = 0;
             for (int64_t i = 0; i < n; i++) {
-                none += isnan((*out)[i]);
-                if (!isnan((*out)[i]) != !isnan(sums[0][i])) fail_msg("%d: %s: number %lld is %g, not %g", what, kd_drift_op.variant[v].name, (long long)i,
-                                                                      (*out)[i], sums[0][i]);
+                none += isnan((*out)[i]) != 0;
+                if (!isnan((*out)[i]) != !isnan(sums[0][i]))
+                    fail_msg("%d: %s: number %lld is %g, not %g", what, kd_drift_op.variant[v].name, (long long)i, (*out)[i], sums[0][i]);
             }
             assert_true(none > 0 && none < n);
             if (out != sums) free(*out);
