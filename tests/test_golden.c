@@ -33,7 +33,7 @@ static void open_fixture(fixture *f, const char *name, const char *expected, con
     snprintf(path, sizeof path, "tests/golden/%s", name);
     assert_done(kd_ctx_open_on(&f->ctx, device, 2));
     assert_done(kd_config_open(&f->config, path));
-    kd_model_options options = {T, 1, 1, 8, frame, recompute, true, KD_PRECISION_EXACT};
+    kd_model_options options = {.window = T, .windows = 1, .micro = 1, .leaves = 8, .frame = frame, .recompute = recompute, .training = true};
     assert_done(kd_model_open(&f->model, f->ctx, &f->config, &options));
     assert_done(kd_model_load(f->model, path));
     snprintf(path, sizeof path, "tests/golden/%s/%s", name, expected);

@@ -188,7 +188,7 @@ static void a_model_that_no_memory_holds_is_refused(void **state) {
                  "\"num_hidden_layers\": %s, \"num_attention_heads\": %s, \"head_dim\": %s}", cases[i].V, cases[i].C, cases[i].L,
                  cases[i].H, cases[i].E);
         assert_done(parse_config(&config, text));
-        kd_model_options options = {cases[i].window, 1, 1, 8, KD_FRAME_WINDOW, KD_RECOMPUTE_AUTO, true, KD_PRECISION_EXACT};
+        kd_model_options options = {.window = cases[i].window, .windows = 1, .micro = 1, .leaves = 8, .training = true};
         kd_status status = kd_model_open(&model, ctx, &config, &options);
         if (status != cases[i].status) fail_msg("case %d: %s: %s", (int)i, kd_status_name(status), kd_message());
         assert_null(model);
@@ -362,7 +362,7 @@ static void a_tensor_of_a_wrong_shape_is_named_with_it_however_long(void **state
     assert_done(kd_tensors_finish(&writer));
     assert_done(config_with(&config, "bos_token_id", "1"));
     assert_done(kd_ctx_open(&ctx, 1));
-    kd_model_options options = {4, 1, 1, 1, KD_FRAME_WINDOW, KD_RECOMPUTE_AUTO, false, KD_PRECISION_EXACT};
+    kd_model_options options = {.window = 4, .windows = 1, .micro = 1, .leaves = 1};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_fails(kd_model_load(model, in_scratch("shape")), KD_EFORMAT, "shape/model.safetensors: tensor model.embed_tokens.weight: its shape is "
                  "[0, 9223372036854775807, ", "9223372036854775807], config.json needs [300, 64]");

@@ -66,7 +66,8 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     const kd_plan *view[WINDOWS];
     assert_done(kd_ctx_open_on(&ctx, how.device, how.threads));
     if (how.isa < ctx->isa) ctx->isa = how.isa;
-    kd_model_options options = {T, WINDOWS, how.micro, 8, KD_FRAME_DOCUMENT, how.recompute, true, KD_PRECISION_EXACT};
+    kd_model_options options = {.window = T, .windows = WINDOWS, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
+                                .recompute = how.recompute, .training = true};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < WINDOWS; i++) plan[i] = make_plan(mask, (uint64_t)i), view[i] = &plan[i];
@@ -93,7 +94,8 @@ static void add_step(double *sum, int64_t *n, int64_t from, int64_t count) {
     kd_ctx *ctx;
     kd_model *model;
     assert_done(kd_ctx_open(&ctx, 2));
-    kd_model_options options = {T, count, 1, 4, KD_FRAME_DOCUMENT, KD_RECOMPUTE_NONE, true, KD_PRECISION_EXACT};
+    kd_model_options options = {.window = T, .windows = count, .micro = 1, .leaves = 4, .frame = KD_FRAME_DOCUMENT,
+                                .recompute = KD_RECOMPUTE_NONE, .training = true};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < count; i++) {
