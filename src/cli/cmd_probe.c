@@ -260,34 +260,36 @@ static kd_status check_same(const kd_probe *p, const kd_probe_curve *c, const kd
     return same ? KD_OK : kd_fail(KD_EFORMAT, "%s: other layers, heads, tokens or shifts than the first dump's: texts of one curve are alike", d->path);
 }
 
+static kd_status begin_curve(kd_probe *p, const options *o, const kd_dump *d, char precision[64]) {
+    kd_probe_curve *c = p->curve;
+    *c = (kd_probe_curve){.precision = precision, .L = d->L, .H = d->H, .E = d->E};
+    snprintf(precision, 64, "%s", *d->precision ? d->precision : "as stored");
+    KD_TRY(name_of(&c->model, *d->model ? d->model : d->path, false));
+    KD_TRY(grid_of_dump(&p->grid, o, d));
+    return kd_probe_curve_init(c, p, 1);
+}
+
+static kd_status add_dump(kd_probe *p, const options *o, kd_ctx *ctx, char precision[64], int64_t text) {
+    kd_dump d;
+    kd_status status;
+    KD_TRY(kd_dump_open(&d, o->dump.text[text]));
+    if (text == 0) KD_GO(begin_curve(p, o, &d, precision));
+    KD_GO(check_same(p, p->curve, &d));
+    KD_GO(kd_probe_dump(p->curve, ctx, p, &d, text));
+done:
+    kd_dump_close(&d);
+    return status;
+}
+
 /* All dumps are texts of one curve. */
 static kd_status run_dumps(kd_probe *p, const options *o, const asked *a, kd_ctx *ctx) {
     char precision[64];
-    kd_status status;
     KD_TRY(kd_new(&p->curve, 1, sizeof *p->curve));
     p->curves = 1;
     p->texts = o->dump.count;
     p->mask = "full";
     p->source = "a dump of queries and keys";
-    kd_probe_curve *c = p->curve;
-    for (int64_t i = 0; i < o->dump.count; i++) {
-        kd_dump d;
-        KD_TRY(kd_dump_open(&d, o->dump.text[i]));
-        if (i == 0) {
-            *c = (kd_probe_curve){.precision = precision, .L = d.L, .H = d.H, .E = d.E};
-            snprintf(precision, sizeof precision, "%s", *d.precision ? d.precision : "as stored");
-            KD_GO(name_of(&c->model, *d.model ? d.model : o->dump.text[i], false));
-            KD_GO(grid_of_dump(&p->grid, o, &d));
-            KD_GO(kd_probe_curve_init(c, p, 1));
-        }
-        KD_GO(check_same(p, c, &d));
-        KD_GO(kd_probe_dump(c, ctx, p, &d, i));
-        kd_dump_close(&d);
-        continue;
-    done:
-        kd_dump_close(&d);
-        return status;
-    }
+    for (int64_t i = 0; i < p->texts; i++) KD_TRY(add_dump(p, o, ctx, precision, i));
     return kd_probe_tell(p, o->out, o->json, &a->limits);
 }
 
