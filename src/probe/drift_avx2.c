@@ -37,15 +37,18 @@ static inline double add_up(__m256d x) {
 /* Products of 4 queries with a group of 8 keys. query [W][4], key [W][8]. */
 static inline void products(double *out, int64_t width, const double *query, const float *key, int64_t W) {
     __m256d sum[AT_ONCE][2];
+#pragma GCC unroll 4
     for (int r = 0; r < AT_ONCE; r++) sum[r][0] = sum[r][1] = _mm256_setzero_pd();
     for (int64_t e = 0; e < W; e++) {
         __m256d k0 = _mm256_cvtps_pd(_mm_loadu_ps(key + 8 * e)), k1 = _mm256_cvtps_pd(_mm_loadu_ps(key + 8 * e + 4));
-        for (int r = 0; r < AT_ONCE; r++) {
+#pragma GCC unroll 4
+        for (int r = 0; r < AT_ONCE; r++) {  /* unrolled, or the sums would lie in memory */
             __m256d q = _mm256_broadcast_sd(query + AT_ONCE * e + r);
             sum[r][0] = _mm256_fmadd_pd(q, k0, sum[r][0]);
             sum[r][1] = _mm256_fmadd_pd(q, k1, sum[r][1]);
         }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < AT_ONCE; r++) {
         _mm256_storeu_pd(out + r * width, sum[r][0]);
         _mm256_storeu_pd(out + r * width + LANES, sum[r][1]);
@@ -76,12 +79,17 @@ static void normalise(const block *x, const place *p, const kd_turned *t, int64_
     double *scaled = x->scaled + r * p->width, *attention = x->attention + r * p->width;
     double anchor = t->anchor ? t->anchor[p->h * d->plan->T + i] : 0, most = t->anchor ? anchor * d->scale : -INFINITY, sum = 0;
     x->first[r] = t->anchor ? anchor : scaled[p->from];
-    for (int64_t j = p->from; j <= i; j++) {
-        scaled[j] *= d->scale;
-        most = scaled[j] > most ? scaled[j] : most;
-    }
     for (int64_t j = begin; j < p->from; j++) scaled[j] = -INFINITY;
     for (int64_t j = i + 1; j < end; j++) scaled[j] = -INFINITY;
+    __m256d largest = _mm256_set1_pd(most), scale = _mm256_set1_pd(d->scale);
+    for (int64_t j = begin; j < end; j += LANES) {
+        __m256d logit = _mm256_mul_pd(_mm256_loadu_pd(scaled + j), scale);
+        _mm256_storeu_pd(scaled + j, logit);
+        largest = _mm256_max_pd(logit, largest);  /* the second where one is NaN */
+    }
+    double lane[LANES];
+    _mm256_storeu_pd(lane, largest);
+    for (int l = 0; l < LANES; l++) most = lane[l] > most ? lane[l] : most;
     __m256d sums = _mm256_setzero_pd(), top = _mm256_set1_pd(most);
     for (int64_t j = begin; j < end; j += LANES) {
         __m256d e = exp_of(_mm256_sub_pd(_mm256_loadu_pd(scaled + j), top));
@@ -153,12 +161,15 @@ static void compare(const place *p, int64_t pair, const block *x, const block *y
     for (int64_t r = 0; r < p->rows; r++) d->first[at + p->i0 + r] = fabs(x->first[r] - y->first[r]);
 }
 
-static int64_t block_doubles(const kd_drift *d) { return 2 * ROWS * kd_drift_groups(d->plan->T) * KD_DRIFT_KEYS + ROWS; }
+/* A row is a cache line longer than its keys: rows that are a power of two apart would meet in the same sets. */
+static int64_t width_of(const kd_drift *d) { return (kd_drift_groups(d->plan->T) + 1) * KD_DRIFT_KEYS; }
+
+static int64_t block_doubles(const kd_drift *d) { return 2 * ROWS * width_of(d) + ROWS; }
 
 static int64_t scratch_of(const kd_drift *d) { return (d->bases + 1) * block_doubles(d) + ROWS * d->W; }
 
 static block block_at(double *memory, const kd_drift *d, int64_t i) {
-    int64_t half = ROWS * kd_drift_groups(d->plan->T) * KD_DRIFT_KEYS;
+    int64_t half = ROWS * width_of(d);
     double *at = memory + i * block_doubles(d);
     return (block){at, at + half, at + 2 * half};
 }
@@ -175,7 +186,7 @@ static void add_sinks(const place *p, const block *x, int64_t *behind) {
 static void head(const kd_drift *d, int64_t h, double *scratch) {
     block base[2], x = block_at(scratch, d, d->bases);
     int64_t behind = 0;
-    place p = {.d = d, .h = h, .width = kd_drift_groups(d->plan->T) * KD_DRIFT_KEYS, .query = scratch + (d->bases + 1) * block_doubles(d)};
+    place p = {.d = d, .h = h, .width = width_of(d), .query = scratch + (d->bases + 1) * block_doubles(d)};
     for (int64_t b = 0; b < d->bases; b++) base[b] = block_at(scratch, d, b);
     for (int64_t n = 0; n < d->plan->N; n++)
         for (p.from = p.i0 = d->plan->start[n]; p.i0 < d->plan->start[n + 1]; p.i0 += p.rows) {
