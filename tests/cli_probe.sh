@@ -15,10 +15,7 @@ done
 [ "$(grep -c '^model  *\(bf16\|f32-angle\|exact\)\|^random model ' out)" -eq 16 ]; ok $? "a line a curve and mode"
 python3 - <<'PY'
 import json
-p = json.load(open("probe/probe.json"))
-c = {(x["model"], x["precision"]): x for x in p["curves"]}
-d = lambda name, precision: c[name, precision]["propagated"]["d"]
-assert len(p["curves"]) == 8
+assert len(json.load(open("probe/probe.json"))["curves"]) == 8
 PY
 ok $? "probe.json is JSON"
 grep -q '<script' probe/report.html; [ $? -eq 1 ]; ok $? "the page runs nothing"

@@ -23,6 +23,10 @@ static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
     return kd_attn_position(a, t) - (a->frame == KD_FRAME_DOCUMENT ? a->plan->base[n] : 0);
 }
 
+/* A window of token [count], in documents of `length` each, the last of what is left: measurements and single texts. length
+ * >= 1; otherwise as kd_plan_init (plan.c). */
+kd_status kd_plan_init_even(kd_plan *plan, const kd_plan_options *options, const int32_t *token, int64_t count, int64_t length);
+
 /* KD_OK if the arguments are in range, else a message with the values. While ctx measures, views may be NULL. */
 kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward);
 

@@ -4,7 +4,7 @@
  * are joined by a stable sort: after it, interleaved chunks are a contiguous document whose positions jump. */
 #include <stdlib.h>
 
-#include "base/arena.h"
+#include "attn.h"
 
 enum role { ROLE_LEAD, ROLE_TAG, ROLE_TEXT };  /* LEAD: a BOS; TAG: a domain tag; TEXT: the document's own */
 
@@ -164,6 +164,26 @@ done:
     free(at);
     free(work);
     if (status) kd_plan_free(plan);
+    return status;
+}
+
+kd_status kd_plan_init_even(kd_plan *plan, const kd_plan_options *o, const int32_t *token, int64_t count, int64_t length) {
+    int64_t N = (count + length - 1) / length;
+    kd_piece *piece = NULL;
+    kd_chunk *chunk = NULL;
+    kd_status status;
+    *plan = (kd_plan){0};
+    KD_GO(kd_new(&piece, N, sizeof *piece));
+    KD_GO(kd_new(&chunk, N, sizeof *chunk));
+    for (int64_t n = 0; n < N; n++) {
+        int64_t from = n * length, left = count - from;
+        piece[n].next = -1;
+        chunk[n] = (kd_chunk){n, token + from, left < length ? left : length, NULL};
+    }
+    status = kd_plan_init(plan, o, piece, N, chunk, N);
+done:
+    free(piece);
+    free(chunk);
     return status;
 }
 

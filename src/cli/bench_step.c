@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attn/attn.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -46,27 +47,14 @@ static kd_status open_config(kd_config *config, const options *o) {
 /* Documents of `length` tokens, random ones, that fill a window; 0: one document. */
 static kd_status make_plan(kd_plan *plan, const options *o, const kd_config *config, uint64_t window) {
     bool anchor = !strcmp(o->mask, "anchor");
-    int64_t text = o->window - anchor, length = o->length && o->length < text ? o->length : text, N = (text + length - 1) / length;
+    int64_t text = o->window - anchor;
     const kd_plan_options layout = {.mask = anchor ? KD_MASK_ANCHOR : strcmp(o->mask, "full") ? KD_MASK_DOCUMENT : KD_MASK_FULL,
-                                     .predict_boundary = true};
-    int32_t *token = NULL;
-    kd_piece *piece = NULL;
-    kd_chunk *chunk = NULL;
-    kd_status status;
-    KD_GO(kd_new(&token, text, sizeof *token));
-    KD_GO(kd_new(&piece, N, sizeof *piece));
-    KD_GO(kd_new(&chunk, N, sizeof *chunk));
+                                    .predict_boundary = true};
+    int32_t *token;
+    KD_TRY(kd_new(&token, text, sizeof *token));
     for (int64_t i = 0; i < text; i++) token[i] = (int32_t)(kd_random_bits(1, window, (uint64_t)i) % (uint64_t)config->V);
-    for (int64_t n = 0; n < N; n++) {
-        int64_t from = n * length, end = from + length < text ? from + length : text;
-        piece[n].next = -1;
-        chunk[n] = (kd_chunk){n, token + from, end - from, NULL};
-    }
-    status = kd_plan_init(plan, &layout, piece, N, chunk, N);
-done:
+    kd_status status = kd_plan_init_even(plan, &layout, token, text, o->length ? o->length : text);
     free(token);
-    free(piece);
-    free(chunk);
     return status;
 }
 
@@ -111,14 +99,15 @@ static kd_status step(bench *b, const options *o) {
     return kd_optimizer_step(&b->optimizer, &sums, b->model, &adamw, o->windows * o->window);
 }
 
-/* Useful operations, and with what is computed again: the forward of every layer but its last products. */
+/* Useful operations, and with what is computed again (src/model/backward.c): gate and up of every layer; of all but the last
+ * attention, with the products around it. */
 static void count_flops(double *useful, double *executed, const bench *b, const options *o) {
     const kd_config *c = &b->config;
     double tokens = (double)(o->windows * o->window), width = (double)c->C;
     *useful = *executed = kd_model_flops(c, o->windows * o->window, b->pairs);
     if (kd_model_recompute(b->model) == KD_RECOMPUTE_NONE) return;
-    double layer = 2 * width * (double)(2 * c->H * c->E + 2 * c->G * c->E + 2 * c->F) * tokens + 4 * (double)(c->E * c->H) * (double)b->pairs;
-    *executed += (double)c->L * layer;
+    double attention = 4 * width * (double)(c->E * (c->H + c->G)) * tokens + 4 * (double)(c->E * c->H) * (double)b->pairs;
+    *executed += (double)c->L * 4 * width * (double)c->F * tokens + (double)(c->L - 1) * attention;
 }
 
 static int ascending(const void *x, const void *y) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attn/attn.h"
 #include "base/random.h"
 #include "data/pack.h"
 #include "text_source.h"
@@ -13,9 +14,7 @@
 /* A text under full attention, led by bos unless that is negative; token has what follows it. */
 static kd_status plan_text(kd_plan *plan, const int32_t *token, int64_t T, int32_t bos) {
     const kd_plan_options options = {.mask = KD_MASK_FULL, .lead_bos = bos >= 0, .bos = bos};
-    const kd_piece piece = {.next = -1};
-    const kd_chunk chunk = {0, token, T - (bos >= 0), NULL};
-    return kd_plan_init(plan, &options, &piece, 1, &chunk, 1);
+    return kd_plan_init_even(plan, &options, token, T - (bos >= 0), T);
 }
 
 static kd_status add_text(kd_probe_plans *p, const int32_t *token, int64_t T, int64_t longest, int32_t bos) {

@@ -6,7 +6,7 @@
 #include "model/config.h"
 
 typedef struct kd_probe_source {
-    kd_list text;              /* files; */
+    kd_list text;              /* files */
     const char *pack;          /* or a pack; neither: random tokens */
     const char *tokenizer;     /* NULL: the model's own */
     const char *mask;          /* of a pack's windows, "full", "document"; NULL: as it was packed */
@@ -15,7 +15,7 @@ typedef struct kd_probe_source {
     int64_t texts, texts_most; /* how many must be there; how many are taken at most */
 } kd_probe_source;
 
-/* A text at two lengths: its first T tokens, and its first `longest`; the latter T 0 where that is the same. */
+/* Texts at two lengths: their first T tokens and, where is_longer, their first `longest`. */
 typedef struct kd_probe_plans {
     kd_plan *plan, *longer;    /* [count] */
     int64_t count;

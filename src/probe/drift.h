@@ -42,7 +42,7 @@ kd_status kd_drift_run(kd_ctx *ctx, const kd_drift *drift);
 /* args: const kd_drift *. Best first; bf16-eager has the definition alone. */
 extern const kd_op kd_drift_op;
 
-/* What variants share (drift.c): one head a task, its outputs zeroed; scratch [drift_scratch(drift)] doubles of its own. */
+/* What variants share (drift.c): one head a task, its outputs zeroed; scratch [scratch] of a thread's own. */
 typedef void kd_drift_head(const kd_drift *drift, int64_t h, double *scratch);
 kd_status kd_drift_heads(kd_ctx *ctx, const kd_drift *drift, kd_drift_head *head, void *workspace, int64_t scratch);
 kd_status kd_drift_ref(kd_ctx *ctx, const void *args, void *workspace);
@@ -61,7 +61,7 @@ static inline int64_t kd_drift_at(const kd_drift *d, int64_t h, int64_t pair) {
  * frame, precision, H, G, E; its views are not read. KD_ENUMERIC as kd_attn_forward. */
 kd_status kd_turn(kd_ctx *ctx, const kd_turned *turned, const kd_attn *attn, const float *q, const float *k);
 int64_t kd_turned_width(const kd_attn *attn);
-/* The same of rows that are turned already, x [heads, T, E], keys or queries; and the anchor's logits are not made. */
+/* Keys that are turned already, x [G, T, E], laid out as kd_turned has them. */
 void kd_turned_keys(float *key, const float *x, int64_t G, int64_t T, int64_t E);
 
 #endif

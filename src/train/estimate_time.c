@@ -29,24 +29,11 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? lo
 /* Documents of `length` tokens that fill a window of T. */
 static kd_status piece_plan(kd_plan *plan, const kd_windows *windows, int64_t T, int64_t length) {
     bool anchor = windows->plan.mask == KD_MASK_ANCHOR && !windows->plan.anchor_is_bos;
-    int64_t text = T - anchor, N = (text + length - 1) / length;
-    int32_t *token = NULL;
-    kd_piece *piece = NULL;
-    kd_chunk *chunk = NULL;
-    kd_status status;
-    KD_GO(kd_new(&token, T, sizeof *token));
-    KD_GO(kd_new(&piece, N, sizeof *piece));
-    KD_GO(kd_new(&chunk, N, sizeof *chunk));
-    for (int64_t n = 0; n < N; n++) {
-        int64_t from = n * length, end = from + length < text ? from + length : text;
-        piece[n].next = -1;
-        chunk[n] = (kd_chunk){n, token, end - from, NULL};
-    }
-    status = kd_plan_init(plan, &(kd_plan_options){.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT}, piece, N, chunk, N);
-done:
+    const kd_plan_options options = {.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT};
+    int32_t *token;
+    KD_TRY(kd_new(&token, T, sizeof *token));
+    kd_status status = kd_plan_init_even(plan, &options, token, T - anchor, length);
     free(token);
-    free(piece);
-    free(chunk);
     return status;
 }
 
