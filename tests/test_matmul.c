@@ -28,26 +28,34 @@ static double right_at(const kd_matmul_args *a, int64_t p, int64_t j) {
     return a->form == KD_FORM_NT ? a->right[j * a->sum + p] : a->right[p * a->columns + j];
 }
 
-/* The three starts of a chain: zero, a bias, the old value. */
+/* One chain that goes on: dw += dy' x. */
+static void add_weight(kd_ctx *ctx, float *dw, const float *dy, const float *x, int64_t M, int64_t N, int64_t K) {
+    kd_tree one = {.count = 1, .sum = {dw}};
+    assert_int_equal(kd_linear_backward_weight(ctx, &one, 0, dy, x, M, N, K), KD_OK);
+}
+
+/* The three starts of a chain: zero, a bias, the old value; with a residual and without. */
 static void every_variant_gives_the_bits_of_the_definition(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(2);
     int64_t compared = 0;
     for (int s = 0; s < SHAPES; s++)
         for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++)
-            for (int start = 0; start < 3; start++) {
+            for (int way = 0; way < 6; way++) {
+                int start = way % 3;
                 kd_matmul_args a = random_args(form, shapes[s]);
                 int64_t n = a.rows * a.columns;
                 float *old = nn_random(n, 1.0f), *expected = NULL;
                 a.bias = start == 1 ? nn_random(a.columns, 1.0f) : NULL;
                 a.add = start == 2;
+                a.residual = way >= 3 ? nn_random(n, 1.0f) : NULL;
                 for (int64_t v = kd_matmul_op.count - 1; v >= 0; v--) {
                     a.out = a.add ? nn_copy(old, n) : nn_floats(n);
                     if (!nn_run(ctx, &kd_matmul_op.variant[v], &a)) continue;
                     if (!expected) expected = a.out;
                     if (memcmp(expected, a.out, (size_t)n * sizeof *old))
-                        fail_msg("%s %s %lldx%lldx%lld start %d", kd_matmul_op.variant[v].name, form_name[form],
-                                 (long long)a.rows, (long long)a.columns, (long long)a.sum, start);
+                        fail_msg("%s %s %lldx%lldx%lld way %d", kd_matmul_op.variant[v].name, form_name[form],
+                                 (long long)a.rows, (long long)a.columns, (long long)a.sum, way);
                     compared++;
                 }
                 nn_drop();
@@ -137,15 +145,64 @@ static void adding_block_after_block_equals_one_longer_block(void **state) {
         ctx->isa = isa;
         float *whole = nn_copy(old, N * K), *blocks = nn_copy(old, N * K);
         float *whole_bias = nn_copy(old_bias, N), *blocks_bias = nn_copy(old_bias, N);
-        assert_int_equal(kd_linear_backward_weight(ctx, whole, whole_bias, dy, x, M, N, K), KD_OK);
+        add_weight(ctx, whole, dy, x, M, N, K);
+        assert_int_equal(kd_column_sum(ctx, whole_bias, dy, M, N), KD_OK);
         for (int64_t m = 0; m < M; m += KD_BLOCK) {
             int64_t count = M - m < KD_BLOCK ? M - m : KD_BLOCK;
-            assert_int_equal(kd_linear_backward_weight(ctx, blocks, blocks_bias, dy + m * N, x + m * K, count, N, K), KD_OK);
+            add_weight(ctx, blocks, dy + m * N, x + m * K, count, N, K);
+            assert_int_equal(kd_column_sum(ctx, blocks_bias, dy + m * N, count, N), KD_OK);
         }
         nn_assert_same(whole, blocks, N * K * 4);
         nn_assert_same(whole_bias, blocks_bias, N * 4);
     }
     nn_drop();
+    kd_ctx_close(ctx);
+}
+
+/* A window's leaves, and some windows', in blocks of every count against one chain a leaf, merged by a plain recursion; the
+ * sums begin as NaN: what a tree begins, it overwrites. */
+static float range_sum(const float *leaf_sums, int64_t stride, int64_t from, int64_t count) {
+    if (count == 1) return leaf_sums[from * stride];
+    return range_sum(leaf_sums, stride, from, count / 2) + range_sum(leaf_sums, stride, from + count / 2, count / 2);
+}
+
+static void every_variant_sums_leaves_in_a_tree(void **state) {
+    (void)state;
+    static const struct { int64_t T, leaves, N, K; } tree[] = {{77, 8, 29, 35}, {1100, 4, 13, 50}, {64, 16, 130, 17}, {9, 8, 3, 3}, {40, 1, 7, 33}};
+    kd_ctx *ctx = nn_open(2);
+    for (size_t c = 0; c < sizeof tree / sizeof *tree; c++) {
+        int64_t T = tree[c].T, leaves = tree[c].leaves, N = tree[c].N, K = tree[c].K, n = N * K, at = 5;
+        float *dy = nn_random(T * N, 1.0f), *x = nn_random(T * K, 1.0f), *earlier = nn_random(n, 1.0f), *leaf_sums = nn_floats(leaves * n);
+        memset(leaf_sums, 0, (size_t)(leaves * n) * sizeof *leaf_sums);
+        for (int64_t l = 0; l < leaves; l++) {
+            int64_t from = l * T / leaves, to = (l + 1) * T / leaves;
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t m = from; m < to; m++)
+                    leaf_sums[l * n + i] = fmaf(dy[m * N + i / K], x[m * K + i % K], leaf_sums[l * n + i]);
+        }
+        for (int64_t v = 0; v < kd_matmul_op.count; v++)
+            for (int64_t count = 1; count <= leaves; count *= 2) {
+                float *sum[6];
+                bool ran = true;
+                for (int d = 0; d < 6; d++) sum[d] = nn_floats(at + n);
+                memcpy(sum[5] + at, earlier, (size_t)n * sizeof *earlier);  /* another window's */
+                for (int64_t l = 0; l < leaves && ran; l += count) {
+                    int64_t from = l * T / leaves, to = (l + count) * T / leaves, depth = kd_tree_depth(l);
+                    int64_t merges = kd_tree_merges(l + count - 1) - kd_tree_merges(count - 1);
+                    kd_tree t = {T, leaves, l, count, true, true, 0, {sum[depth]}};
+                    for (int64_t k = 0; k < merges; k++) t.sum[++t.merges] = sum[--depth];
+                    if (l + count == leaves) t.sum[++t.merges] = sum[5];
+                    kd_matmul_args a = {.form = KD_FORM_TN, .out = t.sum[0] + at, .left = dy + from * N, .right = x + from * K, .rows = N,
+                                        .columns = K, .sum = to - from, .tree = &t, .at = at};
+                    ran = nn_run(ctx, &kd_matmul_op.variant[v], &a);
+                }
+                for (int64_t i = 0; i < n && ran; i++)
+                    if (sum[5][at + i] != earlier[i] + range_sum(leaf_sums + i, n, 0, leaves))
+                        fail_msg("%s, %lld tokens, %lld of %lld leaves at once, element %lld", kd_matmul_op.variant[v].name, (long long)T,
+                                 (long long)count, (long long)leaves, (long long)i);
+            }
+        nn_drop();
+    }
     kd_ctx_close(ctx);
 }
 
@@ -155,19 +212,21 @@ static void the_public_functions_are_the_formulas(void **state) {
     enum { M = 37, N = 19, K = 51 };
     kd_ctx *ctx = nn_open(2);
     float *x = nn_random(M * K, 8.0f), *w = nn_random(N * K, 8.0f), *bias = nn_random(N, 8.0f), *dy = nn_random(M * N, 8.0f);
-    float *lists[] = {x, w, bias, dy};
-    int64_t sizes[] = {M * K, N * K, N, M * N};
-    for (int l = 0; l < 4; l++)
+    float *residual = nn_random(M * N, 8.0f);
+    float *lists[] = {x, w, bias, dy, residual};
+    int64_t sizes[] = {M * K, N * K, N, M * N, M * N};
+    for (int l = 0; l < 5; l++)
         for (int64_t i = 0; i < sizes[l]; i++) lists[l][i] = floorf(lists[l][i]);
     float *y = nn_floats(M * N), *dx = nn_floats(M * K), *dw = nn_copy(w, N * K), *dbias = nn_copy(bias, N);
-    assert_int_equal(kd_linear_forward(ctx, y, x, w, bias, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_forward(ctx, y, x, w, bias, residual, M, N, K), KD_OK);
     assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, false, M, N, K), KD_OK);
     assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, true, M, N, K), KD_OK);
-    assert_int_equal(kd_linear_backward_weight(ctx, dw, dbias, dy, x, M, N, K), KD_OK);
+    add_weight(ctx, dw, dy, x, M, N, K);
+    assert_int_equal(kd_column_sum(ctx, dbias, dy, M, N), KD_OK);
     for (int64_t n = 0; n < N; n++) {
         float sum = bias[n];
         for (int64_t m = 0; m < M; m++) {
-            float dot = bias[n];
+            float dot = residual[m * N + n] + bias[n];
             for (int64_t k = 0; k < K; k++) dot += x[m * K + k] * w[n * K + k];
             assert_true(y[m * N + n] == dot);
             sum += dy[m * N + n];
@@ -224,10 +283,10 @@ static void a_size_below_one_is_refused(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(1);
     float x = 1.0f;
-    assert_int_equal(kd_linear_forward(ctx, &x, &x, &x, NULL, 0, 3, 4), KD_EARG);
+    assert_int_equal(kd_linear_forward(ctx, &x, &x, &x, NULL, NULL, 0, 3, 4), KD_EARG);
     assert_non_null(strstr(kd_message(), "M=0, N=3, K=4"));
     assert_int_equal(kd_linear_backward_input(ctx, &x, &x, &x, false, 1, -1, 1), KD_EARG);
-    assert_int_equal(kd_linear_backward_weight(ctx, &x, NULL, &x, &x, 1, 1, 0), KD_EARG);
+    assert_int_equal(kd_linear_backward_weight(ctx, &(kd_tree){.count = 1, .sum = {&x}}, 0, &x, &x, 1, 1, 0), KD_EARG);
     assert_true(x == 1.0f);
     kd_ctx_close(ctx);
 }
@@ -237,7 +296,7 @@ static void a_measured_product_asks_for_its_workspace_and_touches_nothing(void *
     kd_ctx *ctx = nn_open(2);
     float y = 7.0f;
     ctx->measuring = KD_MEASURE_THIS;
-    assert_int_equal(kd_linear_forward(ctx, &y, NULL, NULL, NULL, 256, 2048, 768), KD_OK);
+    assert_int_equal(kd_linear_forward(ctx, &y, NULL, NULL, NULL, NULL, 256, 2048, 768), KD_OK);
     ctx->measuring = KD_MEASURE_NOTHING;
     assert_true(y == 7.0f);
     if (ctx->isa > KD_ISA_REF) assert_true(ctx->scratch_need >= 256 * 768 * 4);
@@ -252,6 +311,7 @@ int main(void) {
         cmocka_unit_test(a_row_does_not_depend_on_the_rows_beside_it),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(adding_block_after_block_equals_one_longer_block),
+        cmocka_unit_test(every_variant_sums_leaves_in_a_tree),
         cmocka_unit_test(the_public_functions_are_the_formulas),
         cmocka_unit_test(a_product_reads_nothing_behind_its_operands),
         cmocka_unit_test(a_size_below_one_is_refused),

@@ -40,9 +40,9 @@ static void fill(float *x, int64_t n) {
 
 static kd_matmul_args form_args(const bench *b, kd_form form) {
     switch (form) {
-        case KD_FORM_NT: return (kd_matmul_args){form, false, b->y, b->x, b->w, NULL, b->M, b->N, b->K};
-        case KD_FORM_NN: return (kd_matmul_args){form, false, b->x, b->y, b->w, NULL, b->M, b->K, b->N};
-        default: return (kd_matmul_args){form, true, b->w, b->y, b->x, NULL, b->N, b->K, b->M};
+        case KD_FORM_NT: return (kd_matmul_args){.form = form, .out = b->y, .left = b->x, .right = b->w, .rows = b->M, .columns = b->N, .sum = b->K};
+        case KD_FORM_NN: return (kd_matmul_args){.form = form, .out = b->x, .left = b->y, .right = b->w, .rows = b->M, .columns = b->K, .sum = b->N};
+        default: return (kd_matmul_args){.form = form, .add = true, .out = b->w, .left = b->y, .right = b->x, .rows = b->N, .columns = b->K, .sum = b->M};
     }
 }
 

@@ -3,123 +3,184 @@
  * A phase is a stretch of the flat order whose gradients are complete at the same time: the head with the last norm; a
  * layer's MLP, second norm and output projection; its query, key and value projections with the first norm. */
 #include "model_state.h"
+#include "nn/nn_ops.h"
 
 typedef struct phase { int64_t at, count; } phase;
 
 /* Partial sum number `depth` of the leaves: the first stands where the window's own sum will be. */
 static float *leaf_sum(const kd_model *m, phase p, int64_t window, int64_t depth) {
-    return depth ? m->leaf[depth] : m->slot[__builtin_popcountll((unsigned long long)window)] + p.at;
+    return depth ? m->leaf[depth] : m->slot[kd_tree_depth(window)] + p.at;
 }
 
-/* Where leaf `leaf` of window number `window` adds up, zeroed. */
-static kd_status leaf_begin(float **sum, kd_model *m, phase p, int64_t window, int64_t leaf) {
-    *sum = leaf_sum(m, p, window, __builtin_popcountll((unsigned long long)leaf));
-    return kd_zero(m->ctx, *sum, p.count);
+/* Tokens t .. t+B-1 of all at once, and how what they give is added up; tree's sums are of the phase. */
+typedef struct block {
+    phase p;
+    int64_t window, t, B;
+    kd_tree tree;
+} block;
+
+/* The tree's sums for leaf `leaf`, or for several of which it is the first. */
+static kd_tree tree_of(const kd_model *m, phase p, int64_t window, int64_t leaf, int64_t count) {
+    kd_tree tree = {m->options.window, m->options.leaves, leaf, count, true, true, 0, {leaf_sum(m, p, window, kd_tree_depth(leaf))}};
+    int64_t depth = kd_tree_depth(leaf), last = leaf + count - 1, merges = kd_tree_merges(last) - kd_tree_merges(count - 1);
+    for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = leaf_sum(m, p, window, --depth);
+    if (last + 1 < m->options.leaves) return tree;
+    depth = kd_tree_depth(window), merges = kd_tree_merges(window);
+    for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = m->slot[--depth] + p.at;
+    return tree;
 }
 
-/* Item i of a tree is complete: as many neighbours merge as i has trailing ones. */
-static int64_t merges(int64_t i) { return __builtin_ctzll(~(unsigned long long)i); }
+/* The gradient of a vector: n floats at `at` of the phase, leaf by leaf of a block. */
+typedef struct vector { int64_t at, n; } vector;
 
-static kd_status leaf_end(kd_model *m, phase p, int64_t window, int64_t leaf) {
-    int64_t depth = __builtin_popcountll((unsigned long long)leaf);
-    for (int64_t k = 0; k < merges(leaf); k++, depth--)
-        KD_TRY(kd_add(m->ctx, leaf_sum(m, p, window, depth - 1), leaf_sum(m, p, window, depth), p.count));
+/* Where leaf i of the block adds up, begun if the block begins it. */
+static kd_status vector_begin(float **sum, kd_model *m, const block *b, vector v, int64_t i) {
+    *sum = leaf_sum(m, b->p, b->window, kd_tree_depth(b->tree.leaf + i)) + v.at;
+    return b->tree.begins ? kd_zero(m->ctx, *sum, v.n) : KD_OK;
+}
+
+static kd_status vector_end(kd_model *m, const block *b, vector v, int64_t i) {
+    if (!b->tree.ends) return KD_OK;
+    kd_tree tree = tree_of(m, b->p, b->window, b->tree.leaf + i, 1);
+    for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k] + v.at, tree.sum[k - 1] + v.at, v.n));
     return KD_OK;
 }
 
-static kd_status window_end(kd_model *m, phase p, int64_t window) {
-    int64_t depth = __builtin_popcountll((unsigned long long)window);
-    for (int64_t k = 0; k < merges(window); k++, depth--)
-        KD_TRY(kd_add(m->ctx, m->slot[depth - 1] + p.at, m->slot[depth] + p.at, p.count));
+/* Leaf i of a block: tokens from .. from+count-1 of the block. */
+typedef struct piece { int64_t from, count; } piece;
+
+static piece piece_of(const block *b, int64_t i) {
+    if (b->tree.count == 1) return (piece){0, b->B};
+    int64_t from = kd_tree_token(&b->tree, i);
+    return (piece){from, kd_tree_token(&b->tree, i + 1) - from};
+}
+
+/* dx += the gradient through the norm of the block's dh; at: of its weight in the phase. x, rinv, dx are the block's. */
+static kd_status norm_backward(kd_model *m, const block *b, int64_t at, float *dx, const float *x, const float *rinv, const float *w) {
+    vector v = {at, m->C};
+    for (int64_t i = 0; i < b->tree.count; i++) {
+        piece own = piece_of(b, i);
+        int64_t row = own.from * m->C;
+        float *sum;
+        KD_TRY(vector_begin(&sum, m, b, v, i));
+        KD_TRY(kd_rmsnorm_backward(m->ctx, dx + row, sum, m->dh + row, x + row, rinv + own.from, w, own.count, m->C));
+        KD_TRY(vector_end(m, b, v, i));
+    }
+    return KD_OK;
+}
+
+static kd_status bias_backward(kd_model *m, const block *b, int64_t at, const float *dy, int64_t N) {
+    vector v = {at, N};
+    for (int64_t i = 0; i < b->tree.count; i++) {
+        piece own = piece_of(b, i);
+        float *sum;
+        KD_TRY(vector_begin(&sum, m, b, v, i));
+        KD_TRY(kd_column_sum(m->ctx, sum, dy + own.from * N, own.count, N));
+        KD_TRY(vector_end(m, b, v, i));
+    }
     return KD_OK;
 }
 
 kd_status kd_model_gradient_finish(kd_model *m, int64_t windows) {
-    for (int64_t depth = __builtin_popcountll((unsigned long long)windows) - 1; depth > 0; depth--)
+    for (int64_t depth = kd_tree_depth(windows) - 1; depth > 0; depth--)
         KD_TRY(kd_add(m->ctx, m->slot[depth - 1], m->slot[depth], m->gradient_count));
     if (m->tied) KD_TRY(kd_add(m->ctx, m->slot[0], m->slot[0] + m->layout.count, m->V * m->C));
     return KD_OK;
 }
 
-/* One block of a phase: tokens t .. t+B-1 of all at once; g points at the gradient of the phase's first float. */
-typedef kd_status block_backward(kd_model *m, int64_t layer, int64_t t, int64_t B, float *g, float scale);
+typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, float scale);
+
+/* Leaves that a block holds whole: as many as fit, a power of two; 1 if not even one does. */
+static int64_t leaves_at_once(const kd_model *m) {
+    int64_t count = 1, longest = kd_segments(m->options.window, m->options.leaves);
+    while (count < m->options.leaves && 2 * count * longest <= KD_BLOCK) count *= 2;
+    return count;
+}
 
 static kd_status walk(kd_model *m, phase p, int64_t layer, float scale, block_backward *run) {
-    int64_t T = m->options.window, leaves = m->options.leaves;
-    for (int64_t j = 0; j < m->count; j++) {
-        for (int64_t leaf = 0; leaf < leaves; leaf++) {
-            float *g;
-            KD_TRY(leaf_begin(&g, m, p, m->first + j, leaf));
-            int64_t end = (leaf + 1) * T / leaves;
-            for (int64_t t = leaf * T / leaves; t < end; t += KD_BLOCK)
-                KD_TRY(run(m, layer, j * T + t, kd_block(t, end), g, scale));
-            KD_TRY(leaf_end(m, p, m->first + j, leaf));
+    int64_t T = m->options.window, leaves = m->options.leaves, count = leaves_at_once(m);
+    for (int64_t j = 0; j < m->count; j++)
+        for (int64_t leaf = 0; leaf < leaves; leaf += count) {
+            int64_t begin = leaf * T / leaves, end = (leaf + count) * T / leaves;
+            block b = {p, m->first + j, 0, 0, tree_of(m, p, m->first + j, leaf, count)};
+            for (int64_t t = begin; t < end; t += KD_BLOCK) {
+                b.t = j * T + t;
+                b.B = kd_block(t, end);
+                b.tree.begins = t == begin;
+                b.tree.ends = t + b.B == end;
+                KD_TRY(run(m, layer, &b, scale));
+            }
         }
-        KD_TRY(window_end(m, p, m->first + j));
-    }
     return KD_OK;
 }
 
-static kd_status head_block(kd_model *m, int64_t layer, int64_t t, int64_t B, float *g, float scale) {
+static kd_status head_block(kd_model *m, int64_t layer, const block *b, float scale) {
     kd_ctx *ctx = m->ctx;
     (void)layer;
+    int64_t t = b->t, B = b->B;
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
-    const float *norm = kd_weight(m, KD_P_NORM, 0);
     float *dx = m->dx + t * m->C;
     KD_TRY(kd_block_logits(m, t, B));
     KD_TRY(kd_cross_entropy(ctx, m->losses + m->first * m->options.window + t, m->logits, m->target + t, scale, B, m->V));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
-    KD_TRY(kd_linear_backward_weight(ctx, g + m->C, NULL, m->logits, m->h, B, m->V, m->C));
+    KD_TRY(kd_linear_backward_weight(ctx, &b->tree, m->C, m->logits, m->h, B, m->V, m->C));
     KD_TRY(kd_zero(ctx, dx, B * m->C));
-    return kd_rmsnorm_backward(ctx, dx, g, m->dh, x, m->rinv_last + t, norm, B, m->C);
+    return norm_backward(m, b, 0, dx, x, m->rinv_last + t, kd_weight(m, KD_P_NORM, 0));
 }
 
 /* dx comes in as the gradient of the layer's output and leaves as that of `mid`; dout is attention's. */
-static kd_status mlp_block(kd_model *m, int64_t l, int64_t t, int64_t B, float *g, float scale) {
+static kd_status mlp_block(kd_model *m, int64_t l, const block *b, float scale) {
     kd_ctx *ctx = m->ctx;
     (void)scale;
     const kd_layer_acts *a = kd_acts(m, l);
-    int64_t C = m->C, F = m->F, HE = m->H * m->E, at = m->layout.at[KD_P_O];
+    const kd_tree *tree = &b->tree;
+    int64_t t = b->t, B = b->B, C = m->C, F = m->F, HE = m->H * m->E;
     float *dx = m->dx + t * C, *mid = a->mid + t * C;
     float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
     const float *norm = kd_weight(m, KD_P_POST_NORM, l);
-#define G(kind) (g + (m->layout.at[KD_P_##kind] - at))
+#define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_O])
     KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, mid, norm, m->eps, B, C));
     if (!a->gate) {
-        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, B, F, C));
-        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
     }
     KD_TRY(kd_linear_backward_input(ctx, m->dact, dx, kd_weight(m, KD_P_DOWN, l), false, B, C, F));
     KD_TRY(kd_swiglu_backward(ctx, gate, up, m->act, m->dact, gate, up, B * F));  /* gate, up become their gradients */
-    KD_TRY(kd_linear_backward_weight(ctx, G(DOWN), NULL, dx, m->act, B, C, F));
-    KD_TRY(kd_linear_backward_weight(ctx, G(GATE), NULL, gate, m->h, B, F, C));
-    KD_TRY(kd_linear_backward_weight(ctx, G(UP), NULL, up, m->h, B, F, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(DOWN), dx, m->act, B, C, F));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(GATE), gate, m->h, B, F, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(UP), up, m->h, B, F, C));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, gate, kd_weight(m, KD_P_GATE, l), false, B, F, C));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, up, kd_weight(m, KD_P_UP, l), true, B, F, C));
-    KD_TRY(kd_rmsnorm_backward(ctx, dx, G(POST_NORM), m->dh, mid, a->rinv2 + t, norm, B, C));
-    KD_TRY(kd_linear_backward_weight(ctx, G(O), NULL, dx, a->o + t * HE, B, C, HE));
+    KD_TRY(norm_backward(m, b, AT(POST_NORM), dx, mid, a->rinv2 + t, norm));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(O), dx, a->o + t * HE, B, C, HE));
     return kd_linear_backward_input(ctx, m->dout + t * HE, dx, kd_weight(m, KD_P_O, l), false, B, C, HE);
-#undef G
+#undef AT
 }
 
 /* dx comes in as the gradient of `mid` and leaves as that of the layer's input. */
-static kd_status qkv_block(kd_model *m, int64_t l, int64_t t, int64_t B, float *g, float scale) {
+static kd_status qkv_block(kd_model *m, int64_t l, const block *b, float scale) {
     kd_ctx *ctx = m->ctx;
     (void)scale;
     const kd_layer_acts *a = kd_acts(m, l);
-    int64_t C = m->C, HE = m->H * m->E, GE = m->G * m->E, at = m->layout.at[KD_P_INPUT_NORM];
+    const kd_tree *tree = &b->tree;
+    int64_t t = b->t, B = b->B, C = m->C, HE = m->H * m->E, GE = m->G * m->E;
     const float *x = kd_layer_input(m, l) + t * C, *norm = kd_weight(m, KD_P_INPUT_NORM, l);
-    bool biased = m->layout.size[KD_P_Q_BIAS] > 0;
-#define G(kind) (g + (m->layout.at[KD_P_##kind] - at))
+    const float *dq = m->dq + t * HE, *dk = m->dk + t * GE, *dv = m->dv + t * GE;
+#define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_INPUT_NORM])
     KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x, norm, m->eps, B, C));
-    KD_TRY(kd_linear_backward_weight(ctx, G(Q), biased ? G(Q_BIAS) : NULL, m->dq + t * HE, m->h, B, HE, C));
-    KD_TRY(kd_linear_backward_weight(ctx, G(K), biased ? G(K_BIAS) : NULL, m->dk + t * GE, m->h, B, GE, C));
-    KD_TRY(kd_linear_backward_weight(ctx, G(V), biased ? G(V_BIAS) : NULL, m->dv + t * GE, m->h, B, GE, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->dq + t * HE, kd_weight(m, KD_P_Q, l), false, B, HE, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->dk + t * GE, kd_weight(m, KD_P_K, l), true, B, GE, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->dv + t * GE, kd_weight(m, KD_P_V, l), true, B, GE, C));
-    return kd_rmsnorm_backward(ctx, m->dx + t * C, G(INPUT_NORM), m->dh, x, a->rinv1 + t, norm, B, C);
-#undef G
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(Q), dq, m->h, B, HE, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(K), dk, m->h, B, GE, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(V), dv, m->h, B, GE, C));
+    if (m->layout.size[KD_P_Q_BIAS] > 0) {
+        KD_TRY(bias_backward(m, b, AT(Q_BIAS), dq, HE));
+        KD_TRY(bias_backward(m, b, AT(K_BIAS), dk, GE));
+        KD_TRY(bias_backward(m, b, AT(V_BIAS), dv, GE));
+    }
+    KD_TRY(kd_linear_backward_input(ctx, m->dh, dq, kd_weight(m, KD_P_Q, l), false, B, HE, C));
+    KD_TRY(kd_linear_backward_input(ctx, m->dh, dk, kd_weight(m, KD_P_K, l), true, B, GE, C));
+    KD_TRY(kd_linear_backward_input(ctx, m->dh, dv, kd_weight(m, KD_P_V, l), true, B, GE, C));
+    return norm_backward(m, b, AT(INPUT_NORM), m->dx + t * C, x, a->rinv1 + t, norm);
+#undef AT
 }
 
 static kd_status attention_backward(kd_model *m, int64_t l) {
@@ -140,12 +201,12 @@ static kd_status embedding_backward(kd_model *m) {
     int64_t T = m->options.window;
     phase p = {m->layout.at[KD_P_EMBED], m->V * m->C};
     for (int64_t j = 0; j < m->count; j++) {
-        float *g;
-        KD_TRY(leaf_begin(&g, m, p, m->first + j, 0));
+        kd_tree tree = tree_of(m, p, m->first + j, 0, m->options.leaves);
+        KD_TRY(kd_zero(m->ctx, tree.sum[0], p.count));
         for (int64_t t = 0; t < T; t += KD_BLOCK)
-            KD_TRY(kd_embedding_backward(m->ctx, g, m->dx + (j * T + t) * m->C, m->token + j * T + t,
+            KD_TRY(kd_embedding_backward(m->ctx, tree.sum[0], m->dx + (j * T + t) * m->C, m->token + j * T + t,
                                          kd_block(t, T), m->V, m->C));
-        KD_TRY(window_end(m, p, m->first + j));
+        for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k], tree.sum[k - 1], p.count));
     }
     return KD_OK;
 }

@@ -36,9 +36,9 @@ kd_status kd_layer_project(kd_model *m, int64_t l) {
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x + t * C, kd_weight(m, KD_P_INPUT_NORM, l), m->eps, B, C));
-        KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, B, HE, C));
-        KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, B, GE, C));
-        KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, B, GE, C));
+        KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, NULL, B, HE, C));
+        KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, NULL, B, GE, C));
+        KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, NULL, B, GE, C));
     }
     return KD_OK;
 }
@@ -54,8 +54,7 @@ kd_status kd_layer_attend(kd_model *m, int64_t l) {
     }
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
-        KD_TRY(kd_linear_forward(ctx, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), NULL, B, C, HE));
-        KD_TRY(kd_add(ctx, a->mid + t * C, x + t * C, B * C));
+        KD_TRY(kd_linear_forward(ctx, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), NULL, x + t * C, B, C, HE));
     }
     return KD_OK;
 }
@@ -74,11 +73,10 @@ kd_status kd_layer_mlp(kd_model *m, int64_t l) {
         int64_t B = kd_block(t, M);
         float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, a->mid + t * C, kd_weight(m, KD_P_POST_NORM, l), m->eps, B, C));
-        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, B, F, C));
-        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
         KD_TRY(kd_swiglu_forward(ctx, m->act, gate, up, B * F));
-        KD_TRY(kd_linear_forward(ctx, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), NULL, B, C, F));
-        KD_TRY(kd_add(ctx, out + t * C, a->mid + t * C, B * C));
+        KD_TRY(kd_linear_forward(ctx, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), NULL, a->mid + t * C, B, C, F));
     }
     return KD_OK;
 }
@@ -113,7 +111,7 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
 kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     KD_TRY(kd_rmsnorm_forward(m->ctx, m->h, m->rinv_last + t, x, kd_weight(m, KD_P_NORM, 0), m->eps, B, m->C));
-    return kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, B, m->V, m->C);
+    return kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, NULL, B, m->V, m->C);
 }
 
 kd_status kd_model_loss(kd_model *m) {

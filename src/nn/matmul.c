@@ -14,21 +14,25 @@ static kd_status check(const char *what, int64_t M, int64_t N, int64_t K) {
                    (long long)K);
 }
 
-kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, int64_t M,
-                            int64_t N, int64_t K) {
+kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, const float *residual,
+                            int64_t M, int64_t N, int64_t K) {
     KD_TRY(check("linear forward", M, N, K));
-    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){KD_FORM_NT, false, y, x, w, bias, M, N, K});
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NT, .out = y, .left = x, .right = w, .bias = bias, .residual = residual, .rows = M,
+                                                           .columns = N, .sum = K});
 }
 
 kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
                                    int64_t N, int64_t K) {
     KD_TRY(check("linear backward input", M, N, K));
-    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){KD_FORM_NN, add, dx, dy, w, NULL, M, K, N});
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NN, .add = add, .out = dx, .left = dy, .right = w, .rows = M, .columns = K,
+                                                           .sum = N});
 }
 
-kd_status kd_linear_backward_weight(kd_ctx *ctx, float *dw, float *dbias, const float *dy, const float *x, int64_t M,
+kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, const float *dy, const float *x, int64_t M,
                                     int64_t N, int64_t K) {
     KD_TRY(check("linear backward weight", M, N, K));
-    KD_TRY(kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){KD_FORM_TN, true, dw, dy, x, NULL, N, K, M}));
-    return dbias ? kd_column_sum(ctx, dbias, dy, M, N) : KD_OK;
+    if (dw->count > 1 && kd_tree_token(dw, dw->count) != M)
+        return kd_fail(KD_EARG, "linear backward weight: %lld leaves are not %lld tokens", (long long)dw->count, (long long)M);
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_TN, .out = dw->sum[0] + at, .left = dy, .right = x, .rows = N, .columns = K,
+                                                           .sum = M, .tree = dw, .at = at});
 }

@@ -3,16 +3,43 @@
 
 #include "nn_ops.h"
 
+/* start + sum_p left(i,p) * right(p,j) for p in from .. to-1. */
+static float chain(const kd_matmul_args *a, int64_t i, int64_t j, float start, int64_t from, int64_t to) {
+    int64_t left_row = a->form == KD_FORM_TN ? 1 : a->sum, left_step = a->form == KD_FORM_TN ? a->rows : 1;
+    int64_t right_column = a->form == KD_FORM_NT ? a->sum : 1, right_step = a->form == KD_FORM_NT ? 1 : a->columns;
+    for (int64_t p = from; p < to; p++)
+        start = fmaf(a->left[i * left_row + p * left_step], a->right[j * right_column + p * right_step], start);
+    return start;
+}
+
+/* The block's leaves are merged in `sum`; what they complete is merged in the tree's own sums. */
+static void tree_element(const kd_matmul_args *a, int64_t i, int64_t j) {
+    const kd_tree *tree = a->tree;
+    int64_t at = a->at + i * a->columns + j;
+    float sum[64];
+    for (int64_t leaf = 0; leaf < tree->count; leaf++) {
+        int64_t from = tree->count > 1 ? kd_tree_token(tree, leaf) : 0, to = tree->count > 1 ? kd_tree_token(tree, leaf + 1) : a->sum;
+        int64_t depth = kd_tree_depth(leaf);
+        sum[depth] = chain(a, i, j, tree->begins ? 0 : tree->sum[0][at], from, to);
+        for (int64_t k = kd_tree_merges(leaf); k > 0 && depth > 0; k--, depth--) sum[depth - 1] += sum[depth];
+    }
+    float all = sum[0];
+    int64_t last = tree->ends ? tree->merges : 0;
+    for (int64_t k = 1; k <= last; k++) all = tree->sum[k][at] + all;
+    tree->sum[last][at] = all;
+}
+
 static kd_status multiply_row(void *opaque, int64_t i, int64_t thread) {
     const kd_matmul_args *a = opaque;
     (void)thread;
-    int64_t left_row = a->form == KD_FORM_TN ? 1 : a->sum, left_step = a->form == KD_FORM_TN ? a->rows : 1;
-    int64_t right_column = a->form == KD_FORM_NT ? a->sum : 1, right_step = a->form == KD_FORM_NT ? 1 : a->columns;
     for (int64_t j = 0; j < a->columns; j++) {
-        float *out = &a->out[i * a->columns + j], chain = a->add ? *out : a->bias ? a->bias[j] : 0.0f;
-        for (int64_t p = 0; p < a->sum; p++)
-            chain = fmaf(a->left[i * left_row + p * left_step], a->right[j * right_column + p * right_step], chain);
-        *out = chain;
+        float *out = &a->out[i * a->columns + j];
+        if (a->tree) {
+            tree_element(a, i, j);
+            continue;
+        }
+        float sum = chain(a, i, j, a->add ? *out : a->bias ? a->bias[j] : 0.0f, 0, a->sum);
+        *out = a->residual ? a->residual[i * a->columns + j] + sum : sum;
     }
     return KD_OK;
 }

@@ -9,19 +9,35 @@
 
 #include "dev/op.h"
 
-#define KD_BLOCK 256 /* tokens: the only M a matrix product sees */
+#define KD_BLOCK 256 /* tokens: the most that a matrix product sees */
+
+/* Sums over tokens are a binary tree over a step's (window, leaf), each leaf one ascending chain: the same bits however the
+ * tree is shared out. Item i of a tree (kd_tree_depth) adds up in the sum of depth popcount(i); what it completes it is
+ * merged with, nearest first, as earlier + later. This is one block's part of it. */
+enum { KD_TREE_SUMS = 32 };
+typedef struct kd_tree {
+    int64_t T, leaves;    /* tokens of a window, leaves they are cut into: leaf i begins with token iT/leaves */
+    int64_t leaf, count;  /* the block holds leaves leaf .. leaf+count-1 whole, count a power of two that divides leaf; or a part
+                             of one leaf, count 1 */
+    bool begins, ends;    /* whether the block has its last leaf's first token, and its last */
+    int64_t merges;       /* once it ends: with how many sums before it */
+    float *sum[KD_TREE_SUMS];  /* where the block adds up; then those sums, the last of which takes all in */
+} kd_tree;
 
 /* ---- matrix products (matmul.c): one ascending chain of FMAs over the summed index for every output element ---- */
 
-/* y[m,n] = bias[n] + sum_k x[m,k] * w[n,k]; bias NULL: the chain starts from 0.  y [M,N] overwritten, x [M,K], w [N,K]. */
-kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, int64_t M,
-                            int64_t N, int64_t K);
+/* y[m,n] = residual[m,n] + (bias[n] + sum_k x[m,k] * w[n,k]); bias NULL: the chain starts from 0; residual NULL: nothing is
+ * added.  y [M,N] overwritten, not residual [M,N]; x [M,K], w [N,K]. */
+kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, const float *residual,
+                            int64_t M, int64_t N, int64_t K);
 /* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K]. */
 kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
                                    int64_t N, int64_t K);
-/* dw[n,k] += sum_m dy[m,n] * x[m,k];  dbias[n] += sum_m dy[m,n] unless NULL.  Adds. */
-kd_status kd_linear_backward_weight(kd_ctx *ctx, float *dw, float *dbias, const float *dy, const float *x, int64_t M,
+/* dw[n,k] += sum_m dy[m,n] * x[m,k] in the tree, whose sums have dw [N,K] at `at`. */
+kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, const float *dy, const float *x, int64_t M,
                                     int64_t N, int64_t K);
+/* out[n] += sum_m x[m,n], a bias's gradient: one ascending chain for each column. Adds. */
+kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N);
 
 /* ---- normalisation (rmsnorm.c) ------------------------------------------------------------------------------- */
 

@@ -5,11 +5,14 @@
 
 #include "nn.h"
 
-/* out[i,j] = start[i,j] + sum_p left(i,p) * right(p,j), p ascending, one chain of FMAs for each element.
- * The start is out's old value when `add`, else bias[j], else 0. out [rows, columns] is contiguous.
+/* out[i,j] = residual[i,j] + (start[i,j] + sum_p left(i,p) * right(p,j)), p ascending, one chain of FMAs for each element.
+ * The start is out's old value when `add`, else bias[j], else 0. residual NULL: nothing is added; it is not out.
+ * out [rows, columns] is contiguous.
  *   NT  left(i,p) = left[i, p]   right(p,j) = right[j, p]
  *   NN  left(i,p) = left[i, p]   right(p,j) = right[p, j]
- *   TN  left(i,p) = left[p, i]   right(p,j) = right[p, j] */
+ *   TN  left(i,p) = left[p, i]   right(p,j) = right[p, j]
+ * With a tree (TN alone; add, bias and residual are not read) p counts the tokens of a block, out is tree->sum[0] + at, and
+ * the rest is kd_tree's (nn.h). */
 typedef enum kd_form { KD_FORM_NT, KD_FORM_NN, KD_FORM_TN } kd_form;
 typedef struct kd_matmul_args {
     kd_form form;
@@ -17,7 +20,22 @@ typedef struct kd_matmul_args {
     float *out;
     const float *left, *right, *bias;
     int64_t rows, columns, sum;
+    const float *residual;
+    const kd_tree *tree;
+    int64_t at;
 } kd_matmul_args;
+
+/* ---- trees, in which item i of a binary tree over items in order is added to the sum of its depth ---------------- */
+
+static inline int64_t kd_tree_depth(int64_t i) { return __builtin_popcountll((unsigned long long)i); }
+/* As many sums before it as item i completes. */
+static inline int64_t kd_tree_merges(int64_t i) { return __builtin_ctzll(~(unsigned long long)i); }
+/* Chains that a block is cut into. */
+static inline int64_t kd_tree_leaves(const kd_tree *tree) { return tree ? tree->count : 1; }
+/* The first token of the block's leaf i, counted from the block's first. */
+static inline int64_t kd_tree_token(const kd_tree *tree, int64_t i) {
+    return (tree->leaf + i) * tree->T / tree->leaves - tree->leaf * tree->T / tree->leaves;
+}
 
 typedef struct kd_column_sum_args { float *out; const float *x; int64_t M, N; } kd_column_sum_args;
 typedef struct kd_rmsnorm_args {
@@ -64,9 +82,6 @@ typedef struct kd_adamw_args {
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
     kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
     kd_cross_entropy_op, kd_sum_loss_op, kd_sum_norm_op, kd_adamw_op;
-
-/* x's column sums, added to out: one ascending chain over m for each column. */
-kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N);
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
 kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);
