@@ -9,7 +9,7 @@
 
 #include "dev/op.h"
 
-#define KD_BLOCK 256 /* tokens: the most that a matrix product sees */
+#define KD_BLOCK 512 /* tokens: the most that a matrix product sees */
 
 /* Sums over tokens are a binary tree over a step's (window, leaf), each leaf one ascending chain: the same bits however the
  * tree is shared out. Item i of a tree (kd_tree_depth) adds up in the sum of depth popcount(i); what it completes it is
