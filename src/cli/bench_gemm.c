@@ -1,6 +1,7 @@
 /* kedge bench gemm: the three matrix products of a linear layer beside the FMA peak. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "bench.h"
@@ -12,6 +13,7 @@ enum { RUNS = 15, REF_FEATURES = 16 };
 
 typedef struct options {
     int64_t M, N, K, threads;
+    const char *variant;
     bool json;
 } options;
 
@@ -96,6 +98,7 @@ static kd_status measure_all(const options *o) {
     static const int64_t usual[][3] = {{256, 2048, 2048}, {256, 256, 256}, {256, 2048, 768}, {256, 5632, 2048}};
     const int64_t given[][3] = {{o->M, o->N, o->K}}, (*shape)[3] = o->M ? given : usual;
     int64_t shapes = o->M ? 1 : 4;
+    bool found = false;
     kd_ctx *ctx;
     KD_TRY(kd_ctx_open(&ctx, o->threads));
     kd_status status = KD_OK;
@@ -104,12 +107,14 @@ static kd_status measure_all(const options *o) {
     for (int64_t i = 0; i < kd_matmul_op.count && !status; i++) {
         const kd_variant *variant = &kd_matmul_op.variant[i];
         bool ref = variant->isa == KD_ISA_REF;
-        if (variant->isa > ctx->isa) continue;
+        if (variant->isa > ctx->isa || (o->variant && strcmp(o->variant, variant->name))) continue;
+        found = true;
         for (int64_t s = 0; s < (ref ? 1 : shapes) && !status; s++) {
             int64_t N = ref && shape[s][1] > REF_FEATURES ? REF_FEATURES : shape[s][1];
             status = measure_shape(ctx, o, variant, shape[s][0], N, shape[s][2]);
         }
     }
+    if (!found) status = kd_fail(KD_ECONFIG, "bench gemm: --variant %s: this build and machine have none of that name", o->variant);
     kd_ctx_close(ctx);
     return status;
 }
@@ -120,6 +125,7 @@ int kd_bench_gemm(int argc, char **argv) {
         {"--m", KD_INTEGER, &o.M, "M", "tokens; with --n and --k: this shape instead of the usual ones"},
         {"--n", KD_INTEGER, &o.N, "N", "output features"},
         {"--k", KD_INTEGER, &o.K, "K", "input features"},
+        {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},
     };

@@ -1,0 +1,130 @@
+"""What the benchmarks share: kedge's own figures, medians, tables, and the CSV of this machine."""
+import csv
+import datetime
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEDGE = os.environ.get("KEDGE", str(ROOT / "build" / "kedge"))
+CORES = len(os.sched_getaffinity(0))
+
+SHAPE = ["form", "mask", "tokens", "windows", "documents", "heads", "groups", "size", "m", "n", "k", "threads"]
+FIELDS = ["date", "commit", "bench", "variant", *SHAPE, "value", "unit", "limit", "ratio", "executed", "kedge_over_peer"]
+
+
+class Failed(Exception):
+    """One line that says what is missing or went wrong."""
+
+
+def run(*arguments, env=None):
+    """The output of a kedge command."""
+    try:
+        done = subprocess.run([KEDGE, *map(str, arguments)], capture_output=True, encoding="utf-8", env={**os.environ, **(env or {})})
+    except FileNotFoundError:
+        raise Failed(f"no {KEDGE}: run make, or set KEDGE") from None
+    if done.returncode:
+        raise Failed(f"kedge {' '.join(map(str, arguments))}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    return done.stdout
+
+
+def bench(*arguments):
+    """The objects of `kedge bench ARGUMENTS --json`."""
+    return [json.loads(line) for line in run("bench", *arguments, "--json").splitlines()]
+
+
+@functools.cache
+def about():
+    return json.loads(run("--version", "--json"))
+
+
+def attention(*arguments):
+    """(forward, backward) of the fastest variant."""
+    isa = about()["instruction_set"]
+    both = {line["direction"]: line for line in bench("attention", *arguments) if line["variant"] == isa}
+    return both["forward"], both["backward"]
+
+
+def machine():
+    """CPU model, cores and instruction set as one word: the name of this machine's CSV."""
+    text = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", text)
+    name = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|@.*", " ", model[1].lower()) if model else os.uname().machine
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {CORES} cores {about()['instruction_set']}").strip("-")
+
+
+def median(values):
+    values = sorted(values)
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+
+def thousands(n):
+    return f"{n // 1024}K" if n >= 1024 and n % 1024 == 0 else str(n)
+
+
+class Table:
+    """Rows that are printed as they come. A column is "name" or "name:width"; the first is aligned left."""
+
+    def __init__(self, title, columns):
+        split = [column.partition(":") for column in columns]
+        self.widths = [max(int(width or 0), len(name)) for name, _, width in split]
+        print(f"\n{title}\n")
+        self.row(*[name for name, _, _ in split])
+
+    def row(self, *cells):
+        text = [cell if isinstance(cell, str) else f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells]
+        print("  ".join(t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(text, self.widths))).rstrip(), flush=True)
+
+
+def percent(share):
+    return f"{100 * share:.1f}%"
+
+
+class Results:
+    """bench/results/MACHINE.csv: a new row takes the place of the old one of the same bench, variant and shape."""
+
+    def __init__(self, path=None):
+        about_kedge = about()
+        self.path = Path(path) if path else ROOT / "bench" / "results" / f"{machine()}.csv"
+        self.stamp = {"date": datetime.date.today().isoformat(), "commit": about_kedge["commit"]}
+        self.rows, self.peaks = {}, {}
+        if self.path.exists():
+            with open(self.path, newline="") as file:
+                for row in csv.DictReader(file):
+                    self.rows[self.key(row)] = row
+
+    @staticmethod
+    def key(row):
+        return tuple(str(row.get(field, "")) for field in ["bench", "variant", *SHAPE])
+
+    def add(self, **row):
+        self.peaks.setdefault(row["threads"], []).append(row["limit"])
+        row = {**self.stamp, **{k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()}}
+        self.rows[self.key(row)] = row
+
+    def say_disturbed(self):
+        """A peak that varies by more than a tenth says that something else ran."""
+        for threads, peaks in sorted(self.peaks.items()):
+            if min(peaks) < 0.9 * max(peaks):
+                print(f"\ndisturbed: the FMA peak of {threads} threads went from {max(peaks):.0f} down to {min(peaks):.0f} GF/s")
+
+    def save(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "w", newline="") as file:
+            out = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
+            out.writeheader()
+            out.writerows(self.rows[key] for key in sorted(self.rows))
+
+
+def main(body):
+    """Runs a script's body; what is missing ends it with one line."""
+    try:
+        body()
+    except Failed as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
