@@ -2,6 +2,7 @@
 import csv
 import datetime
 import functools
+import importlib
 import json
 import os
 import re
@@ -118,6 +119,19 @@ class Results:
             out = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
             out.writeheader()
             out.writerows(self.rows[key] for key in sorted(self.rows))
+
+
+def need(package, folder, threads):
+    """A package of bench/requirements.txt on so many threads; what torch.compile makes goes to `folder`."""
+    os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), TORCHINDUCTOR_CACHE_DIR=f"{folder}/compiled",
+                      TORCHINDUCTOR_COMPILE_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise Failed(f"{error}: run with a Python that has bench/requirements.txt") from None
+    if package == "torch":
+        module.set_num_threads(threads)
+    return module
 
 
 def main(body):
