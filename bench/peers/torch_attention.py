@@ -26,13 +26,19 @@ def documents_of(torch, tokens, count):
     return document
 
 
-def peers(torch, tokens, count, dense_most):
-    """name: a function of q, k, v."""
+def pairs_of(document):
+    """Pairs of tokens that see each other: those of each document, and every token with the anchor, which is document 0."""
+    length = document.bincount()
+    return int((length * (length + 1) // 2).sum()) + document.numel() - 1
+
+
+def peers(torch, document, dense_most):
+    """name: a function of q, k, v; document None: one document, no anchor."""
     flash = torch.nn.functional.scaled_dot_product_attention
-    if not count:
+    if document is None:
         return {"SDPA causal": lambda q, k, v: flash(q, k, v, is_causal=True)}
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-    document = documents_of(torch, tokens, count)
+    tokens = document.numel()
 
     def sees(b, h, query, key):
         return (query >= key) & ((document[query] == document[key]) | (key == 0))
@@ -72,12 +78,15 @@ def measure_shape(torch, table, results, options, size, tokens, count):
     torch._dynamo.reset()
     heads = options.heads
     *inputs, dout = (torch.randn(1, heads, tokens, size, generator=torch.Generator().manual_seed(i)) for i in range(4))
-    found, why = peers(torch, tokens, count, options.dense_most), {}
+    document = documents_of(torch, tokens, count) if count else None
+    found, why = peers(torch, document, options.dense_most), {}
     check(found, inputs)
     took, own = {}, {False: [], True: []}
     for _ in range(options.rounds):
         forward, back = attention("--tokens", tokens, "--heads", heads, "--size", size, "--threads", options.threads, "--seconds", 0,
                                   *(["--documents", count, "--anchor"] if count else []))
+        if count and abs(forward["pairs_of_full"] - pairs_of(document) / (tokens * (tokens + 1) / 2)) > 1e-5:
+            raise Failed(f"kedge's documents are not those of the peers: {forward['pairs_of_full']} of full attention's pairs")
         own[False].append(forward["seconds"])
         own[True].append(forward["seconds"] + back["seconds"])
         for name, function in found.items():
