@@ -1,4 +1,5 @@
 """What the benchmarks share: kedge's own figures, medians, tables, and the CSV of this machine."""
+import argparse
 import csv
 import datetime
 import functools
@@ -16,6 +17,8 @@ CORES = len(os.sched_getaffinity(0))
 
 SHAPE = ["form", "mask", "tokens", "windows", "documents", "heads", "groups", "size", "m", "n", "k", "threads"]
 FIELDS = ["date", "commit", "bench", "variant", *SHAPE, "value", "unit", "limit", "ratio", "executed", "kedge_over_peer"]
+
+peaks = {}  # threads: every FMA peak that kedge measured
 
 
 class Failed(Exception):
@@ -35,7 +38,17 @@ def run(*arguments, env=None):
 
 def bench(*arguments):
     """The objects of `kedge bench ARGUMENTS --json`."""
-    return [json.loads(line) for line in run("bench", *arguments, "--json").splitlines()]
+    lines = [json.loads(line) for line in run("bench", *arguments, "--json").splitlines()]
+    for line in lines:
+        peaks.setdefault(line["threads"], []).append(line["peak_gflops"])
+    return lines
+
+
+def say_disturbed():
+    """A peak that varies by more than a tenth says that something else ran."""
+    for threads, limit in sorted(peaks.items()):
+        if min(limit) < 0.9 * max(limit):
+            print(f"\ndisturbed: the FMA peak of {threads} threads went from {max(limit):.0f} down to {min(limit):.0f} GF/s")
 
 
 @functools.cache
@@ -92,7 +105,7 @@ class Results:
         about_kedge = about()
         self.path = Path(path) if path else ROOT / "bench" / "results" / f"{machine()}.csv"
         self.stamp = {"date": datetime.date.today().isoformat(), "commit": about_kedge["commit"]}
-        self.rows, self.peaks = {}, {}
+        self.rows = {}
         if self.path.exists():
             with open(self.path, newline="") as file:
                 for row in csv.DictReader(file):
@@ -103,15 +116,8 @@ class Results:
         return tuple(str(row.get(field, "")) for field in ["bench", "variant", *SHAPE])
 
     def add(self, **row):
-        self.peaks.setdefault(row["threads"], []).append(row["limit"])
         row = {**self.stamp, **{k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()}}
         self.rows[self.key(row)] = row
-
-    def say_disturbed(self):
-        """A peak that varies by more than a tenth says that something else ran."""
-        for threads, peaks in sorted(self.peaks.items()):
-            if min(peaks) < 0.9 * max(peaks):
-                print(f"\ndisturbed: the FMA peak of {threads} threads went from {max(peaks):.0f} down to {min(peaks):.0f} GF/s")
 
     def save(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,10 +140,25 @@ def need(package, folder, threads):
     return module
 
 
+def arguments(doc):
+    """What every script has."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", metavar="FILE", help="instead of bench/results/MACHINE.csv; /dev/null: none")
+    return parser
+
+
+def peer_arguments(doc):
+    parser = arguments(doc)
+    parser.add_argument("--threads", type=int, default=CORES, help="of both (default: all, %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="each runs all (default %(default)s)")
+    return parser
+
+
 def main(body):
-    """Runs a script's body; what is missing ends it with one line."""
+    """Runs a script's body and says what disturbed it; what is missing ends it with one line."""
     try:
         body()
+        say_disturbed()
     except Failed as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     except KeyboardInterrupt:

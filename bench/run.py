@@ -7,12 +7,11 @@ Prints tables and writes them to bench/results/MACHINE.csv. Needs build/kedge (K
 windows of real documents also KEDGE_ASSETS (default ../shared/assets: corpus/ and tokenizers/llama2/). Under ten minutes
 on a machine that does nothing else; --quick looks whether everything runs, in short shapes, and writes no CSV.
 """
-import argparse
 import os
 import time
 from pathlib import Path
 
-from measure import CORES, KEDGE, ROOT, Failed, Results, Table, about, attention, bench, main, percent, run, thousands
+from measure import CORES, ROOT, Failed, Results, Table, about, arguments, attention, bench, machine, main, percent, run, thousands
 
 THREADS = sorted({1, CORES})
 
@@ -112,7 +111,7 @@ def training_steps(results, quick):
         table.row(line["isa"], line["parameters"], thousands(line["window"]), line["windows"], line["mask"], line["recompute"], line["threads"],
                   f"{line['seconds']:.2f}", f"{line['tokens_per_second']:.0f}", percent(line["share_of_peak"]), percent(line["executed_share"]))
         results.add(bench="step", variant=line["isa"], form=f"{line['parameters']} parameters, recompute {line['recompute']}", mask=line["mask"],
-                    tokens=line["window"], windows=line["windows"], documents=line["length"] and line["window"] // line["length"],
+                    tokens=line["window"], windows=line["windows"], documents=line["window"] // (line["length"] or line["window"]),
                     threads=line["threads"], value=line["tokens_per_second"], unit="tokens/s", limit=line["peak_gflops"],
                     ratio=line["share_of_peak"], executed=line["executed_share"])
         parts, table = line["parts"], Table("What its parts take", ["part:20", "seconds:8", "share:6"])
@@ -124,22 +123,19 @@ SECTIONS = {"attention": plain_attention, "packed": packed_attention, "documents
 
 
 def body():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}; several by commas")
-    parser.add_argument("--quick", action="store_true", help="short shapes, no CSV")
-    parser.add_argument("--csv", help="another file than bench/results/MACHINE.csv")
+    parser.add_argument("--quick", action="store_true", help="short shapes; no CSV unless --csv")
     options = parser.parse_args()
     chosen = options.only.split(",")
     if set(chosen) - set(SECTIONS):
         parser.error(f"--only {options.only}: it is of {', '.join(SECTIONS)}")
-    results, began = Results(options.csv), time.time()
-    print(f"{results.path.stem}; kedge {results.stamp['commit']}; load {os.getloadavg()[0]:.1f}")
+    results, began = Results(options.csv or ("/dev/null" if options.quick else None)), time.time()
+    print(f"{machine()}; kedge {results.stamp['commit']}; load {os.getloadavg()[0]:.1f}")
     for name in chosen:
         SECTIONS[name](results, options.quick)
-        if not options.quick:
-            results.save()
-    results.say_disturbed()
-    print(f"\n{time.time() - began:.0f} s" + ("" if options.quick else f"; {results.path}"))
+        results.save()
+    print(f"\n{time.time() - began:.0f} s; {results.path}")
 
 
 main(body)

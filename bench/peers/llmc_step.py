@@ -9,7 +9,6 @@ that are made here: GPT-2 124M with random weights, random tokens. Two shapes: i
 each parameter and token, and for kedge attention too. Needs a C compiler, make, 1 GB of disk, 5 GB of memory, and no
 Python package.
 """
-import argparse
 import array
 import os
 import random
@@ -22,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measure import CORES, Failed, Results, Table, bench, main, median, percent
+from measure import Failed, Results, Table, bench, main, median, peer_arguments, percent
 
 LAYERS, HEADS, C, POSITIONS, V, PADDED = 12, 12, 768, 1024, 50257, 50304
 # The tensors of its checkpoint in order: how many numbers, and their value; None: random.
@@ -80,17 +79,14 @@ def seconds_a_step(program, threads):
 
 
 def body():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = peer_arguments(__doc__)
     parser.add_argument("checkout", type=Path, metavar="LLM.C")
-    parser.add_argument("--threads", type=int, default=CORES)
     parser.add_argument("--shapes", default="4x64,1x1024", help="sequences x tokens, by commas (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="each runs both programs (default %(default)s)")
     parser.add_argument("--steps", type=int, default=2, help="of a run, after one that is not counted (default %(default)s)")
-    parser.add_argument("--dry", action="store_true", help="no CSV")
     options = parser.parse_args()
     if not (options.checkout / "train_gpt2.c").exists():
         raise Failed(f"no train_gpt2.c in {options.checkout}: it is a checkout of karpathy/llm.c")
-    results = Results()
+    results = Results(options.csv)
     table = Table(f"A training step, float32, {options.threads} threads; medians of {options.rounds} rounds",
                   ["program:14", "parameters:10", "B x T:8", "seconds:8", "tokens/s:8", "of peak:7", "kedge over it:13"])
     with tempfile.TemporaryDirectory(prefix="llm.c-") as name:
@@ -116,9 +112,7 @@ def body():
             table.row("llm.c", PARAMETERS, shape, f"{llmc:.2f}", tokens / llmc, percent(share), f"{times:.1f}")
             results.add(bench="peer step", variant="llm.c", form=f"{PARAMETERS} parameters", mask="full", tokens=T, windows=B, threads=options.threads,
                         value=tokens / llmc, unit="tokens/s", limit=peak, ratio=share, kedge_over_peer=times)
-    results.say_disturbed()
-    if not options.dry:
-        results.save()
+    results.save()
 
 
 main(body)

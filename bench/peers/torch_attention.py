@@ -8,14 +8,13 @@ PYTHON has the packages of bench/requirements.txt; torch.compile needs a C++ com
 pair of tokens that see each other and each head, 2.5 times that backward. kedge rotates queries and keys in the time that is
 counted; PyTorch gets them rotated.
 """
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measure import CORES, Failed, Results, Table, attention, main, median, need, percent, thousands
+from measure import Failed, Results, Table, attention, main, median, need, peer_arguments, percent, thousands
 
 
 def documents_of(torch, tokens, count):
@@ -119,27 +118,23 @@ def measure_shape(torch, table, results, options, size, tokens, count):
 
 
 def body():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = peer_arguments(__doc__)
     parser.add_argument("--tokens", default="1024,4096,8192", help="by commas (default %(default)s)")
     parser.add_argument("--sizes", default="128,64", help="of a head, by commas (default %(default)s)")
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--lengths", default="0,500", help="tokens of the documents, about; 0: one document, no anchor (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=CORES)
-    parser.add_argument("--rounds", type=int, default=3, help="each runs all (default %(default)s)")
     parser.add_argument("--dense-most", type=int, default=8192, help="no dense mask of more tokens (default %(default)s)")
-    parser.add_argument("--dry", action="store_true", help="no CSV")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kedge-attention-") as folder:
         torch = need("torch", folder, options.threads)
-        results = Results()
+        results = Results(options.csv)
         table = Table(f"Attention, float32, torch {torch.__version__.split('+')[0]}; GF/s of useful operations, share of the FMA peak, medians of "
                       f"{options.rounds} rounds", ["program:16", "what:16", "T:5", "N:4", "E:4", "H", "thr", "GF/s:7", "of peak:7", "kedge over it:13"])
         for size in map(int, options.sizes.split(",")):
             for length in map(int, options.lengths.split(",")):
                 for tokens in map(int, options.tokens.split(",")):
                     measure_shape(torch, table, results, options, size, tokens, length and max(2, round(tokens / length)))
-    if not options.dry:
-        results.save()
+    results.save()
 
 
 main(body)

@@ -7,14 +7,13 @@ PYTHON has the packages of bench/requirements.txt; torch.compile needs a C++ com
 --preset 124m` makes, in float32: forward, backward, gradients clipped to 1, AdamW (fused where this PyTorch has it), on 4
 windows of 1024 random tokens; PyTorch's attention is SDPA.
 """
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measure import CORES, Failed, Results, Table, bench, main, median, need, percent, run
+from measure import Failed, Results, Table, bench, main, median, need, peer_arguments, percent, run
 
 
 class Peer:
@@ -50,16 +49,13 @@ class Peer:
 
 
 def body():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = peer_arguments(__doc__)
     parser.add_argument("--preset", default="124m", help="of kedge init (default %(default)s)")
     parser.add_argument("--vocabulary", type=int, default=32000)
     parser.add_argument("--window", type=int, default=1024, help="tokens (default %(default)s)")
     parser.add_argument("--windows", type=int, default=4, help="of a step (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=CORES)
-    parser.add_argument("--rounds", type=int, default=3, help="each runs all (default %(default)s)")
     parser.add_argument("--steps", type=int, default=1, help="of each in a round, after one that is not counted (default %(default)s)")
     parser.add_argument("--no-compile", action="store_true", help="eager alone")
-    parser.add_argument("--dry", action="store_true", help="no CSV")
     options = parser.parse_args()
     shape = ["--preset", options.preset, "--vocabulary", options.vocabulary]
     with tempfile.TemporaryDirectory(prefix="kedge-step-") as folder:
@@ -82,7 +78,7 @@ def body():
     table = Table(f"A training step, float32, {peer.parameters} parameters, {options.windows} x {options.window} tokens, {options.threads} threads; "
                   f"medians of {options.rounds} rounds", ["program:40", "seconds:8", "tokens/s:8", "of peak:7", "kedge over it:13"])
     table.row("kedge", f"{kedge:.2f}", tokens / kedge, percent(share))
-    results = Results()
+    results = Results(options.csv)
     for how, took in ways.items():
         seconds, times = median(took), median([theirs / line["seconds"] for theirs, line in zip(took, own)])
         name = f"torch {torch.__version__.split('+')[0]}, {how}, {peer.how}"
@@ -90,8 +86,7 @@ def body():
         results.add(bench="peer step", variant=f"transformers {how}", form=f"{peer.parameters} parameters", mask="full", tokens=options.window,
                     windows=options.windows, threads=options.threads, value=tokens / seconds, unit="tokens/s", limit=peak,
                     ratio=share * kedge / seconds, kedge_over_peer=times)
-    if not options.dry:
-        results.save()
+    results.save()
 
 
 main(body)
