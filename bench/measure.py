@@ -25,10 +25,10 @@ class Failed(Exception):
     """One line that says what is missing or went wrong."""
 
 
-def run(*arguments, env=None):
+def run(*arguments):
     """The output of a kedge command."""
     try:
-        done = subprocess.run([KEDGE, *map(str, arguments)], capture_output=True, encoding="utf-8", env={**os.environ, **(env or {})})
+        done = subprocess.run([KEDGE, *map(str, arguments)], capture_output=True, encoding="utf-8")
     except FileNotFoundError:
         raise Failed(f"no {KEDGE}: run make, or set KEDGE") from None
     if done.returncode:
@@ -58,8 +58,7 @@ def about():
 
 def attention(*arguments):
     """(forward, backward) of the fastest variant."""
-    isa = about()["instruction_set"]
-    both = {line["direction"]: line for line in bench("attention", *arguments) if line["variant"] == isa}
+    both = {line["direction"]: line for line in bench("attention", "--variant", about()["instruction_set"], *arguments)}
     return both["forward"], both["backward"]
 
 

@@ -17,7 +17,7 @@ enum { REF_TOKENS = 512, RUNS_MOST = 1000 };
 typedef struct options {
     kd_bench_windows_options window;
     int64_t heads, groups, size, threads, seconds;
-    const char *frame;
+    const char *frame, *variant;
     bool against_full, json;
 } options;
 
@@ -179,6 +179,7 @@ static kd_status measure_all(const options *o) {
     bench b = {0}, full = {0}, small = {0};
     kd_status status;
     KD_GO(kd_ctx_open(&ctx, o->threads));
+    KD_GO(kd_bench_has(ctx, &kd_attn_forward_op, o->variant));
     KD_GO(kd_bench_windows_open(&windows, &o->window));
     KD_GO(bench_open(&b, o, ctx, &windows));
     if (o->against_full) {
@@ -194,7 +195,7 @@ static kd_status measure_all(const options *o) {
                "thr", "GF/s", "peak", "ratio", "pairs", o->against_full ? "     time" : "");
     for (int64_t i = 0; i < kd_attn_forward_op.count; i++) {
         kd_isa isa = kd_attn_forward_op.variant[i].isa;
-        if (isa > ctx->isa) continue;
+        if (!kd_bench_wants(ctx, &kd_attn_forward_op.variant[i], o->variant)) continue;
         KD_GO(measure_variant(isa == KD_ISA_REF ? &small : &b, isa != KD_ISA_REF && o->against_full ? &full : NULL, i));
     }
 done:
@@ -237,6 +238,7 @@ int kd_bench_attention(int argc, char **argv) {
         {"--windows", KD_INTEGER, &o.window.windows, "N", "how many of the pack's, the first ones, in turn"},
         {"--against-full", KD_FLAG, &o.against_full, NULL, "measure one document of as many tokens too"},
         {"--frame", KD_TEXT, &o.frame, "NAME", "window or document"},
+        {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--seconds", KD_INTEGER, &o.seconds, "N", "for each line"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},

@@ -1,7 +1,6 @@
 /* kedge bench gemm: the three matrix products of a linear layer beside the FMA peak. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "bench.h"
@@ -93,26 +92,20 @@ static kd_status measure_shape(kd_ctx *ctx, const options *o, const kd_variant *
     return status;
 }
 
-static bool wanted(const kd_ctx *ctx, const options *o, const kd_variant *variant) {
-    return variant->isa <= ctx->isa && (!o->variant || !strcmp(o->variant, variant->name));
-}
-
 /* The definition last, with few features. */
 static kd_status measure_all(const options *o) {
     static const int64_t usual[][3] = {{256, 2048, 2048}, {256, 256, 256}, {256, 2048, 768}, {256, 5632, 2048}};
     const int64_t given[][3] = {{o->M, o->N, o->K}}, (*shape)[3] = o->M ? given : usual;
     int64_t shapes = o->M ? 1 : 4;
-    bool found = false;
     kd_ctx *ctx;
     KD_TRY(kd_ctx_open(&ctx, o->threads));
-    for (int64_t i = 0; i < kd_matmul_op.count; i++) found |= wanted(ctx, o, &kd_matmul_op.variant[i]);
-    kd_status status = found ? KD_OK : kd_fail(KD_ECONFIG, "bench gemm: --variant %s: this build and machine have none of that name", o->variant);
-    if (!o->json && found)
+    kd_status status = kd_bench_has(ctx, &kd_matmul_op, o->variant);
+    if (!o->json && !status)
         printf("%-8s %-4s %6s %6s %6s %3s %9s %9s %7s\n", "variant", "form", "M", "N", "K", "thr", "GF/s", "peak", "ratio");
     for (int64_t i = 0; i < kd_matmul_op.count && !status; i++) {
         const kd_variant *variant = &kd_matmul_op.variant[i];
         bool ref = variant->isa == KD_ISA_REF;
-        if (!wanted(ctx, o, variant)) continue;
+        if (!kd_bench_wants(ctx, variant, o->variant)) continue;
         for (int64_t s = 0; s < (ref ? 1 : shapes) && !status; s++) {
             int64_t N = ref && shape[s][1] > REF_FEATURES ? REF_FEATURES : shape[s][1];
             status = measure_shape(ctx, o, variant, shape[s][0], N, shape[s][2]);
