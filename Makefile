@@ -1,4 +1,4 @@
-# make, make check, make demo, make install; options: SAN=address,undefined | thread, CC=clang. See CONTRIBUTING.md.
+# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -60,7 +60,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check fuzz demo install uninstall clean deps FORCE
+.PHONY: all check fuzz demo bench install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -160,6 +160,10 @@ fuzz:
 
 demo: build/kedge
 	@examples/demo/run
+
+# This machine's figures beside its limits; BENCH="--only gemm" and what else bench/run.py --help says.
+bench: build/kedge
+	@python3 bench/run.py $(BENCH)
 
 under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
 substitute = sed -e 's|@PREFIX@|$(PREFIX)|; s|@PC_LIBDIR@|$(call under_prefix,$(LIBDIR))|' \

@@ -39,6 +39,9 @@ grep -q 'a token of text sees .* tokens with mask full' out && grep -q 'attentio
 alone p/report.html && [ "$(head -1 p/report.csv)" = part,source,what,documents,tokens,share_of_documents,share_of_tokens ]
 ok $? "a page that stands alone, and a table for spreadsheets"
 cp -r p first
+try bench attention --pack p --tokenizer bytes --windows 2 --against-full --heads 1 --size 16 --seconds 0 --json
+[ $code -eq 0 ] && grep -q '"tokens": 256, "windows": 2, .*"time_of_full"' out; ok $? "attention is measured on a pack's windows"
+try bench attention --pack p --tokenizer bytes --windows 1M; says 2 "--windows 1048576: p has "
 
 try pack run.yaml --out p --json
 [ $code -eq 0 ] && [ "$(cat out)" = "$(cat p/report.json)" ]; ok $? "--json prints report.json"

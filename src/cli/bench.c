@@ -15,6 +15,16 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
 };
 enum { BENCHES = sizeof benches / sizeof *benches };
 
+bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *name) {
+    return variant->isa <= ctx->isa && (!name || !strcmp(name, variant->name));
+}
+
+kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {
+    for (int64_t i = 0; i < op->count; i++)
+        if (kd_bench_wants(ctx, &op->variant[i], name)) return KD_OK;
+    return kd_fail(KD_ECONFIG, "bench: --variant %s: this build and machine have none of that name", name);
+}
+
 static void print_usage(FILE *out) {
     fprintf(out, "usage: kedge bench WHAT [options]\n\n");
     kd_help_text(out, "Measures the speed of one part and states it beside the limit of this machine, measured in the same run. "

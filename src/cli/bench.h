@@ -2,6 +2,13 @@
 #ifndef KD_BENCH_H
 #define KD_BENCH_H
 
+#include "dev/op.h"
+
+/* Whether a variant is measured: this machine runs it, and it has the name that --variant gives; NULL: any. */
+bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *name);
+/* KD_ECONFIG where an operation has no variant that is wanted. */
+kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name);
+
 int kd_bench_attention(int argc, char **argv);
 int kd_bench_gemm(int argc, char **argv);
 int kd_bench_step(int argc, char **argv);

@@ -12,6 +12,7 @@ enum { RUNS = 15, REF_FEATURES = 16 };
 
 typedef struct options {
     int64_t M, N, K, threads;
+    const char *variant;
     bool json;
 } options;
 
@@ -98,13 +99,13 @@ static kd_status measure_all(const options *o) {
     int64_t shapes = o->M ? 1 : 4;
     kd_ctx *ctx;
     KD_TRY(kd_ctx_open(&ctx, o->threads));
-    kd_status status = KD_OK;
-    if (!o->json)
+    kd_status status = kd_bench_has(ctx, &kd_matmul_op, o->variant);
+    if (!o->json && !status)
         printf("%-8s %-4s %6s %6s %6s %3s %9s %9s %7s\n", "variant", "form", "M", "N", "K", "thr", "GF/s", "peak", "ratio");
     for (int64_t i = 0; i < kd_matmul_op.count && !status; i++) {
         const kd_variant *variant = &kd_matmul_op.variant[i];
         bool ref = variant->isa == KD_ISA_REF;
-        if (variant->isa > ctx->isa) continue;
+        if (!kd_bench_wants(ctx, variant, o->variant)) continue;
         for (int64_t s = 0; s < (ref ? 1 : shapes) && !status; s++) {
             int64_t N = ref && shape[s][1] > REF_FEATURES ? REF_FEATURES : shape[s][1];
             status = measure_shape(ctx, o, variant, shape[s][0], N, shape[s][2]);
@@ -120,6 +121,7 @@ int kd_bench_gemm(int argc, char **argv) {
         {"--m", KD_INTEGER, &o.M, "M", "tokens; with --n and --k: this shape instead of the usual ones"},
         {"--n", KD_INTEGER, &o.N, "N", "output features"},
         {"--k", KD_INTEGER, &o.K, "K", "input features"},
+        {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},
     };
