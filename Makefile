@@ -1,4 +1,4 @@
-# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang. See CONTRIBUTING.md.
+# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -8,7 +8,8 @@ LAYERS := base format dev attn nn data par model train eval probe
 CC     := gcc
 SAN    :=
 comma  := ,
-FLAVOUR := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CBLAS  :=
+FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
 # CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
@@ -35,6 +36,13 @@ machine_flags = $(if $(findstring _avx512,$1),$(AVX512_FLAGS),$(if $(findstring 
 SOURCES := $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.c))
 ifeq ($(X86),)
 SOURCES := $(filter-out %_avx2.c %_avx512.c,$(SOURCES))
+endif
+# OpenBLAS, by its own name: a yardstick for `kedge bench gemm`.
+ifneq ($(CBLAS),)
+KD_CPP += -DKD_CBLAS $(shell pkg-config --cflags openblas)
+LDLIBS += $(shell pkg-config --libs openblas)
+else
+SOURCES := $(filter-out %_cblas.c,$(SOURCES))
 endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))

@@ -37,6 +37,13 @@ void kd_op_words(char out[40], const kd_op *op);
 #define KD_ON_X86(...)
 #endif
 
+/* Rows that a library gives, in builds that ask for it. */
+#if defined(KD_CBLAS)
+#define KD_ON_CBLAS(...) __VA_ARGS__,
+#else
+#define KD_ON_CBLAS(...)
+#endif
+
 /* The variant that kd_op_run would take; NULL if none serves. */
 const kd_variant *kd_op_choose(const kd_ctx *ctx, const kd_op *op, const void *args);
 

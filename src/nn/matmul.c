@@ -4,6 +4,7 @@
 static const kd_variant matmul_variants[] = {
     KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_matmul_workspace_avx512, kd_matmul_avx512},
               {"avx2", KD_ISA_AVX2, NULL, kd_matmul_workspace_avx2, kd_matmul_avx2})
+    KD_ON_CBLAS({"cblas", KD_ISA_YARDSTICK, kd_matmul_supports_cblas, NULL, kd_matmul_cblas})
     {"ref", KD_ISA_REF, NULL, NULL, kd_matmul_ref},
 };
 KD_OP(kd_matmul_op, matmul_variants);

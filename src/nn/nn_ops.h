@@ -120,5 +120,7 @@ KD_VECTOR_DECLARE(adamw);
 int64_t kd_matmul_workspace_avx2(const kd_ctx *ctx, const void *args);
 int64_t kd_matmul_workspace_avx512(const kd_ctx *ctx, const void *args);
 kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
+bool kd_matmul_supports_cblas(const void *args);
+kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace);
 
 #endif
