@@ -65,12 +65,22 @@ def seconds(torch, function, inputs, dout, backward):
     return median(took[1:])
 
 
-def check(found, inputs):
-    """The peers agree with each other."""
-    outs = [function(*inputs) for function in found.values()]
-    for out in outs[1:]:
-        if (out - outs[0]).abs().max() > 1e-3:
-            raise Failed(f"{' and '.join(found)} differ by {(out - outs[0]).abs().max():.2g}")
+def reason(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def check(found, inputs, why):
+    """The peers that run agree with each other."""
+    outs = {}
+    for name, function in found.items():
+        try:
+            outs[name] = function(*inputs)
+        except Exception as error:  # what torch.compile raises depends on where it stops
+            why[name, False] = why[name, True] = reason(error)
+    for out in outs.values():
+        difference = (out - next(iter(outs.values()))).abs().max()
+        if difference > 1e-3:
+            raise Failed(f"{' and '.join(outs)} differ by {difference:.2g}")
 
 
 def measure_shape(torch, table, results, options, size, tokens, count):
@@ -79,7 +89,7 @@ def measure_shape(torch, table, results, options, size, tokens, count):
     *inputs, dout = (torch.randn(1, heads, tokens, size, generator=torch.Generator().manual_seed(i)) for i in range(4))
     document = documents_of(torch, tokens, count) if count else None
     found, why = peers(torch, document, options.dense_most), {}
-    check(found, inputs)
+    check(found, inputs, why)
     took, own = {}, {False: [], True: []}
     for _ in range(options.rounds):
         forward, back = attention("--tokens", tokens, "--heads", heads, "--size", size, "--threads", options.threads, "--seconds", 0,
@@ -94,8 +104,8 @@ def measure_shape(torch, table, results, options, size, tokens, count):
                     continue
                 try:
                     took.setdefault((name, backward), []).append(seconds(torch, function, inputs, dout, backward))
-                except Exception as error:  # what torch.compile raises depends on where it stops
-                    why[name, backward] = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                except Exception as error:
+                    why[name, backward] = reason(error)
     peak = forward["peak_gflops"]
     for backward in (False, True):
         way = "forward+backward" if backward else "forward"
@@ -114,7 +124,7 @@ def measure_shape(torch, table, results, options, size, tokens, count):
                         heads=heads, groups=heads, size=size, threads=options.threads, value=rate, unit="GF/s", limit=peak, ratio=rate / peak,
                         kedge_over_peer=times)
     for (name, backward), text in why.items():
-        print(f"{name}, {'backward' if backward else 'forward'}: {text}")
+        print(f"{name}, {'forward+backward' if backward else 'forward'}: {text}")
 
 
 def body():
