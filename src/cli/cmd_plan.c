@@ -4,17 +4,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
 #include "data/window_view.h"
 #include "format/json.h"
-#include "train/estimate.h"
+#include "plan.h"
 
 enum { SAMPLED = 32 };
 
 static double gib(int64_t bytes) { return (double)bytes / (1 << 30); }
 
-/* "3.2 hours" */
-static const char *duration(char text[32], double seconds) {
+const char *kd_plan_duration(char text[32], double seconds) {
     static const struct { const char *unit; double seconds; } units[] = {
         {"years", 31557600}, {"days", 86400}, {"hours", 3600}, {"minutes", 60}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
@@ -40,8 +38,21 @@ static void print_memory(const kd_estimate *e) {
     printf("   (a checkpoint: %.3f)\n", gib(e->checkpoint));
 }
 
-static void print_lines(const kd_estimate *e, const kd_trainer *t) {
+static void print_time(const kd_estimate *e, const kd_trainer *t, const kd_speed *s, const kd_seconds *time) {
+    const struct { const char *what; double seconds; } row[] = {{"products", time->products}, {"attention", time->attention},
+        {"other", time->numbers}, {"update", time->update}, {"sent", time->sent}};
     char text[32];
+    double tokens = (double)e->tokens;
+    printf("time                   %s a step", kd_plan_duration(text, time->all));
+    printf(" on %s, %.0f tokens/s, %.1f%% of its %.4g GFLOP/s:", s->name, tokens / time->all,
+           100 * e->flops / time->all / s->peak / s->devices, s->peak * s->devices * 1e-9);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        if (row[i].seconds > 0) printf("%s %s %.1f%%", i ? "," : "", row[i].what, 100 * row[i].seconds / time->all);
+    printf("\n                       %s for the run of %lld steps", kd_plan_duration(text, time->all * (double)t->run->steps), (long long)t->run->steps);
+    printf(", %s for a billion tokens (validation and saving not counted)\n", kd_plan_duration(text, time->all / tokens * 1e9));
+}
+
+static void print_lines(const kd_estimate *e, const kd_trainer *t) {
     double steps = (double)t->run->steps, tokens = (double)e->tokens;
     printf("model                  %s, %.2fM parameters\n", t->config.model_type, (double)e->parameters * 1e-6);
     printf("data                   %lld documents, %lld tokens, %lld windows a pass; the run takes %.2f passes\n",
@@ -55,15 +66,34 @@ static void print_lines(const kd_estimate *e, const kd_trainer *t) {
            t->run->frame == KD_FRAME_WINDOW ? "window" : "document");
     print_memory(e);
     printf("operations             %.3g a step\n", e->flops);
-    if (!e->seconds) return;
-    printf("time                   %s a step", duration(text, e->seconds));
-    printf(", %.0f tokens/s, %.1f%% of the %.0f GFLOP/s that this machine can do\n", tokens / e->seconds,
-           100 * e->flops / e->seconds / e->peak, e->peak * 1e-9);
-    printf("                       %s for the run of %lld steps", duration(text, e->seconds * steps), (long long)t->run->steps);
-    printf(", %s for a billion tokens (validation and saving not counted)\n", duration(text, e->seconds / tokens * 1e9));
 }
 
-static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits) {
+json_t *kd_plan_parts(const kd_seconds *t) {
+    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "products", t->products, "attention", t->attention, "other", t->numbers, "update",
+                     t->update, "sent", t->sent);
+}
+
+static json_t *curve_of(const kd_speed_curve *c) {
+    json_t *map = json_object();
+    for (int64_t i = 0; i < c->count && map; i++) {
+        char length[32];
+        snprintf(length, sizeof length, "%.0f", c->length[i]);
+        if (json_object_set_new(map, length, json_real(c->rate[i]))) {
+            json_decref(map);
+            return NULL;
+        }
+    }
+    return map;
+}
+
+json_t *kd_plan_machine(const kd_speed *s) {
+    return json_pack("{s:s, s:f, s:f, s:f, s:{s:o, s:o}, s:f, s:f, s:f}", "name", s->name, "devices", s->devices, "peak", s->peak, "products",
+                     s->products, "attention", "forward", curve_of(&s->forward), "backward", curve_of(&s->backward), "numbers",
+                     s->numbers, "update", s->update, "link", s->link);
+}
+
+/* speed: NULL, no time was asked for. */
+static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits, const kd_speed *speed, const kd_seconds *time) {
     double tokens = (double)e->tokens;
     json_t *memory = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)e->weights, "gradients",
                                (json_int_t)e->gradients, "moments", (json_int_t)e->moments, "activations",
@@ -78,11 +108,13 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
                             (json_int_t)e->disk_available, "windows_sampled", (json_int_t)e->sampled, "pairs", e->pairs,
                             "full_pairs", e->full_pairs, "targets", e->targets, "flops", e->flops);
     bool whole = out;
-    if (out && e->seconds) {
-        whole &= !json_object_set_new(out, "peak_flops", json_real(e->peak));
-        whole &= !json_object_set_new(out, "seconds_per_step", json_real(e->seconds));
-        whole &= !json_object_set_new(out, "seconds", json_real(e->seconds * (double)t->run->steps));
-        whole &= !json_object_set_new(out, "seconds_per_billion_tokens", json_real(e->seconds / tokens * 1e9));
+    if (out && speed) {
+        whole &= !json_object_set_new(out, "peak_flops", json_real(speed->peak * speed->devices));
+        whole &= !json_object_set_new(out, "seconds_per_step", json_real(time->all));
+        whole &= !json_object_set_new(out, "parts", kd_plan_parts(time));
+        whole &= !json_object_set_new(out, "seconds", json_real(time->all * (double)t->run->steps));
+        whole &= !json_object_set_new(out, "seconds_per_billion_tokens", json_real(time->all / tokens * 1e9));
+        whole &= !json_object_set_new(out, "machine", kd_plan_machine(speed));
     }
     char *text = NULL;
     kd_status status = whole ? kd_json_print(&text, out, JSON_INDENT(2), "plan") : kd_fail(KD_ENOMEM, "out of memory");
@@ -91,8 +123,6 @@ static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits
     free(text);
     return status;
 }
-
-typedef struct plan_options { bool json, no_time, draw; const char *svg; int64_t window; } plan_options;
 
 /* Whether the terminal's language has more than ASCII. */
 static bool is_utf8(void) {
@@ -105,7 +135,7 @@ static bool is_utf8(void) {
 }
 
 /* One window of the training order, to the terminal and into a file. */
-static kd_status draw(const kd_trainer *t, const plan_options *o) {
+static kd_status draw(const kd_trainer *t, const kd_plan_command *o) {
     kd_window_view view = {0};
     kd_text terminal = {0}, svg = {0};
     kd_status status;
@@ -127,10 +157,17 @@ done:
     return status;
 }
 
-static kd_status plan(const kd_run_file *run, const plan_options *o) {
+kd_status kd_plan_speed(kd_speed *speed, const kd_plan_command *o, const kd_trainer *t, const kd_lengths *lengths, kd_recompute recompute) {
+    return o->machine ? kd_speed_read(speed, o->machine) : kd_speed_measure(speed, t, lengths, recompute);
+}
+
+static kd_status plan(const kd_run_file *run, const kd_plan_command *o) {
     kd_trainer t = {.run = run, .lock = -1, .metrics.fd = -1};
     kd_estimate e;
+    kd_speed speed;
+    kd_seconds time = {0};
     kd_status status;
+    if (o->machine) KD_GO(kd_speed_read(&speed, o->machine));  /* what is wrong there is said before the data are read */
     KD_GO(kd_trainer_prepare(&t, NULL));
     if (o->draw || o->svg) {
         status = draw(&t, o);
@@ -141,9 +178,13 @@ static kd_status plan(const kd_run_file *run, const plan_options *o) {
     bool fits = !status;
     char why[512];
     snprintf(why, sizeof why, "%s", kd_message());
-    if (!o->no_time) KD_GO(kd_estimate_time(&e, &t));
-    if (o->json) KD_GO(print_json(&e, &t, fits));
+    if (!o->no_time) {
+        KD_GO(kd_plan_speed(&speed, o, &t, &e.lengths, e.recompute));
+        time = kd_estimate_seconds(&e, &t.config, &speed);
+    }
+    if (o->json) KD_GO(print_json(&e, &t, fits, o->no_time ? NULL : &speed, &time));
     else print_lines(&e, &t);
+    if (!o->json && !o->no_time) print_time(&e, &t, &speed, &time);
     if (!fits) status = kd_fail(KD_ENOMEM, "%s", why);
 done:
     kd_trainer_close(&t);
@@ -151,14 +192,16 @@ done:
 }
 
 int kd_cmd_plan(int argc, char **argv) {
-    kd_list set = {.count = 0};
-    plan_options o = {.window = 0};
+    kd_plan_command o = {.window = 0};
     bool done;
     const kd_option option[] = {
-        {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be repeated"},
+        {"--set", KD_LIST, &o.set, "a.b=c", "overrides a key of the run file; may be repeated"},
         {"--draw", KD_FLAG, &o.draw, NULL, "prints instead who sees whom in a window, and every token's position"},
         {"--svg", KD_TEXT, &o.svg, "FILE", "the same as a picture"},
         {"--window", KD_INTEGER, &o.window, "N", "which window of the training order is drawn; default 0, the first"},
+        {"--windows", KD_TEXT, &o.windows, "LIST", "8K,16K,...: the time of a billion tokens by window instead, under full attention and the run's own "
+                                                    "mask; --svg draws it"},
+        {"--machine", KD_TEXT, &o.machine, "FILE", "predicts another machine's time from its figures (examples/machines)"},
         {"--no-time", KD_FLAG, &o.no_time, NULL, "does not run a piece of the model to predict the time of a step"},
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},
     };
@@ -171,6 +214,7 @@ int kd_cmd_plan(int argc, char **argv) {
         "  kedge plan run.yaml --set window=128K --set recompute=layer\n"
         "  kedge plan run.yaml --draw --set interleave=true\n"
         "  kedge plan run.yaml --svg window.svg\n"
+        "  kedge plan run.yaml --windows 8K,32K,128K --machine examples/machines/a100x8.yaml --svg time.svg\n"
         "  kedge plan run.yaml --json --no-time\n",
         option, sizeof option / sizeof *option};
     const char *path = NULL;
@@ -178,8 +222,10 @@ int kd_cmd_plan(int argc, char **argv) {
     kd_status status = kd_options_read(&usage, argc, argv, &path, 1, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (!count) return kd_exit_code(kd_fail(KD_ECONFIG, "plan: which run file? kedge plan RUN.yaml"));
+    o.path = path;
+    if (o.windows) return kd_exit_code(kd_plan_windows(&o));
     kd_run_file run;
-    status = kd_run_file_open(&run, path, set.text, set.count);
+    status = kd_run_file_open(&run, path, o.set.text, o.set.count);
     if (status) return kd_exit_code(status);
     status = plan(&run, &o);
     kd_run_file_close(&run);

@@ -22,10 +22,7 @@ static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
     if (plan_bytes(plan) > e->plans) e->plans = plan_bytes(plan);
     e->documents += plan->N;
     e->pairs += (double)kd_plan_pairs(plan);
-    for (int64_t n = 0; n < plan->N; n++) {
-        double length = (double)(plan->start[n + 1] - plan->start[n]);
-        e->length += length * length * (length + 1) / 2;
-    }
+    kd_lengths_add_plan(&e->lengths, plan);
     for (int64_t t = 0; t < plan->T; t++) e->targets += plan->target[t] >= 0;
     e->sampled++;
     return KD_OK;
@@ -34,7 +31,8 @@ static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
 /* Sums over the sample become means of a step. */
 static void finish(kd_estimate *e, const kd_trainer *t) {
     double T = (double)t->run->window.window, share = (double)t->run->batch_windows / (double)e->sampled;
-    e->length /= e->pairs;
+    e->share = share;
+    e->laying_out *= share;
     e->pairs *= share;
     e->targets *= share;
     e->documents = (int64_t)((double)e->documents * share + 0.5);
@@ -80,7 +78,9 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     kd_status status = KD_OK;
     for (int64_t i = 0; i < windows && i < all && !status; i++) {
         kd_plan plan;
+        double began = kd_now();
         KD_GO(kd_windows_plan(&plan, &t->train.windows, i, true));
+        e->laying_out += kd_now() - began;
         status = sample(e, model, &plan);
         kd_plan_free(&plan);
     }
@@ -98,6 +98,12 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
 done:
     kd_model_close(model);
     return status;
+}
+
+kd_seconds kd_estimate_seconds(const kd_estimate *e, const kd_config *config, const kd_speed *speed) {
+    int64_t windows = (int64_t)(e->share * (double)e->sampled + 0.5);
+    kd_work work = kd_work_count(config, e->tokens / windows, windows, e->recompute, (double)e->parameters, speed->devices);
+    return kd_speed_seconds(speed, &work, &e->lengths, e->share);
 }
 
 kd_status kd_estimate_fits(const kd_estimate *e) {

@@ -1,9 +1,9 @@
 /* What a run will take, before it runs: memory and disk by the same walk that allocates, operations by counting, time by
- * measuring a piece of the model on this machine. */
+ * how fast a machine does each. */
 #ifndef KD_ESTIMATE_H
 #define KD_ESTIMATE_H
 
-#include "trainer.h"
+#include "speed.h"
 
 typedef struct kd_estimate {
     int64_t parameters;
@@ -25,20 +25,17 @@ typedef struct kd_estimate {
     double pairs, full_pairs; /* that see each other; if every window were one document */
     double targets;
     double flops;             /* kd_model_flops */
-    double length;            /* tokens of the document that a pair of tokens is in, by the mean over pairs */
-
-    /* Measured; 0 until kd_estimate_time. */
-    double peak;              /* FLOP/s */
-    double seconds;           /* of a step */
+    kd_lengths lengths;       /* of the documents of the sampled windows; `share` of them are a step's */
+    double share;
+    double laying_out;        /* seconds that the windows of a step took to make, here */
 } kd_estimate;
 
 /* Bytes, operations and windows of a prepared run, from the first `windows` windows in training order (fewer where a
  * run has fewer). */
 kd_status kd_estimate_memory(kd_estimate *estimate, const kd_trainer *prepared, int64_t windows);
 
-/* Seconds of a step: one and two layers of the model, no wider than 1024, on documents of the length that pairs are in.
- * Takes a second or two. */
-kd_status kd_estimate_time(kd_estimate *estimate, const kd_trainer *prepared);
+/* Seconds of a step on a machine. */
+kd_seconds kd_estimate_seconds(const kd_estimate *estimate, const kd_config *config, const kd_speed *speed);
 
 /* KD_ENOMEM or KD_EIO when memory or disk will not do, saying by how much; KD_OK when they do or nobody knows. */
 kd_status kd_estimate_fits(const kd_estimate *estimate);
