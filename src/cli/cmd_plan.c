@@ -28,7 +28,7 @@ static void print_memory(const kd_estimate *e) {
     const struct { const char *what; int64_t bytes; } row[] = {
         {"weights", e->weights},         {"gradients", e->gradients}, {"moments", e->moments},
         {"activations", e->activations}, {"scratch", e->scratch},     {"windows of a step", e->plans},
-        {"documents and program", e->program},
+        {"documents and program", e->program}, {"most while reading", e->reading},
     };
     printf("memory                 %9.3f GiB of %.3f that can be had   (recompute: %s)\n", gib(e->memory),
            gib(e->program + e->available), e->recompute == KD_RECOMPUTE_NONE ? "none" : "layer");
@@ -95,10 +95,10 @@ json_t *kd_plan_machine(const kd_speed *s) {
 /* speed: NULL, no time was asked for. */
 static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits, const kd_speed *speed, const kd_seconds *time) {
     double tokens = (double)e->tokens;
-    json_t *memory = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)e->weights, "gradients",
+    json_t *memory = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)e->weights, "gradients",
                                (json_int_t)e->gradients, "moments", (json_int_t)e->moments, "activations",
                                (json_int_t)e->activations, "scratch", (json_int_t)e->scratch, "windows", (json_int_t)e->plans,
-                               "program", (json_int_t)e->program, "total", (json_int_t)e->memory, "available",
+                               "program", (json_int_t)e->program, "reading", (json_int_t)e->reading, "total", (json_int_t)e->memory, "available",
                                (json_int_t)(e->program + e->available));
     json_t *out = json_pack("{s:b, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "fits", fits, "parameters",
                             (json_int_t)e->parameters, "tokens_per_step", (json_int_t)e->tokens, "recompute",

@@ -32,7 +32,6 @@ static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
 static void finish(kd_estimate *e, const kd_trainer *t) {
     double T = (double)t->run->window.window, share = (double)t->run->batch_windows / (double)e->sampled;
     e->share = share;
-    e->laying_out *= share;
     e->pairs *= share;
     e->targets *= share;
     e->documents = (int64_t)((double)e->documents * share + 0.5);
@@ -70,7 +69,7 @@ static void measure_disk(kd_estimate *e, const kd_trainer *t) {
 }
 
 kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
-    *e = (kd_estimate){.program = kd_memory_resident(), .available = kd_memory_available()};
+    *e = (kd_estimate){.program = kd_memory_resident(), .reading = kd_memory_peak(), .available = kd_memory_available()};
     kd_model *model;
     kd_model_options options = kd_trainer_model_options(t->run);
     KD_TRY(kd_model_measure(&model, t->ctx, &t->config, &options));
@@ -78,9 +77,7 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     kd_status status = KD_OK;
     for (int64_t i = 0; i < windows && i < all && !status; i++) {
         kd_plan plan;
-        double began = kd_now();
         KD_GO(kd_windows_plan(&plan, &t->train.windows, i, true));
-        e->laying_out += kd_now() - began;
         status = sample(e, model, &plan);
         kd_plan_free(&plan);
     }
@@ -94,6 +91,7 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     e->moments = moment_bytes(e->parameters);
     e->recompute = kd_model_recompute(model);
     e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
+    if (e->memory < e->reading) e->memory = e->reading;
     measure_disk(e, t);
 done:
     kd_model_close(model);

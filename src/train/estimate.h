@@ -12,7 +12,8 @@ typedef struct kd_estimate {
     int64_t scratch;          /* what the sampled windows touch of it */
     int64_t plans;            /* of the windows of a step */
     int64_t program;          /* this process so far: the code, the documents in memory */
-    int64_t memory;           /* all of these */
+    int64_t reading;          /* the most that this process had so far: while it read the data */
+    int64_t memory;           /* all but `reading`, or that if it is more */
     int64_t available;        /* what the system can still give; 0: it does not say */
     kd_recompute recompute;   /* what auto becomes */
     int64_t checkpoint;       /* one on disk */
@@ -27,7 +28,6 @@ typedef struct kd_estimate {
     double flops;             /* kd_model_flops */
     kd_lengths lengths;       /* of the documents of the sampled windows; `share` of them are a step's */
     double share;
-    double laying_out;        /* seconds that the windows of a step took to make, here */
 } kd_estimate;
 
 /* Bytes, operations and windows of a prepared run, from the first `windows` windows in training order (fewer where a
