@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """What kedge plan predicts beside what kedge train takes: seconds of a step, and the most memory.
 
-    python3 bench/plan.py [--only 3,7] [--rounds 2] [--csv FILE]
+    python3 bench/plan.py [--only 3,7] [--rounds 2] [--figure6] [--csv FILE]
 
 Ten runs of other models, windows, masks and recomputation on real documents. Plan and training take turns; of the rounds the fastest
 counts, step by step, because neighbours only ever slow a machine down. The first step of a run is left out: it touches memory for the
 first time. What is predicted for attention is taken for the pairs of the steps that are measured.
+--figure6: instead, a small model under the windows of the paper's figure 6, full and anchor, beside `kedge plan --windows`.
 Texts and tokenizer: KEDGE_ASSETS (default ../shared/assets), else this repository's sources, as bytes. Under eight minutes on a
 machine that does nothing else.
 """
+import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -34,6 +37,7 @@ CASES = [  # preset, vocabulary, window, windows, mask, recompute, mixture (none
 ]
 
 
+@functools.cache
 def sources():
     """(setting of the texts, folder of the tokenizer or None)"""
     assets = Path(os.environ.get("KEDGE_ASSETS", ROOT / "../shared/assets")).resolve()
@@ -46,7 +50,7 @@ def sources():
 
 def settings(case, folder):
     preset, tokenizer, window, windows, mask, recompute, mixture, steps = case
-    texts, llama2 = sources_found
+    texts, llama2 = sources()
     if tokenizer == "llama2":
         tokenizer = llama2 or "bytes"
     path = Path(folder, "run.yaml")
@@ -57,17 +61,17 @@ def settings(case, folder):
     return path
 
 
-def train(path, folder):
-    """Rows of the steps, and the most bytes that were resident."""
-    shutil.rmtree(Path(folder, "out"), ignore_errors=True)
+def train(path):
+    """Rows of the steps but the first, and the most bytes that were resident."""
+    output = path.parent / "out"
     child = subprocess.Popen([KEDGE, "train", str(path), "--quiet"], stderr=subprocess.PIPE, encoding="utf-8")
     said = child.stderr.read()
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise Failed(f"kedge train: {(said.strip().splitlines() or ['failed'])[-1]}")
-    rows = [json.loads(line) for line in Path(folder, "out", "metrics.jsonl").read_text().splitlines()]
-    shutil.rmtree(Path(folder, "out"))
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    shutil.rmtree(output)
     return [row for row in rows if "parts" in row][1:], used.ru_maxrss * 1024
 
 
@@ -78,14 +82,14 @@ def parts(row):
     return {"products": own["matmul"], "attention": attention, "update": update, "other": row["seconds"] - own["matmul"] - attention - update}
 
 
-def measure(case, rounds, folder):
+def measure(path, rounds):
     """(plan, seconds a step, its parts, bytes), the fastest of the rounds."""
-    path, plan, steps, most = settings(case, folder), None, None, 0
+    plan, steps, most = None, None, 0
     for _ in range(rounds):
         new = json.loads(run("plan", path, "--json"))
         if not plan or new["seconds_per_step"] < plan["seconds_per_step"]:
             plan = new
-        rows, bytes_ = train(path, folder)
+        rows, bytes_ = train(path)
         most = max(most, bytes_)
         steps = [min(pair, key=lambda row: row["seconds"]) for pair in zip(steps or rows, rows)]
     mean = {name: sum(parts(row)[name] for row in steps) / len(steps) for name in parts(steps[0])}
@@ -95,36 +99,69 @@ def measure(case, rounds, folder):
     return plan, sum(row["seconds"] for row in steps) / len(steps), mean, most
 
 
+def measured_cases(results, only, rounds):
+    worst = {"time": (1, 0), "memory": (1, 0)}
+    table = Table("Predicted over measured, and the parts of a step in seconds, predicted and measured",
+                  ["case", "preset:6", "window:6", "windows", "mask:8", "recompute", "pairs:6", "plan s:7", "train s:7", "ratio", "plan GiB", "train GiB", "ratio",
+                   "products:13", "attention:13", "other:11", "update:11"])
+    for number in only:
+        preset, tokenizer, window, windows, mask, recompute, _, _ = case = CASES[number - 1]
+        with tempfile.TemporaryDirectory() as folder:
+            plan, seconds, mean, most = measure(settings(case, folder), rounds)
+        predicted = {"time": plan["seconds_per_step"], "memory": plan["memory"]["total"]}
+        measured = {"time": seconds, "memory": most}
+        ratio = {what: predicted[what] / measured[what] for what in predicted}
+        for what, unit in (("time", "s"), ("memory", "bytes")):
+            results.add(bench="plan", variant=about()["instruction_set"], form=f"{what}, {preset}, {tokenizer}, recompute {recompute}",
+                        mask=mask, tokens=window, windows=windows, threads=CORES, value=float(measured[what]), unit=unit, ratio=ratio[what])
+            if abs(ratio[what] - 1) > abs(worst[what][0] - 1):
+                worst[what] = ratio[what], number
+        table.row(number, preset, thousands(window), windows, mask, recompute, percent(plan["pairs"] / plan["full_pairs"]),
+                  f"{predicted['time']:.3g}", f"{seconds:.3g}", f"{ratio['time']:.2f}", f"{predicted['memory'] / 2**30:.3f}",
+                  f"{most / 2**30:.3f}", f"{ratio['memory']:.3f}",
+                  *[f"{plan['parts'][name]:.3g} {mean[name]:.3g}" for name in ("products", "attention", "other", "update")])
+        results.save()
+    print("\nfarthest off: " + ", ".join(f"{what} {ratio:.3g} (case {case})" for what, (ratio, case) in worst.items() if case))
+
+
+def figure6(results, rounds):
+    """Windows are one a step, the first of the training order; those of full attention end where a step takes minutes."""
+    windows = 8192, 16384, 32768, 65536
+    texts, llama2 = sources()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "run.yaml")
+        text = Path(ROOT, "examples", "figure6", "figure6.yaml").read_text()
+        for key, value in (("model", "{init: {arch: llama, preset: demo}}"), ("tokenizer", llama2 or "bytes"), ("batch", "{windows: 1}"), ("steps", 2), ("output", f"{folder}/out")):
+            text = re.sub(f"(?m)^{key}: .*", f"{key}: {value}", text)
+        text = re.sub(r"(?m)^  train: .*", f"  train: {texts}", text)
+        path.write_text((text if llama2 else re.sub(r"(?m)^  mixture: .*\n", "", text)) + "eval: {every: 0}\n")
+        plans = [json.loads(run("plan", path, "--windows", ",".join(map(str, windows)), "--json")) for _ in range(rounds)]
+        table = Table("Hours for a billion tokens, preset demo, one window a step: predicted, measured", ["window", "mask:8", "pairs:6", "plan:8", "train:8", "ratio"])
+        for i, window in enumerate(windows):
+            for j, mask in enumerate(("full", "anchor")):
+                side = min((plan["windows"][i]["masks"][j] for plan in plans), key=lambda side: side["seconds_per_step"])
+                path.write_text(re.sub("(?m)^window: .*", f"window: {window}", re.sub("(?m)^mask: .*", f"mask: {mask}", path.read_text())))
+                row, = [min(rows, key=lambda row: row["seconds"]) for rows in zip(*[train(path)[0] for _ in range(rounds)])]
+                pairs = row["pairs"] / (window * (window + 1) / 2)
+                seconds = side["seconds_per_step"] + side["parts"]["attention"] * (pairs / side["pairs_of_full"] - 1)
+                table.row(thousands(window), mask, percent(pairs), *[f"{s / window * 1e9 / 3600:.4g}" for s in (seconds, row["seconds"])], f"{seconds / row['seconds']:.2f}")
+                results.add(bench="plan windows", variant=about()["instruction_set"], form="time, demo, recompute layer", mask=mask, tokens=window, windows=1, threads=CORES,
+                            value=row["seconds"], unit="s", ratio=seconds / row["seconds"])
+                results.save()
+
+
 def body():
     parser = arguments(__doc__)
     parser.add_argument("--only", default=",".join(str(i + 1) for i in range(len(CASES))), help="cases, from 1, by commas")
     parser.add_argument("--rounds", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--figure6", action="store_true", help="a small model under the windows of figure 6 instead")
     options = parser.parse_args()
-    global sources_found
-    sources_found = sources()
-    results, began, worst = Results(options.csv), time.time(), {"time": (1, 0), "memory": (1, 0)}
+    results, began = Results(options.csv), time.time()
     print(f"{machine()}; kedge {results.stamp['commit']}; load {os.getloadavg()[0]:.1f}")
-    table = Table("Predicted over measured, and the parts of a step in seconds, predicted and measured",
-                  ["case", "preset:6", "window:6", "windows", "mask:8", "recompute", "pairs:6", "plan s:7", "train s:7", "ratio", "plan GiB", "train GiB", "ratio",
-                   "products:13", "attention:13", "other:11", "update:11"])
-    with tempfile.TemporaryDirectory() as folder:
-        for number in map(int, options.only.split(",")):
-            case = preset, tokenizer, window, windows, mask, recompute, _, _ = CASES[number - 1]
-            plan, seconds, mean, most = measure(case, options.rounds, folder)
-            predicted = {"time": plan["seconds_per_step"], "memory": plan["memory"]["total"]}
-            measured = {"time": seconds, "memory": most}
-            ratio = {what: predicted[what] / measured[what] for what in predicted}
-            for what, unit in (("time", "s"), ("memory", "bytes")):
-                results.add(bench="plan", variant=about()["instruction_set"], form=f"{what}, {preset}, {tokenizer}, recompute {recompute}",
-                            mask=mask, tokens=window, windows=windows, threads=CORES, value=float(measured[what]), unit=unit, ratio=ratio[what])
-                if abs(ratio[what] - 1) > abs(worst[what][0] - 1):
-                    worst[what] = ratio[what], number
-            table.row(number, preset, thousands(window), windows, mask, recompute, percent(plan["pairs"] / plan["full_pairs"]),
-                      f"{predicted['time']:.3g}", f"{seconds:.3g}", f"{ratio['time']:.2f}", f"{predicted['memory'] / 2**30:.3f}",
-                      f"{most / 2**30:.3f}", f"{ratio['memory']:.3f}",
-                      *[f"{plan['parts'][name]:.3g} {mean[name]:.3g}" for name in ("products", "attention", "other", "update")])
-            results.save()
-    print("\nfarthest off: " + ", ".join(f"{what} {ratio:.3g} (case {case})" for what, (ratio, case) in worst.items() if case))
+    if options.figure6:
+        figure6(results, options.rounds)
+    else:
+        measured_cases(results, map(int, options.only.split(",")), options.rounds)
     print(f"{time.time() - began:.0f} s; {results.path}")
 
 

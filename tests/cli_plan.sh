@@ -1,5 +1,6 @@
 #!/bin/bash
 # kedge plan as a user types it. Usage: tests/cli_plan.sh build/gcc
+examples=$(realpath examples)
 . tests/command.sh
 
 try() { "$kedge" plan run.yaml "$@" >out 2>err; code=$?; }
@@ -22,6 +23,7 @@ ok $? "memory, attention and time, for people"
 try --json
 [ $code -eq 0 ] && grep -q '"fits": true' out && grep -q '"tokens_per_step": 2048' out && grep -q '"seconds_per_step": [0-9]' out
 ok $? "the same as JSON"
+grep -q '"attention": {' out && grep -q '"parts": {' out; ok $? "with what the time is spent on, and the machine that was measured"
 parameters=$(sed -n 's/.*"parameters": \([0-9]*\).*/\1/p' out)
 weights=$(sed -n 's/.*"weights": \([0-9]*\).*/\1/p' out) disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
 [ "$disk" -ge $((4 * 3 * weights * 9 / 10)) ] && [ "$disk" -le $((4 * 3 * weights * 12 / 10)) ]
@@ -43,6 +45,34 @@ try --draw --window -1;           [ $code -eq 2 ] && grep -q 'count from 0' err;
 try --set window=1M;              [ $code -eq 2 ] && grep -q 'window' err; ok $? "documents that fill no window"
 try --no-time --set batch.windows=16384 --set batch.micro=16384 --set recompute=none
 [ $code -eq 1 ] && grep -q 'it will not fit' err && grep -q '^memory' out; ok $? "what will not fit is said, with the figures, exit 1"
+cat >machine.yaml <<'YAML'
+name: abacus
+devices: 2
+peak: 1000
+products: 500
+attention: {forward: {1K: 400}, backward: {1K: 200}}
+numbers: 1e9
+update: 1e9
+link: 1e9
+YAML
+second=$("$kedge" plan run.yaml --json --machine machine.yaml | sed -n 's/.*"seconds_per_step": \([0-9]*\).*/\1/p')
+sed 's/: 500/: 1000/; s/400/800/; s/200/400/' machine.yaml >faster.yaml
+first=$("$kedge" plan run.yaml --json --machine faster.yaml | sed -n 's/.*"seconds_per_step": \([0-9]*\).*/\1/p')
+[ $((second - 2 * first)) -ge -2 ] && [ $((second - 2 * first)) -le 2 ]; ok $? "a machine that is twice as fast takes half of the time"
+try --machine machine.yaml;       [ $code -eq 0 ] && grep -q 'on abacus' out && grep -q 'years for a billion' out; ok $? "a machine of a file has its name"
+sed /update/d machine.yaml >bad.yaml
+try --machine bad.yaml;           [ $code -eq 2 ] && grep -q 'bad.yaml: update is missing' err; ok $? "a machine without a figure"
+for file in "$examples"/machines/*.yaml; do
+    try --machine "$file"; [ $code -eq 0 ]; ok $? "examples/machines/$(basename "$file")"
+done
+try --windows 256,1K --machine machine.yaml --svg time.svg
+[ $code -eq 0 ] && grep -q '^ *1K  .*%$' out && grep -q '</svg>' time.svg; ok $? "windows side by side, full and anchor, and as a picture"
+try --windows 256,1K --machine machine.yaml --json
+[ $code -eq 0 ] && [ "$(grep -c '"mask": "anchor"' out)" -eq 2 ] && [ "$(grep -c '"mask": "full"' out)" -eq 2 ]; ok $? "the same as JSON"
+try --windows 256,512
+[ $code -eq 0 ] && grep -q 'on this machine' out; ok $? "and on this machine"
+try --windows 1K,256;             [ $code -eq 2 ] && grep -q 'ascend' err; ok $? "windows ascend"
+try --windows 256 --no-time;      [ $code -eq 2 ] && grep -q 'about time' err; ok $? "windows are about time"
 mkdir runs
 "$kedge" train run.yaml --quiet --set steps=1 --set output=runs/b 2>err
 [ $? -eq 0 ] && ! grep -q 'free' err; ok $? "a run that fits is not warned about"

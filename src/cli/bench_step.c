@@ -12,6 +12,7 @@
 #include "dev/memory.h"
 #include "dev/peak.h"
 #include "train/optimizer.h"
+#include "train/speed.h"
 
 enum { STEPS_MOST = 1000 };
 
@@ -99,15 +100,10 @@ static kd_status step(bench *b, const options *o) {
     return kd_optimizer_step(&b->optimizer, &sums, b->model, &adamw, o->windows * o->window);
 }
 
-/* Useful operations, and with what is computed again (src/model/backward.c): gate and up of every layer; of all but the last
- * attention, with the products around it. */
 static void count_flops(double *useful, double *executed, const bench *b, const options *o) {
-    const kd_config *c = &b->config;
-    double tokens = (double)(o->windows * o->window), width = (double)c->C;
-    *useful = *executed = kd_model_flops(c, o->windows * o->window, b->pairs);
-    if (kd_model_recompute(b->model) == KD_RECOMPUTE_NONE) return;
-    double attention = 4 * width * (double)(c->E * (c->H + c->G)) * tokens + 4 * (double)(c->E * c->H) * (double)b->pairs;
-    *executed += (double)c->L * 4 * width * (double)c->F * tokens + (double)(c->L - 1) * attention;
+    const kd_work work = kd_work_count(&b->config, o->window, o->windows, 1, kd_model_recompute(b->model), 0, 1);
+    *useful = kd_model_flops(&b->config, o->windows * o->window, b->pairs);
+    *executed = work.products + (work.forward + work.backward) * (double)b->pairs;
 }
 
 static int ascending(const void *x, const void *y) {

@@ -44,7 +44,7 @@ static void print_time(const kd_estimate *e, const kd_trainer *t, const kd_speed
     char text[32];
     double tokens = (double)e->tokens;
     printf("time                   %s a step", kd_plan_duration(text, time->all));
-    printf(" on %s, %.0f tokens/s, %.1f%% of its %.4g GFLOP/s:", s->name, tokens / time->all,
+    printf(" on %s, %.4g tokens/s, %.1f%% of its %.4g GFLOP/s:", s->name, tokens / time->all,
            100 * e->flops / time->all / s->peak / s->devices, s->peak * s->devices * 1e-9);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (row[i].seconds > 0) printf("%s %s %.1f%%", i ? "," : "", row[i].what, 100 * row[i].seconds / time->all);
@@ -180,7 +180,7 @@ static kd_status plan(const kd_run_file *run, const kd_plan_command *o) {
     snprintf(why, sizeof why, "%s", kd_message());
     if (!o->no_time) {
         KD_GO(kd_plan_speed(&speed, o, &t, &e.lengths, e.recompute));
-        time = kd_estimate_seconds(&e, &t.config, &speed);
+        time = kd_estimate_seconds(&e, &t, &speed);
     }
     if (o->json) KD_GO(print_json(&e, &t, fits, o->no_time ? NULL : &speed, &time));
     else print_lines(&e, &t);

@@ -68,8 +68,8 @@ static kd_status fill(plan_table *table, const kd_plan_command *o) {
         if (!status && i == table->count - 1) {
             status = kd_plan_speed(&table->speed, o, &t, &all, r->own.recompute);
             for (int64_t j = 0; j <= i && !status; j++) {
-                table->row[j].own_time = kd_estimate_seconds(&table->row[j].own, &t.config, &table->speed);
-                table->row[j].full_time = kd_estimate_seconds(&table->row[j].full, &t.config, &table->speed);
+                table->row[j].own_time = kd_estimate_seconds(&table->row[j].own, &t, &table->speed);
+                table->row[j].full_time = kd_estimate_seconds(&table->row[j].full, &t, &table->speed);
             }
         }
         kd_trainer_close(&t);
@@ -80,7 +80,7 @@ static kd_status fill(plan_table *table, const kd_plan_command *o) {
 
 static void print_side(const kd_estimate *e, const kd_seconds *t) {
     char text[32];
-    printf("  %6.1f%%  %12s  %9.0f  %8.1f%%", 100 * e->pairs / e->full_pairs, kd_plan_duration(text, billion(e, t)),
+    printf("  %6.1f%%  %12s  %9.4g  %8.1f%%", 100 * e->pairs / e->full_pairs, kd_plan_duration(text, billion(e, t)),
            (double)e->tokens / t->all, 100 * t->attention / t->all);
 }
 
@@ -131,13 +131,13 @@ static kd_status print_json(const plan_table *t) {
 }
 
 static kd_status draw(const plan_table *t, const char *path) {
-    static const struct { const char *label; double seconds; } units[] = {{"days", 86400}, {"hours", 3600}};
+    static const struct { const char *label; double seconds; } units[] = {{"years", 31557600}, {"days", 86400}, {"hours", 3600}};
     double x[WINDOWS], y[2][WINDOWS], least = 1e300;
     char title[160], label[64];
     kd_text svg = {0};
     kd_status status;
     for (int64_t i = 0; i < t->count; i++) least = billion(&t->row[i].own, &t->row[i].own_time) < least ? billion(&t->row[i].own, &t->row[i].own_time) : least;
-    int unit = least < units[0].seconds / 4;
+    int unit = least < units[1].seconds / 4 ? 2 : least < units[0].seconds;
     for (int64_t i = 0; i < t->count; i++) {
         x[i] = (double)t->row[i].window;
         y[0][i] = billion(&t->row[i].full, &t->row[i].full_time) / units[unit].seconds;

@@ -98,9 +98,9 @@ done:
     return status;
 }
 
-kd_seconds kd_estimate_seconds(const kd_estimate *e, const kd_config *config, const kd_speed *speed) {
-    int64_t windows = (int64_t)(e->share * (double)e->sampled + 0.5);
-    kd_work work = kd_work_count(config, e->tokens / windows, windows, e->recompute, (double)e->parameters, speed->devices);
+kd_seconds kd_estimate_seconds(const kd_estimate *e, const kd_trainer *t, const kd_speed *speed) {
+    int64_t windows = t->run->batch_windows;
+    kd_work work = kd_work_count(&t->config, e->tokens / windows, windows, t->run->micro, e->recompute, (double)e->parameters, speed->devices);
     return kd_speed_seconds(speed, &work, &e->lengths, e->share);
 }
 

@@ -34,8 +34,8 @@ typedef struct kd_estimate {
  * run has fewer). */
 kd_status kd_estimate_memory(kd_estimate *estimate, const kd_trainer *prepared, int64_t windows);
 
-/* Seconds of a step on a machine. */
-kd_seconds kd_estimate_seconds(const kd_estimate *estimate, const kd_config *config, const kd_speed *speed);
+/* Seconds of a step of the run on a machine. */
+kd_seconds kd_estimate_seconds(const kd_estimate *estimate, const kd_trainer *prepared, const kd_speed *speed);
 
 /* KD_ENOMEM or KD_EIO when memory or disk will not do, saying by how much; KD_OK when they do or nobody knows. */
 kd_status kd_estimate_fits(const kd_estimate *estimate);

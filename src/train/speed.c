@@ -2,9 +2,10 @@
 
 #include <math.h>
 
-kd_work kd_work_count(const kd_config *c, int64_t window, int64_t windows, kd_recompute recompute, double parameters, double devices) {
+kd_work kd_work_count(const kd_config *c, int64_t window, int64_t windows, int64_t micro, kd_recompute recompute, double parameters,
+                      double devices) {
     double C = (double)c->C, F = (double)c->F, L = (double)c->L, V = (double)c->V, HE = (double)(c->H * c->E), GE = (double)(c->G * c->E);
-    double tokens = (double)window * (double)windows, again = recompute == KD_RECOMPUTE_NONE ? 0 : 1;
+    double tokens = (double)window * (double)windows, passes = (double)((windows + micro - 1) / micro), again = recompute == KD_RECOMPUTE_NONE ? 0 : 1;
     double attention = C * (2 * HE + 2 * GE), mlp = 3 * C * F;
     double layer = 9 * C + 3 * F + 2 * (HE + GE);  /* two norms, two residuals, SwiGLU, rotations */
     kd_work w = {.parameters = parameters};
@@ -12,7 +13,7 @@ kd_work kd_work_count(const kd_config *c, int64_t window, int64_t windows, kd_re
     w.forward = 4 * HE * (L + again * (L - 1));
     w.backward = 10 * HE * L;
     w.numbers = tokens * (L * layer * (3 + again) + 4 * V);
-    w.sent = ((2 + again) * L * (2 * HE + 2 * GE) * tokens / devices + 3 * parameters * (double)windows) * (devices - 1) / devices;
+    w.sent = ((2 + again) * L * (2 * HE + 2 * GE) * tokens / devices + 3 * parameters * passes) * (devices - 1) / devices;
     return w;
 }
 

@@ -39,9 +39,9 @@ typedef struct kd_seconds { double products, attention, numbers, update, sent, a
 /* Products: 6 for each weight that multiplies a token, and what recompute: layer repeats (src/model/backward.c). Numbers:
  * what norms, SwiGLU, residuals, rotations and the loss read and write. Sent, where windows are split over devices: queries, keys,
  * values and outputs between heads and tokens, for each of forward, its repetition and backward; weights to the forward and
- * to the backward and gradients back, for each window. */
-kd_work kd_work_count(const kd_config *config, int64_t window, int64_t windows, kd_recompute recompute, double parameters,
-                      double devices);
+ * to the backward and gradients back, for each `micro` windows. */
+kd_work kd_work_count(const kd_config *config, int64_t window, int64_t windows, int64_t micro, kd_recompute recompute,
+                      double parameters, double devices);
 
 /* share: what part of the documents of lengths a step has. Between the lengths of a curve its rate goes with the length's logarithm; outside
  * it is the nearest. */

@@ -137,7 +137,7 @@ typedef struct piece {
 } piece;
 
 static double products(const piece *p) {
-    return kd_work_count(&p->config, p->options.window, 1, p->recompute, 0, 1).products;
+    return kd_work_count(&p->config, p->options.window, 1, 1, p->recompute, 0, 1).products;
 }
 
 static piece piece_of(const kd_trainer *t, kd_recompute recompute, double peak) {
@@ -213,7 +213,7 @@ static kd_status measure_rest(kd_speed *s, const kd_trainer *t, kd_recompute rec
         for (int i = 0; i < 3; i++) least[i] = took[i] < least[i] ? took[i] : least[i];
     }
     double parameters = (double)kd_model_layout(model)->count;
-    kd_work work = kd_work_count(&p.config, p.options.window, p.options.windows, recompute, parameters, 1);
+    kd_work work = kd_work_count(&p.config, p.options.window, p.options.windows, p.options.micro, recompute, parameters, 1);
     s->products = work.products / least[0];
     s->numbers = work.numbers / least[1];
     s->update = parameters / least[2];
