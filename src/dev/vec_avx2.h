@@ -15,6 +15,9 @@ typedef __m256i vi;
 typedef __m256 vmask;   /* all ones in a lane: true */
 
 static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline vf v_load_bf16(const uint16_t *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
 static inline void v_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
 static inline vf v_set(float x) { return _mm256_set1_ps(x); }
 static inline vf v_zero(void) { return _mm256_setzero_ps(); }
