@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "bench.h"
-#include "bench_attention.h"
+#include "bench_windows.h"
 #include "cli.h"
 #include "dev/peak.h"
 
