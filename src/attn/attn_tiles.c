@@ -4,7 +4,11 @@
 
 #include "attn_variants.h"
 
-enum { BATCH_TOKENS = 65536 };  /* tokens x heads that make a batch worth its barriers */
+enum {
+    BATCH_TOKENS = 65536,  /* tokens x heads that make a batch worth its barriers */
+    STAGGER = 32,          /* floats: rows of dkey lie elsewhere in a page than those of query, or a load that follows a store
+                              to the same place of another page waits for it */
+};
 
 static int64_t padded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -49,8 +53,10 @@ static void place_packed(kd_attn_work *w, kd_arena *arena, bool backward, int64_
     float **each[] = {&w->query, &w->dout, &w->query_t, &w->dout_t, &w->dquery_t};
     float **row[] = {&w->lse2, &w->delta, &w->anchor_ds};
     w->key_by_e = kd_arena_take(arena, groups * size, sizeof(float));
+    kd_arena_take(arena, STAGGER, sizeof(float));
     w->dkey = kd_arena_take(arena, partials * size, sizeof(float));
     w->dvalue = kd_arena_take(arena, partials * size, sizeof(float));
+    kd_arena_take(arena, STAGGER, sizeof(float));
     for (int i = 0; i < 5; i++) *each[i] = kd_arena_take(arena, heads * size, sizeof(float));
     for (int i = 0; i < 3; i++) *row[i] = kd_arena_take(arena, heads * w->rows, sizeof(float));
     w->turn = kd_arena_take(arena, heads * query_tiles, sizeof *w->turn);
