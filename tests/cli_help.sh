@@ -67,5 +67,6 @@ try info --jsn;                                     says 2 'did you mean --json?
 try frobnicate;                                     says 2 'kedge --help lists them'
 try help trian;                                     says 2 'did you mean train?'
 try bench attention --groups 3;                     says 2 '--groups divides --heads'
+try bench attention --storage half;                 says 2 'it is f32, bf16 or f16'
 KEDGE_ISA=sse try info;                             says 2 'one of ref, avx2, avx512'
 echo done
