@@ -110,7 +110,7 @@ def training_steps(results, quick):
         table.row(line["isa"], line["parameters"], thousands(line["window"]), line["windows"], line["mask"], line["recompute"], line["threads"],
                   f"{line['seconds']:.2f}", f"{line['tokens_per_second']:.0f}", percent(line["share_of_peak"]), percent(line["executed_share"]))
         results.add(bench="step", variant=line["isa"], form=f"{line['parameters']} parameters, recompute {line['recompute']}", mask=line["mask"],
-                    tokens=line["window"], windows=line["windows"], documents=line["window"] // (line["length"] or line["window"]),
+                    tokens=line["window"], windows=line["windows"], documents=line["documents"],
                     threads=line["threads"], value=line["tokens_per_second"], unit="tokens/s", limit=line["peak_gflops"],
                     ratio=line["share_of_peak"], executed=line["executed_share"])
         parts, table = line["parts"], Table("What its parts take", ["part:20", "seconds:8", "share:6"])

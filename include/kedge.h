@@ -161,12 +161,27 @@ KD_API void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
 
 /* ---- attention ------------------------------------------------------------------------------------------ */
 
-/* A view of [T, heads, E] with element stride 1. */
-typedef struct kd_view { float *data; int64_t token_stride, head_stride; } kd_view;
+/* How a view keeps its numbers. Attention is float32 inside: 16-bit numbers are widened as they are read, and rounded once,
+ * to nearest, ties to even, as they are written; beyond a type's range is infinity. */
+typedef enum kd_view_type { KD_VIEW_F32, KD_VIEW_BF16, KD_VIEW_F16 } kd_view_type;
+
+/* A view of [T, heads, E] with element stride 1; strides count elements. Views of one call may be of different types. */
+typedef struct kd_view {
+    float *data;              /* type f32 */
+    int64_t token_stride, head_stride;
+    kd_view_type type;        /* f32 unless set */
+    uint16_t *half;           /* the other types */
+} kd_view;
 
 /* Contiguous [T, heads, E]. */
 static inline kd_view kd_view_heads(float *data, int64_t heads, int64_t E) {
-    kd_view v = {data, heads * E, E};
+    kd_view v = {data, heads * E, E, KD_VIEW_F32, 0};
+    return v;
+}
+
+/* The same of 16-bit numbers. */
+static inline kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, int64_t E) {
+    kd_view v = {0, heads * E, E, type, half};
     return v;
 }
 

@@ -52,7 +52,7 @@ static float value(uint64_t kind, uint64_t token, uint64_t head, uint64_t e) {
 /* A strided view of fresh memory, and the same numbers in double unless NULL. */
 static kd_view fill(double **copy, const problem *x, uint64_t kind, int64_t heads, double bos_scale) {
     int64_t E = x->a.E, T = x->plan.T, stride = heads * E + x->gap;
-    kd_view view = {oracle_new(T * stride, sizeof(float)), stride, E};
+    kd_view view = {.data = oracle_new(T * stride, sizeof(float)), .token_stride = stride, .head_stride = E};
     if (copy) *copy = oracle_new(T * heads * E, sizeof(double));
     for (int64_t t = 0; t < T; t++)
         for (int64_t h = 0; h < heads; h++)

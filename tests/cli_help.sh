@@ -69,5 +69,6 @@ try help trian;                                     says 2 'did you mean train?'
 try bench attention --groups 3;                     says 2 '--groups divides --heads'
 try bench attention --variant nix;                  says 2 "none of that name"
 try bench gemm --variant nix;                       says 2 "none of that name"
+try bench attention --storage half;                 says 2 'it is f32, bf16 or f16'
 KEDGE_ISA=sse try info;                             says 2 'one of ref, avx2, avx512'
 echo done

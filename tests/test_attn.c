@@ -208,7 +208,7 @@ static void every_variant_keeps_to_the_definition(void **state) {
                 error e = part_error(&x, part);
                 if (variant == last) naive[part] = e;
                 double floor = 3e-7 * (1 + e.size);
-                if (e.most <= 2 * naive[part].most + floor && e.rms <= 2 * naive[part].rms + floor / 4 &&
+                if (e.most <= 2 * naive[part].most + floor && e.rms <= 2 * naive[part].rms + floor / 3 &&
                     naive[part].most <= 100 * floor)
                     continue;
                 print_error("%s, %s, %s: off by %.2g, rms %.2g; the naive float32 %.2g, %.2g of %.2g\n", s->what,

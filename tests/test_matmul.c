@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <sys/mman.h>
 
+#include "base/half.h"
 #include "nn_test.h"
 
 typedef struct shape { int64_t rows, columns, sum; } shape;
@@ -206,6 +207,30 @@ static void every_variant_sums_leaves_in_a_tree(void **state) {
     kd_ctx_close(ctx);
 }
 
+static void weights_in_bf16_give_the_bits_of_widened_ones(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(2);
+    for (int s = 0; s < SHAPES; s++)
+        for (kd_form form = KD_FORM_NT; form <= KD_FORM_NN; form++) {
+            kd_matmul_args a = random_args(form, shapes[s]);
+            int64_t n = a.rows * a.columns, weights = a.columns * a.sum;
+            float *wide = nn_floats(weights), *expected = nn_floats(n);
+            uint16_t *narrow = nn_take(weights * (int64_t)sizeof *narrow);
+            for (int64_t i = 0; i < weights; i++) wide[i] = kd_bf16_widen(narrow[i] = kd_bf16_round(a.right[i]));
+            a.right = wide;
+            a.out = expected;
+            assert_true(nn_run(ctx, &kd_matmul_op.variant[kd_matmul_op.count - 1], &a));
+            a.right = NULL;
+            a.right16 = narrow;
+            for (int64_t v = 0; v < kd_matmul_op.count; v++) {
+                a.out = nn_floats(n);
+                if (nn_run(ctx, &kd_matmul_op.variant[v], &a)) nn_assert_same(a.out, expected, n * 4);
+            }
+            nn_drop();
+        }
+    kd_ctx_close(ctx);
+}
+
 /* nn.h's formulas, element by element, with whole numbers that float32 sums exactly in any order. */
 static void the_public_functions_are_the_formulas(void **state) {
     (void)state;
@@ -312,6 +337,7 @@ int main(void) {
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(adding_block_after_block_equals_one_longer_block),
         cmocka_unit_test(every_variant_sums_leaves_in_a_tree),
+        cmocka_unit_test(weights_in_bf16_give_the_bits_of_widened_ones),
         cmocka_unit_test(the_public_functions_are_the_formulas),
         cmocka_unit_test(a_product_reads_nothing_behind_its_operands),
         cmocka_unit_test(a_size_below_one_is_refused),

@@ -45,14 +45,16 @@ static kd_status check_rotations(const kd_attn *a) {
 }
 
 static kd_status check_views(const kd_attn *a, bool backward) {
-    const struct { const char *name; const float *data; bool needed; } view[] = {
-        {"q", a->q.data, true},       {"k", a->k.data, true},         {"v", a->v.data, true},
-        {"o", a->o.data, true},       {"lse", a->lse, true},          {"dout", a->dout.data, backward},
-        {"dq", a->dq.data, backward}, {"dk", a->dk.data, backward},   {"dv", a->dv.data, backward},
+    const struct { const char *name; const kd_view *view; } all[] = {
+        {"q", &a->q}, {"k", &a->k}, {"v", &a->v}, {"o", &a->o}, {"dout", &a->dout}, {"dq", &a->dq}, {"dk", &a->dk}, {"dv", &a->dv},
     };
-    for (size_t i = 0; i < sizeof view / sizeof *view; i++)
-        if (view[i].needed && !view[i].data) return kd_fail(KD_EARG, "attention: %s is missing", view[i].name);
-    return KD_OK;
+    for (int i = 0; i < (backward ? 8 : 4); i++) {
+        const kd_view *x = all[i].view;
+        if (x->type < KD_VIEW_F32 || x->type > KD_VIEW_F16)
+            return kd_fail(KD_EARG, "attention: %s: there is no view of type %d", all[i].name, (int)x->type);
+        if (x->type == KD_VIEW_F32 ? !x->data : !x->half) return kd_fail(KD_EARG, "attention: %s is missing", all[i].name);
+    }
+    return a->lse ? KD_OK : kd_fail(KD_EARG, "attention: lse is missing");
 }
 
 kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {

@@ -3,6 +3,8 @@
 
 #include "attn_variants.h"
 
+#include "base/half.h"
+
 #define REAL float
 #define EXP expf
 #define LOG logf
@@ -19,11 +21,40 @@ static void rotation(float *cosine, float *sine, const kd_rope *rope, kd_angles 
 
 #include "attn_ref.inc"
 
-static view view_of(kd_view x) { return (view){x.data, x.token_stride, x.head_stride}; }
+/* Where the definition finds a view's numbers: 16-bit ones as float32, [T, heads, E]. */
+static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads) {
+    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride};
+    return (view){kd_arena_take(arena, a->plan->T * heads * a->E, sizeof(float)), heads * a->E, a->E};
+}
+
+static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads) {
+    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t e = 0; e < a->E; e++) {
+                uint16_t half = x->half[t * x->token_stride + h * x->head_stride + e];
+                at(to, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_widen(half) : kd_f16_widen(half);
+            }
+}
+
+static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads) {
+    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+        for (int64_t h = 0; h < heads; h++)
+            for (int64_t e = 0; e < a->E; e++) {
+                float y = at(from, t, h)[e];
+                x->half[t * x->token_stride + h * x->head_stride + e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
+            }
+}
 
 static void place(problem *x, kd_arena *arena, const kd_attn *a) {
-    *x = (problem){a, view_of(a->q), view_of(a->k), view_of(a->v), view_of(a->o), view_of(a->dout), view_of(a->dq),
-                   view_of(a->dk), view_of(a->dv), a->lse, NULL, NULL, NULL};
+    *x = (problem){.shape = a, .lse = a->lse};
+    x->q = view_of(arena, a, &a->q, a->H);
+    x->k = view_of(arena, a, &a->k, a->G);
+    x->v = view_of(arena, a, &a->v, a->G);
+    x->o = view_of(arena, a, &a->o, a->H);
+    x->dout = view_of(arena, a, &a->dout, a->H);
+    x->dq = view_of(arena, a, &a->dq, a->H);
+    x->dk = view_of(arena, a, &a->dk, a->G);
+    x->dv = view_of(arena, a, &a->dv, a->G);
     x->logit = kd_arena_take(arena, a->G * a->plan->T, sizeof(float));
     x->rotated = kd_arena_take(arena, 2 * a->G * a->plan->T * a->E, sizeof(float));
     x->turned = kd_arena_take(arena, a->G * 4 * a->E, sizeof(float));
@@ -47,19 +78,34 @@ static kd_status backward_task(void *opaque, int64_t task, int64_t thread) {
     return backward_group(opaque, task);
 }
 
-static kd_status run(kd_ctx *ctx, const kd_attn *a, void *workspace, kd_task *task) {
-    problem x;
+static void begin(problem *x, const kd_ctx *ctx, const kd_attn *a, void *workspace) {
     kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0};
-    place(&x, &arena, a);
-    return kd_pool_run(ctx->pool, task, &x, a->G);
+    place(x, &arena, a);
+    widen(x->q, a, &a->q, a->H);
+    widen(x->k, a, &a->k, a->G);
+    widen(x->v, a, &a->v, a->G);
 }
 
 kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
-    return run(ctx, args, workspace, forward_task);
+    const kd_attn *a = args;
+    problem x;
+    begin(&x, ctx, a, workspace);
+    KD_TRY(kd_pool_run(ctx->pool, forward_task, &x, a->G));
+    narrow(&a->o, a, x.o, a->H);
+    return KD_OK;
 }
 
 kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
-    return run(ctx, args, workspace, backward_task);
+    const kd_attn *a = args;
+    problem x;
+    begin(&x, ctx, a, workspace);
+    widen(x.o, a, &a->o, a->H);
+    widen(x.dout, a, &a->dout, a->H);
+    KD_TRY(kd_pool_run(ctx->pool, backward_task, &x, a->G));
+    narrow(&a->dq, a, x.dq, a->H);
+    narrow(&a->dk, a, x.dk, a->G);
+    narrow(&a->dv, a, x.dv, a->G);
+    return KD_OK;
 }
 
 /* ---- logits alone ------------------------------------------------------------------------------------------ */
@@ -92,8 +138,7 @@ static kd_status logits_task(void *opaque, int64_t g, int64_t thread) {
 
 static kd_status logits_ref(kd_ctx *ctx, const void *args, void *workspace) {
     logits_args l = *(const logits_args *)args;
-    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, l.a), 0};
-    place(&l.x, &arena, l.a);
+    begin(&l.x, ctx, l.a, workspace);
     return kd_pool_run(ctx->pool, logits_task, &l, l.a->G);
 }
 

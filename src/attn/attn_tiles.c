@@ -4,7 +4,11 @@
 
 #include "attn_variants.h"
 
-enum { BATCH_TOKENS = 65536 };  /* tokens x heads that make a batch worth its barriers */
+enum {
+    BATCH_TOKENS = 65536,  /* tokens x heads that make a batch worth its barriers */
+    STAGGER = 32,          /* floats: rows of dkey lie elsewhere in a page than those of query, or a load that follows a store
+                              to the same place of another page waits for it */
+};
 
 static int64_t padded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -19,13 +23,18 @@ typedef struct extent {
     int64_t documents, anchors;
     int64_t rows, query_tiles;  /* packed rows and tiles of documents of KD_SHORT tokens and more */
     int64_t all_query_tiles;
+    int64_t tasks;
 } extent;
 
-static extent extent_of(const kd_plan *plan) {
+/* Into how many tasks a document is cut: parts of `rows` rows, or it is short. */
+static int64_t tasks_of(int64_t length, int64_t rows) { return length < KD_SHORT ? 1 : tiles_of(length, rows); }
+
+static extent extent_of(const kd_plan *plan, int64_t part) {
     extent x = {.documents = plan->N, .anchors = plan->anchors};
     for (int64_t n = 0; n < plan->N; n++) {
         int64_t length = plan->start[n + 1] - plan->start[n], tiles = tiles_of(length, KD_QUERIES);
         x.all_query_tiles += tiles;
+        x.tasks += tasks_of(length, part);
         if (length < KD_SHORT) continue;
         x.rows += padded(length, KD_PAD);
         x.query_tiles += tiles;
@@ -36,7 +45,7 @@ static extent extent_of(const kd_plan *plan) {
 /* No plan of T tokens goes beyond. */
 static extent extent_of_any(int64_t T) {
     int64_t long_ones = T / KD_SHORT + 1;
-    return (extent){T, 1, T + KD_PAD * long_ones, T / KD_QUERIES + long_ones, T / KD_QUERIES + T};
+    return (extent){T, 1, T + KD_PAD * long_ones, T / KD_QUERIES + long_ones, T / KD_QUERIES + T, T};
 }
 
 /* Packed data of `groups` key/value heads and `heads` query heads; `partials` heads have a dkey and dvalue. */
@@ -49,8 +58,10 @@ static void place_packed(kd_attn_work *w, kd_arena *arena, bool backward, int64_
     float **each[] = {&w->query, &w->dout, &w->query_t, &w->dout_t, &w->dquery_t};
     float **row[] = {&w->lse2, &w->delta, &w->anchor_ds};
     w->key_by_e = kd_arena_take(arena, groups * size, sizeof(float));
+    kd_arena_take(arena, STAGGER, sizeof(float));
     w->dkey = kd_arena_take(arena, partials * size, sizeof(float));
     w->dvalue = kd_arena_take(arena, partials * size, sizeof(float));
+    kd_arena_take(arena, STAGGER, sizeof(float));
     for (int i = 0; i < 5; i++) *each[i] = kd_arena_take(arena, heads * size, sizeof(float));
     for (int i = 0; i < 3; i++) *row[i] = kd_arena_take(arena, heads * w->rows, sizeof(float));
     w->turn = kd_arena_take(arena, heads * query_tiles, sizeof *w->turn);
@@ -62,9 +73,12 @@ static void place_short(kd_attn_work *w, kd_arena *arena, bool backward) {
     place_packed(w, arena, backward, 1, 1, w->group, tiles_of(KD_SHORT, KD_QUERIES));
 }
 
+/* Rows of a document that a task owns: keys of a tile, or queries of a block. */
+static int64_t part_rows(bool backward) { return backward ? KD_KEYS : KD_BLOCK_TILES * KD_QUERIES; }
+
 static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, kd_arena *arena) {
     const kd_plan *plan = a->plan;
-    extent x = ctx->measuring == KD_MEASURE_ANY ? extent_of_any(plan->T) : extent_of(plan);
+    extent x = ctx->measuring == KD_MEASURE_ANY ? extent_of_any(plan->T) : extent_of(plan, part_rows(backward));
     int64_t threads = kd_pool_threads(ctx->pool);
     *w = (kd_attn_work){.a = a, .Ep = padded(a->E, KD_PAD), .group = a->H / a->G};
     w->scale = a->scale > 0 ? a->scale : (float)(1 / sqrt((double)a->E));
@@ -82,6 +96,7 @@ static void place(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool bac
     w->scratch_floats = w->tile_floats + measure.used / (int64_t)sizeof(float);
 
     w->segment = kd_arena_take(arena, x.documents, sizeof *w->segment);
+    w->task = kd_arena_take(arena, x.tasks, sizeof *w->task);
     w->rows = x.rows;
     place_packed(w, arena, backward, w->batch, heads, heads, x.query_tiles);
     if (backward)
@@ -99,51 +114,72 @@ static int64_t workspace(const kd_ctx *ctx, const kd_attn *a, bool backward) {
 int64_t kd_attn_workspace_forward(const kd_ctx *ctx, const void *args) { return workspace(ctx, args, false); }
 int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args) { return workspace(ctx, args, true); }
 
-static int64_t length_class(int64_t length) { return 63 - __builtin_clzll((unsigned long long)length); }
-
-/* Longest first, by powers of two, of which KD_SHORT is one: tasks that are handed out late are short, and threads
- * finish together. */
-static void order(kd_attn_work *w) {
-    const kd_plan *plan = w->a->plan;
-    int64_t next[64] = {0}, before = 0;
-    for (int64_t n = 0; n < plan->N; n++) next[length_class(plan->start[n + 1] - plan->start[n])]++;
-    for (int64_t c = 63; c >= 0; c--) {
-        int64_t count = next[c];
-        next[c] = before;
-        before += count;
-    }
-    for (int64_t n = 0; n < plan->N; n++) {
-        int64_t length = plan->start[n + 1] - plan->start[n];
-        w->segment[next[length_class(length)]++] = (kd_attn_segment){n, plan->start[n], length, 0, 0, 0, 0};
-    }
-}
+/* ---- order --------------------------------------------------------------------------------------------------- */
 
 static void count_tiles(kd_attn_work *w, int64_t length) {
     w->key_tiles += tiles_of(length, KD_KEYS);
     w->query_tiles += tiles_of(length, KD_QUERIES);
-    w->query_blocks += tiles_of(length, KD_QUERIES * KD_BLOCK_TILES);
+}
+
+static void cut_documents(kd_attn_work *w) {
+    const kd_plan *plan = w->a->plan;
+    int64_t row = 0, n = 0;
+    for (int is_short = 0; is_short < 2; is_short++)
+        for (int64_t d = 0; d < plan->N; d++) {
+            int64_t length = plan->start[d + 1] - plan->start[d];
+            if ((length < KD_SHORT) != is_short) continue;
+            w->segment[n++] = (kd_attn_segment){d, plan->start[d], length, row, w->key_tiles, w->all_query_tiles};
+            w->all_query_tiles += tiles_of(length, KD_QUERIES);
+            if (is_short) continue;
+            w->segments++;
+            row += padded(length, KD_PAD);
+            count_tiles(w, length);
+        }
+}
+
+/* In pairs of tokens, about: packing a short document's row costs as much as some keys. */
+static int64_t cost_of(const kd_attn_work *w, bool backward, const kd_attn_segment *s, int64_t part) {
+    enum { PACKING = 64 };
+    int64_t rows = part_rows(backward);
+    if (s->length < KD_SHORT) return w->group * s->length * (s->length / 2 + PACKING);
+    return rows * (backward ? s->length - part * rows : (part + 1) * rows);
+}
+
+/* Eight classes to a power of two. */
+static int64_t cost_class(int64_t cost) {
+    int64_t power = 63 - __builtin_clzll((unsigned long long)cost | 8);
+    return 8 * power + ((cost >> (power - 3)) & 7);
+}
+
+/* A stable sort by falling class. Backward, key tiles come before short documents: packing one of these may fail, and then
+ * no task behind it is begun, for which a key tile would wait. */
+static void order_tasks(kd_attn_work *w, bool backward) {
+    enum { CLASSES = 512 };
+    int64_t next[2 * CLASSES] = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t i = 0; i < w->a->plan->N; i++) {
+            const kd_attn_segment *s = &w->segment[i];
+            int64_t parts = tasks_of(s->length, part_rows(backward)), base = backward && s->length >= KD_SHORT ? CLASSES : 0;
+            for (int64_t part = 0; part < parts; part++) {
+                int64_t *at = &next[base + cost_class(cost_of(w, backward, s, part))];
+                if (pass) w->task[*at] = (kd_attn_task){(int32_t)i, (int32_t)part};
+                ++*at;
+            }
+        }
+        if (pass) break;
+        for (int64_t c = 2 * CLASSES - 1; c >= 0; c--) {
+            int64_t count = next[c];
+            next[c] = w->tasks;
+            w->tasks += count;
+        }
+    }
 }
 
 void kd_attn_work_init(kd_attn_work *w, const kd_ctx *ctx, const kd_attn *a, bool backward, void *memory) {
     kd_arena arena = {memory, workspace(ctx, a, backward), 0};
     place(w, ctx, a, backward, &arena);
-    order(w);
-    int64_t row = 0;
-    for (int64_t i = 0; i < a->plan->N; i++) {
-        kd_attn_segment *s = &w->segment[i];
-        s->row = row;
-        s->key_tile = w->key_tiles;
-        s->query_tile = w->all_query_tiles;
-        s->query_block = w->query_blocks;
-        w->all_query_tiles += tiles_of(s->length, KD_QUERIES);
-        if (s->length < KD_SHORT) {
-            w->short_segments++;
-            continue;
-        }
-        w->segments++;
-        row += padded(s->length, KD_PAD);
-        count_tiles(w, s->length);
-    }
+    cut_documents(w);
+    order_tasks(w, backward);
 }
 
 void kd_attn_work_batch(kd_attn_work *w, int64_t g0) {
@@ -153,26 +189,24 @@ void kd_attn_work_batch(kd_attn_work *w, int64_t g0) {
     w->heads = w->groups * w->group;
 }
 
-const kd_attn_segment *kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *w,
-                                           bool backward, int64_t task, int64_t thread) {
-    const kd_attn_segment *of_work = &w->segment[w->segments + task / w->groups];
+void kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *w, const kd_attn_segment *of_work,
+                         bool backward, int64_t g, int64_t thread) {
     int64_t bytes = w->scratch_floats * (int64_t)sizeof(float);
     kd_arena arena = {(char *)w->scratch + thread * bytes, bytes, 0};
     *mine = *w;
     kd_arena_take(&arena, w->tile_floats, sizeof(float));
     place_short(mine, &arena, backward);
     *segment = *of_work;
-    segment->row = segment->key_tile = segment->query_tile = segment->query_block = 0;
+    segment->row = segment->key_tile = segment->query_tile = 0;
     mine->segment = segment;
     mine->segments = 1;
-    mine->key_tiles = mine->query_tiles = mine->query_blocks = 0;
+    mine->key_tiles = mine->query_tiles = 0;
     count_tiles(mine, segment->length);
     mine->all_query_tiles = mine->query_tiles;
-    mine->g0 = w->g0 + task % w->groups;
+    mine->g0 = w->g0 + g;
     mine->groups = mine->heads = 1;
     mine->h0 = mine->g0 * w->group;
     mine->anchor_sum = NULL;
-    return of_work;
 }
 
 static const kd_attn_segment *owner(const kd_attn_work *w, int64_t tile, size_t field) {
@@ -191,10 +225,6 @@ const kd_attn_segment *kd_attn_key_tile(const kd_attn_work *w, int64_t tile) {
 
 const kd_attn_segment *kd_attn_query_tile(const kd_attn_work *w, int64_t tile) {
     return owner(w, tile, offsetof(kd_attn_segment, query_tile));
-}
-
-const kd_attn_segment *kd_attn_query_block(const kd_attn_work *w, int64_t block) {
-    return owner(w, block, offsetof(kd_attn_segment, query_block));
 }
 
 void kd_attn_wait_turn(atomic_int *turn, int64_t j) {

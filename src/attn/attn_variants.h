@@ -23,8 +23,11 @@ enum {
 typedef struct kd_attn_segment {
     int64_t document, start, length;
     int64_t row;          /* of its first token in packed memory, a multiple of KD_PAD */
-    int64_t key_tile, query_tile, query_block;  /* how many precede its own */
+    int64_t key_tile, query_tile;  /* how many precede its own */
 } kd_attn_segment;
+
+/* What one thread does for a query head: a block of query tiles (backward: a key tile) of a document, or a short one whole. */
+typedef struct kd_attn_task { int32_t segment, part; } kd_attn_task;
 
 /* One run of a vector kernel: what it reads, and where in the workspace its packed data lie.
  * Key/value heads are served in batches, or long windows would need as much scratch again as all activations. */
@@ -37,9 +40,11 @@ typedef struct kd_attn_work {
     int64_t h0, heads;       /* the first query head, and how many */
     int64_t Ep;              /* E padded to KD_PAD: the row length of packed data */
     int64_t rows;            /* packed rows of a head */
-    kd_attn_segment *segment;            /* longest first */
-    int64_t segments, short_segments;    /* those of KD_SHORT tokens and more; those behind them */
-    int64_t key_tiles, query_blocks;     /* of segments, not of short ones */
+    kd_attn_segment *segment;            /* those of KD_SHORT tokens and more, then short ones */
+    int64_t segments;                    /* how many are not short */
+    kd_attn_task *task;                  /* costliest first: threads finish together. A key tile stands behind the one before it */
+    int64_t tasks;
+    int64_t key_tiles;                   /* of segments, not of short ones */
     int64_t query_tiles, all_query_tiles;  /* all: of short ones too */
     /* Each [heads or groups][rows][Ep], tiles inside as the kernel wants them. */
     float *key, *value;                  /* [key/8][e][8]; the forward's value: as key_by_e */
@@ -65,16 +70,14 @@ void kd_attn_work_init(kd_attn_work *work, const kd_ctx *ctx, const kd_attn *a, 
 /* Turns to the batch of key/value heads that begins with g0. */
 void kd_attn_work_batch(kd_attn_work *work, int64_t g0);
 
-/* The work of one short document and one key/value head of the batch, in the thread's own memory; tasks count
- * documents, heads innermost. segment becomes its only one; it has room for one query head at a time and for every
- * head's dkey and dvalue, and anchor_sum is NULL. Returns the document's segment of `work`. */
-const kd_attn_segment *kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *work,
-                                           bool backward, int64_t task, int64_t thread);
+/* The work of one short document and one key/value head of the batch, in the thread's own memory. segment becomes its only
+ * one; it has room for one query head at a time and for every head's dkey and dvalue, and anchor_sum is NULL. */
+void kd_attn_work_narrow(kd_attn_work *mine, kd_attn_segment *segment, const kd_attn_work *work, const kd_attn_segment *of_work,
+                         bool backward, int64_t g, int64_t thread);
 
 /* The segment that owns a tile of that sort: the last one whose first tile is not after it. */
 const kd_attn_segment *kd_attn_key_tile(const kd_attn_work *work, int64_t tile);
 const kd_attn_segment *kd_attn_query_tile(const kd_attn_work *work, int64_t tile);
-const kd_attn_segment *kd_attn_query_block(const kd_attn_work *work, int64_t block);
 
 /* Waits until it is key tile j's turn; the tiles before it are in the hands of threads that do not wait for it. */
 void kd_attn_wait_turn(atomic_int *turn, int64_t j);

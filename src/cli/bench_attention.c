@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "attn/attn.h"
+#include "base/half.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "bench.h"
-#include "bench_attention.h"
+#include "bench_windows.h"
 #include "cli.h"
 #include "dev/peak.h"
 
@@ -17,7 +18,7 @@ enum { REF_TOKENS = 512, RUNS_MOST = 1000 };
 typedef struct options {
     kd_bench_windows_options window;
     int64_t heads, groups, size, threads, seconds;
-    const char *frame, *variant;
+    const char *frame, *storage, *variant;
     bool against_full, json;
 } options;
 
@@ -31,29 +32,41 @@ typedef struct bench {
     kd_arena arena;
 } bench;
 
-static kd_view take(kd_arena *arena, int64_t T, int64_t heads, int64_t E) {
-    return kd_view_heads(kd_arena_take(arena, T * heads * E, sizeof(float)), heads, E);
+/* By the number of kd_view_type. */
+static const char *const storage_names[] = {"f32", "bf16", "f16"};
+
+static kd_view_type storage_of(const options *o) {
+    int i = 2;
+    while (i > 0 && strcmp(o->storage, storage_names[i])) i--;
+    return (kd_view_type)i;
 }
 
-static void place(kd_attn *a, kd_arena *arena, int64_t T) {
-    a->q = take(arena, T, a->H, a->E);
-    a->k = take(arena, T, a->G, a->E);
-    a->v = take(arena, T, a->G, a->E);
-    a->o = take(arena, T, a->H, a->E);
+static kd_view take(kd_arena *arena, kd_view_type type, int64_t n, int64_t heads, int64_t E) {
+    if (type == KD_VIEW_F32) return kd_view_heads(kd_arena_take(arena, n, sizeof(float)), heads, E);
+    return kd_view_half(kd_arena_take(arena, n, sizeof(uint16_t)), type, heads, E);
+}
+
+static void place(kd_attn *a, kd_arena *arena, kd_view_type type, int64_t T) {
+    kd_view *of_queries[] = {&a->q, &a->o, &a->dout, &a->dq}, *of_keys[] = {&a->k, &a->v, &a->dk, &a->dv};
+    for (int i = 0; i < 4; i++) {
+        *of_queries[i] = take(arena, type, T * a->H * a->E, a->H, a->E);
+        *of_keys[i] = take(arena, type, T * a->G * a->E, a->G, a->E);
+    }
     a->lse = kd_arena_take(arena, a->H * T, sizeof *a->lse);
-    a->dout = take(arena, T, a->H, a->E);
-    a->dq = take(arena, T, a->H, a->E);
-    a->dk = take(arena, T, a->G, a->E);
-    a->dv = take(arena, T, a->G, a->E);
 }
 
 /* Uniform numbers of variance one; `stream` tells tensors apart. */
-static kd_status fill(kd_ctx *ctx, float *to, int64_t n, uint64_t stream) {
+static kd_status fill(kd_ctx *ctx, const kd_view *to, int64_t n, uint64_t stream) {
     float *x;
     KD_TRY(kd_new(&x, n, sizeof *x));
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)((kd_random_uniform(1, stream, (uint64_t)i) - 0.5) * 3.4641016151377544);
-    kd_status status = ctx->device->put(ctx, to, x, n * (int64_t)sizeof *x);
+    uint16_t *half = (uint16_t *)x;  /* number i of 16 bits lies where numbers up to i were */
+    for (int64_t i = 0; i < n; i++) {
+        float y = (float)((kd_random_uniform(1, stream, (uint64_t)i) - 0.5) * 3.4641016151377544);
+        if (to->type == KD_VIEW_F32) x[i] = y;
+        else half[i] = to->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
+    }
+    kd_status status = to->type == KD_VIEW_F32 ? ctx->device->put(ctx, to->data, x, n * (int64_t)sizeof *x)
+                                               : ctx->device->put(ctx, to->half, half, n * (int64_t)sizeof *half);
     free(x);
     return status;
 }
@@ -67,13 +80,13 @@ static kd_status bench_open(bench *b, const options *o, kd_ctx *ctx, const kd_be
     KD_TRY(kd_rope_init(&b->rope, ctx, inv_freq, o->size, T));
     b->a = (kd_attn){.plan = windows->plan, .rope = &b->rope, .H = o->heads, .G = o->groups, .E = o->size,
                      .frame = strcmp(o->frame, "window") ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW};
-    place(&b->a, &b->arena, T);
+    place(&b->a, &b->arena, storage_of(o), T);
     KD_TRY(kd_ctx_place(ctx, &b->arena));
-    place(&b->a, &b->arena, T);
-    KD_TRY(fill(ctx, b->a.q.data, T * o->heads * o->size, 1));
-    KD_TRY(fill(ctx, b->a.k.data, T * o->groups * o->size, 2));
-    KD_TRY(fill(ctx, b->a.v.data, T * o->groups * o->size, 3));
-    KD_TRY(fill(ctx, b->a.dout.data, T * o->heads * o->size, 4));
+    place(&b->a, &b->arena, storage_of(o), T);
+    KD_TRY(fill(ctx, &b->a.q, T * o->heads * o->size, 1));
+    KD_TRY(fill(ctx, &b->a.k, T * o->groups * o->size, 2));
+    KD_TRY(fill(ctx, &b->a.v, T * o->groups * o->size, 3));
+    KD_TRY(fill(ctx, &b->a.dout, T * o->heads * o->size, 4));
     return kd_attn_check(ctx, &b->a, true);
 }
 
@@ -141,11 +154,11 @@ static void print(const bench *b, const kd_variant *variant, bool backward, cons
     double of_full = pairs_of_full(&b->windows);
     if (o->json) {
         printf("{\"bench\": \"attention\", \"variant\": \"%s\", \"direction\": \"%s\", \"tokens\": %lld, "
-               "\"windows\": %lld, \"documents\": %.6g, \"anchor\": %s, \"frame\": \"%s\", \"size\": %lld, \"heads\": %lld, "
+               "\"windows\": %lld, \"documents\": %.6g, \"anchor\": %s, \"frame\": \"%s\", \"storage\": \"%s\", \"size\": %lld, \"heads\": %lld, "
                "\"groups\": %lld, \"threads\": %lld, \"seconds\": %.6g, \"gflops\": %.2f, \"peak_gflops\": %.1f, "
                "\"ratio\": %.4f, \"runs\": %lld, \"pairs_of_full\": %.5f",
                variant->name, direction[backward], (long long)b->windows.tokens, (long long)b->windows.count,
-               kd_bench_windows_documents(&b->windows), b->windows.plan->anchors ? "true" : "false", o->frame, (long long)o->size,
+               kd_bench_windows_documents(&b->windows), b->windows.plan->anchors ? "true" : "false", o->frame, o->storage, (long long)o->size,
                (long long)o->heads, (long long)o->groups, (long long)kd_pool_threads(b->ctx->pool), r->seconds, r->rate * 1e-9,
                r->peak * 1e-9, r->ratio, (long long)r->runs, of_full);
         if (full) printf(", \"time_of_full\": %.5f", r->seconds / full->seconds);
@@ -219,12 +232,14 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench attention: head size %lld is not even in 2..256", (long long)o->size);
     if (strcmp(o->frame, "window") && strcmp(o->frame, "document"))
         return kd_fail(KD_ECONFIG, "bench attention: --frame %s: it is window or document", o->frame);
+    if (strcmp(o->storage, storage_names[storage_of(o)]))
+        return kd_fail(KD_ECONFIG, "bench attention: --storage %s: it is f32, bf16 or f16", o->storage);
     return KD_OK;
 }
 
 int kd_bench_attention(int argc, char **argv) {
     options o = {.window = {.tokens = 4096, .documents = 1, .windows = 1}, .heads = 4, .size = 128, .seconds = 2,
-                 .frame = "document"};
+                 .frame = "document", .storage = "f32"};
     const kd_option option[] = {
         {"--tokens", KD_INTEGER, &o.window.tokens, "N", "of the window"},
         {"--heads", KD_INTEGER, &o.heads, "N", "query heads"},
@@ -239,6 +254,7 @@ int kd_bench_attention(int argc, char **argv) {
         {"--against-full", KD_FLAG, &o.against_full, NULL, "measure one document of as many tokens too"},
         {"--frame", KD_TEXT, &o.frame, "NAME", "window or document"},
         {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
+        {"--storage", KD_TEXT, &o.storage, "NAME", "of inputs and outputs: f32, bf16 or f16"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--seconds", KD_INTEGER, &o.seconds, "N", "for each line"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},

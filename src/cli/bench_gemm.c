@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/half.h"
 #include "base/log.h"
 #include "bench.h"
 #include "cli.h"
@@ -13,21 +14,22 @@ enum { RUNS = 15, REF_FEATURES = 16 };
 typedef struct options {
     int64_t M, N, K, threads;
     const char *variant;
-    bool json;
+    bool bf16, json;
 } options;
 
 /* y [M,N], x [M,K], w [N,K] of nn.h; each form reads two of them and writes the third. */
-typedef struct bench { int64_t M, N, K; float *y, *x, *w; kd_arena arena; } bench;
+typedef struct bench { int64_t M, N, K; float *y, *x, *w; uint16_t *w16; kd_arena arena; } bench;
 
 static int ascending(const void *x, const void *y) {
     double a = *(const double *)x, b = *(const double *)y;
     return (a > b) - (a < b);
 }
 
-static void place(bench *b) {
+static void place(bench *b, bool bf16) {
     b->y = kd_arena_take(&b->arena, b->M * b->N, sizeof *b->y);
     b->x = kd_arena_take(&b->arena, b->M * b->K, sizeof *b->x);
     b->w = kd_arena_take(&b->arena, b->N * b->K, sizeof *b->w);
+    if (bf16) b->w16 = kd_arena_take(&b->arena, b->N * b->K, sizeof *b->w16);
 }
 
 /* Numbers without a pattern; the arena is the host's. */
@@ -41,8 +43,8 @@ static void fill(float *x, int64_t n) {
 
 static kd_matmul_args form_args(const bench *b, kd_form form) {
     switch (form) {
-        case KD_FORM_NT: return (kd_matmul_args){.form = form, .out = b->y, .left = b->x, .right = b->w, .rows = b->M, .columns = b->N, .sum = b->K};
-        case KD_FORM_NN: return (kd_matmul_args){.form = form, .out = b->x, .left = b->y, .right = b->w, .rows = b->M, .columns = b->K, .sum = b->N};
+        case KD_FORM_NT: return (kd_matmul_args){.form = form, .out = b->y, .left = b->x, .right = b->w, .right16 = b->w16, .rows = b->M, .columns = b->N, .sum = b->K};
+        case KD_FORM_NN: return (kd_matmul_args){.form = form, .out = b->x, .left = b->y, .right = b->w, .right16 = b->w16, .rows = b->M, .columns = b->K, .sum = b->N};
         default: return (kd_matmul_args){.form = form, .add = true, .out = b->w, .left = b->y, .right = b->x, .rows = b->N, .columns = b->K, .sum = b->M};
     }
 }
@@ -51,6 +53,7 @@ static kd_matmul_args form_args(const bench *b, kd_form form) {
 static kd_status measure(kd_ctx *ctx, const options *o, const bench *b, const kd_variant *variant, kd_form form) {
     static const char *const name[] = {"NT", "NN", "TN"};
     kd_matmul_args a = form_args(b, form);
+    if (variant->supports && !variant->supports(&a)) return KD_OK;
     double flops = 2.0 * (double)b->M * (double)b->N * (double)b->K, rate[RUNS], peak[RUNS], ratio[RUNS];
     int64_t repeat = 1 + (variant->isa == KD_ISA_REF ? 0 : (int64_t)(1e9 / flops));
     KD_TRY(kd_op_run_variant(ctx, variant, &a));  /* pages and caches */
@@ -68,11 +71,11 @@ static kd_status measure(kd_ctx *ctx, const options *o, const bench *b, const kd
     qsort(peak, RUNS, sizeof *peak, ascending);
     qsort(ratio, RUNS, sizeof *ratio, ascending);
     double g = rate[RUNS / 2] * 1e-9, p = peak[RUNS / 2] * 1e-9;
-    const char *line = "%-8s %-4s %6lld %6lld %6lld %3lld %9.1f %9.1f %7.3f\n";
+    const char *line = "%-8s %-4s %-7s %6lld %6lld %6lld %3lld %9.1f %9.1f %7.3f\n";
     if (o->json)
-        line = "{\"bench\": \"gemm\", \"variant\": \"%s\", \"form\": \"%s\", \"M\": %lld, \"N\": %lld, \"K\": %lld, "
+        line = "{\"bench\": \"gemm\", \"variant\": \"%s\", \"form\": \"%s\", \"weights\": \"%s\", \"M\": %lld, \"N\": %lld, \"K\": %lld, "
                "\"threads\": %lld, \"gflops\": %.2f, \"peak_gflops\": %.1f, \"ratio\": %.4f}\n";
-    printf(line, variant->name, name[form], (long long)b->M, (long long)b->N, (long long)b->K,
+    printf(line, variant->name, name[form], a.right16 ? "bf16" : "f32", (long long)b->M, (long long)b->N, (long long)b->K,
            (long long)kd_pool_threads(ctx->pool), g, p, ratio[RUNS / 2]);
     fflush(stdout);
     return KD_OK;
@@ -80,12 +83,13 @@ static kd_status measure(kd_ctx *ctx, const options *o, const bench *b, const kd
 
 static kd_status measure_shape(kd_ctx *ctx, const options *o, const kd_variant *variant, int64_t M, int64_t N, int64_t K) {
     bench b = {.M = M, .N = N, .K = K};
-    place(&b);
+    place(&b, o->bf16);
     KD_TRY(kd_ctx_place(ctx, &b.arena));
-    place(&b);
+    place(&b, o->bf16);
     fill(b.y, M * N);
     fill(b.x, M * K);
     fill(b.w, N * K);
+    for (int64_t i = 0; b.w16 && i < N * K; i++) b.w16[i] = kd_bf16_round(b.w[i]);
     kd_status status = KD_OK;
     for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN && !status; form++) status = measure(ctx, o, &b, variant, form);
     kd_ctx_unplace(ctx, &b.arena);
@@ -94,14 +98,14 @@ static kd_status measure_shape(kd_ctx *ctx, const options *o, const kd_variant *
 
 /* The definition last, with few features. */
 static kd_status measure_all(const options *o) {
-    static const int64_t usual[][3] = {{256, 2048, 2048}, {256, 256, 256}, {256, 2048, 768}, {256, 5632, 2048}};
+    static const int64_t usual[][3] = {{2048, 5632, 2048}, {512, 2048, 2048}, {512, 256, 256}, {512, 2048, 768}};
     const int64_t given[][3] = {{o->M, o->N, o->K}}, (*shape)[3] = o->M ? given : usual;
     int64_t shapes = o->M ? 1 : 4;
     kd_ctx *ctx;
     KD_TRY(kd_ctx_open(&ctx, o->threads));
     kd_status status = kd_bench_has(ctx, &kd_matmul_op, o->variant);
     if (!o->json && !status)
-        printf("%-8s %-4s %6s %6s %6s %3s %9s %9s %7s\n", "variant", "form", "M", "N", "K", "thr", "GF/s", "peak", "ratio");
+        printf("%-8s %-4s %-7s %6s %6s %6s %3s %9s %9s %7s\n", "variant", "form", "weights", "M", "N", "K", "thr", "GF/s", "peak", "ratio");
     for (int64_t i = 0; i < kd_matmul_op.count && !status; i++) {
         const kd_variant *variant = &kd_matmul_op.variant[i];
         bool ref = variant->isa == KD_ISA_REF;
@@ -121,6 +125,7 @@ int kd_bench_gemm(int argc, char **argv) {
         {"--m", KD_INTEGER, &o.M, "M", "tokens; with --n and --k: this shape instead of the usual ones"},
         {"--n", KD_INTEGER, &o.N, "N", "output features"},
         {"--k", KD_INTEGER, &o.K, "K", "input features"},
+        {"--bf16", KD_FLAG, &o.bf16, NULL, "weights in bf16, but for TN, which makes their gradient"},
         {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "bench.h"
+#include "bench_windows.h"
 #include "cli.h"
 #include "dev/memory.h"
 #include "dev/peak.h"
@@ -17,7 +18,7 @@
 enum { STEPS_MOST = 1000 };
 
 typedef struct options {
-    const char *preset, *config, *mask, *recompute;
+    const char *preset, *config, *mask, *recompute, *pack, *tokenizer;
     int64_t window, windows, vocabulary, length, steps, threads;
     bool json;
 } options;
@@ -28,8 +29,8 @@ typedef struct bench {
     kd_config config;
     kd_model *model;
     kd_optimizer optimizer;
-    kd_plan *plan;             /* [windows] */
-    int64_t pairs;             /* of all windows */
+    kd_bench_windows windows;
+    int64_t tokens, pairs, documents;  /* of all windows */
     kd_clock clock;
 } bench;
 
@@ -59,50 +60,65 @@ static kd_status make_plan(kd_plan *plan, const options *o, const kd_config *con
     return status;
 }
 
-static void bench_close(bench *b, const options *o) {
+static kd_status open_windows(bench *b, const options *o) {
+    const kd_bench_windows_options of_pack = {.pack = o->pack, .tokenizer = o->tokenizer, .windows = o->windows};
+    kd_bench_windows *w = &b->windows;
+    if (o->pack) {
+        KD_TRY(kd_bench_windows_open(w, &of_pack));
+    } else {
+        w->tokens = o->window;
+        KD_TRY(kd_new(&w->plan, o->windows, sizeof *w->plan));
+        for (; w->count < o->windows; w->count++) KD_TRY(make_plan(&w->plan[w->count], o, &b->config, (uint64_t)w->count));
+    }
+    b->tokens = w->count * w->tokens;
+    for (int64_t i = 0; i < w->count; i++) {
+        b->pairs += kd_plan_pairs(&w->plan[i]);
+        b->documents += w->plan[i].N;
+    }
+    return KD_OK;
+}
+
+static void bench_close(bench *b) {
     kd_optimizer_close(&b->optimizer);
     kd_model_close(b->model);
-    for (int64_t i = 0; b->plan && i < o->windows; i++) kd_plan_free(&b->plan[i]);
-    free(b->plan);
+    kd_bench_windows_close(&b->windows);
     kd_config_close(&b->config);
     kd_ctx_close(b->ctx);
 }
 
 static kd_status bench_open(bench *b, const options *o) {
-    kd_model_options model = {.window = o->window, .windows = o->windows, .micro = 1, .leaves = 8, .frame = KD_FRAME_DOCUMENT, .training = true};
+    kd_model_options model = {.windows = o->windows, .micro = 1, .leaves = 8, .frame = KD_FRAME_DOCUMENT, .training = true};
     kd_status status;
     *b = (bench){0};
     model.recompute = !strcmp(o->recompute, "none") ? KD_RECOMPUTE_NONE : !strcmp(o->recompute, "layer") ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_AUTO;
     KD_GO(kd_ctx_open(&b->ctx, o->threads));
     KD_GO(open_config(&b->config, o));
+    KD_GO(open_windows(b, o));
+    model.window = b->windows.tokens;
     KD_GO(kd_model_open(&b->model, b->ctx, &b->config, &model));
     KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false));
     KD_GO(kd_model_init(b->model, &b->config, 1));
-    KD_GO(kd_new(&b->plan, o->windows, sizeof *b->plan));
-    for (int64_t i = 0; i < o->windows; i++) {
-        KD_GO(make_plan(&b->plan[i], o, &b->config, (uint64_t)i));
-        b->pairs += kd_plan_pairs(&b->plan[i]);
-    }
 done:
-    if (status) bench_close(b, o);
+    if (status) bench_close(b);
     return status;
 }
 
-static kd_status step(bench *b, const options *o) {
+static kd_status step(bench *b) {
     const kd_adamw adamw = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
     kd_step_sums sums;
-    for (int64_t i = 0; i < o->windows; i++) {
-        const kd_plan *plan = &b->plan[i];
+    for (int64_t i = 0; i < b->windows.count; i++) {
+        const kd_plan *plan = &b->windows.plan[i];
         KD_TRY(kd_model_forward(b->model, &plan, 1, i));
-        KD_TRY(kd_model_backward(b->model, 1 / (float)(o->windows * o->window)));
+        KD_TRY(kd_model_backward(b->model, 1 / (float)b->tokens));
     }
-    KD_TRY(kd_model_gradient_finish(b->model, o->windows));
-    return kd_optimizer_step(&b->optimizer, &sums, b->model, &adamw, o->windows * o->window);
+    KD_TRY(kd_model_gradient_finish(b->model, b->windows.count));
+    return kd_optimizer_step(&b->optimizer, &sums, b->model, &adamw, b->tokens);
 }
 
-static void count_flops(double *useful, double *executed, const bench *b, const options *o) {
-    const kd_work work = kd_work_count(&b->config, o->window, o->windows, 1, kd_model_recompute(b->model), 0, 1);
-    *useful = kd_model_flops(&b->config, o->windows * o->window, b->pairs);
+/* With what is computed again. */
+static void count_flops(double *useful, double *executed, const bench *b) {
+    const kd_work work = kd_work_count(&b->config, b->tokens, 1, 1, kd_model_recompute(b->model), 0, 1);
+    *useful = kd_model_flops(&b->config, b->tokens, b->pairs);
     *executed = work.products + (work.forward + work.backward) * (double)b->pairs;
 }
 
@@ -117,9 +133,9 @@ static int most_first(const void *x, const void *y) {
 }
 
 static void print(const bench *b, const options *o, double seconds, double peak) {
-    double useful, executed, tokens = (double)(o->windows * o->window), all = 0;
+    double useful, executed, tokens = (double)b->tokens, all = 0;
     struct { double seconds; int64_t calls; char name[40]; } part[KD_CLOCK_OPS];
-    count_flops(&useful, &executed, b, o);
+    count_flops(&useful, &executed, b);
     for (int64_t i = 0; i < b->clock.parts; i++) {
         part[i].seconds = b->clock.part[i].seconds / (double)o->steps;
         part[i].calls = b->clock.part[i].calls / o->steps;
@@ -129,10 +145,11 @@ static void print(const bench *b, const options *o, double seconds, double peak)
     qsort(part, (size_t)b->clock.parts, sizeof *part, most_first);
     const char *recompute = kd_model_recompute(b->model) == KD_RECOMPUTE_NONE ? "none" : "layer";
     if (o->json) {
-        printf("{\"bench\": \"step\", \"parameters\": %lld, \"window\": %lld, \"windows\": %lld, \"mask\": \"%s\", \"length\": %lld, \"threads\": %lld, "
+        printf("{\"bench\": \"step\", \"parameters\": %lld, \"window\": %lld, \"windows\": %lld, \"mask\": \"%s\", \"documents\": %lld, \"pairs\": %lld, \"threads\": %lld, "
                "\"isa\": \"%s\", \"recompute\": \"%s\", \"seconds\": %.6g, \"tokens_per_second\": %.5g, \"gflops\": %.4g, \"executed_gflops\": %.4g, "
                "\"peak_gflops\": %.4g, \"share_of_peak\": %.4f, \"executed_share\": %.4f, \"memory\": %lld, \"parts\": {",
-               (long long)kd_model_layout(b->model)->count, (long long)o->window, (long long)o->windows, o->mask, (long long)o->length,
+               (long long)kd_model_layout(b->model)->count, (long long)b->windows.tokens, (long long)b->windows.count,
+               o->pack ? "pack" : o->mask, (long long)b->documents, (long long)b->pairs,
                (long long)kd_pool_threads(b->ctx->pool), kd_isa_name(b->ctx->isa), recompute, seconds, tokens / seconds, useful / seconds * 1e-9,
                executed / seconds * 1e-9, peak * 1e-9, useful / seconds / peak, executed / seconds / peak, (long long)kd_memory_peak());
         for (int64_t i = 0; i < b->clock.parts; i++) printf("%s\"%s\": %.5g", i ? ", " : "", part[i].name, part[i].seconds);
@@ -152,11 +169,11 @@ static kd_status run(const options *o) {
     bench b;
     KD_TRY(bench_open(&b, o));
     kd_status status;
-    KD_GO(step(&b, o));  /* pages and caches */
+    KD_GO(step(&b));  /* pages and caches */
     b.ctx->clock = &b.clock;
     for (int64_t i = 0; i < o->steps; i++) {
         double began = kd_now();
-        KD_GO(step(&b, o));
+        KD_GO(step(&b));
         took[i] = kd_now() - began;
         peak[i] = kd_peak_flops(b.ctx);
     }
@@ -164,7 +181,7 @@ static kd_status run(const options *o) {
     qsort(peak, (size_t)o->steps, sizeof *peak, ascending);
     print(&b, o, took[o->steps / 2], peak[o->steps - 1]);
 done:
-    bench_close(&b, o);
+    bench_close(&b);
     return status;
 }
 
@@ -173,6 +190,7 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench step: --mask %s: it is full, document or anchor", o->mask);
     if (strcmp(o->recompute, "auto") && strcmp(o->recompute, "layer") && strcmp(o->recompute, "none"))
         return kd_fail(KD_ECONFIG, "bench step: --recompute %s: it is auto, layer or none", o->recompute);
+    if (!o->pack != !o->tokenizer) return kd_fail(KD_ECONFIG, "bench step: --pack and --tokenizer go together");
     if (o->window < 2 || o->windows < 1 || o->length < 0 || o->steps < 1 || o->steps > STEPS_MOST)
         return kd_fail(KD_ECONFIG, "bench step: --window %lld is at least 2, --windows %lld at least 1, --steps %lld 1 to %d", (long long)o->window,
                        (long long)o->windows, (long long)o->steps, STEPS_MOST);
@@ -189,6 +207,8 @@ int kd_bench_step(int argc, char **argv) {
         {"--windows", KD_INTEGER, &o.windows, "N", "of a step, one after the other"},
         {"--mask", KD_TEXT, &o.mask, "NAME", "full, document or anchor"},
         {"--length", KD_INTEGER, &o.length, "N", "of the documents; one document a window unless given"},
+        {"--pack", KD_TEXT, &o.pack, "DIR", "the first windows of a pack instead"},
+        {"--tokenizer", KD_TEXT, &o.tokenizer, "DIR", "that the pack was made with"},
         {"--recompute", KD_TEXT, &o.recompute, "NAME", "auto, layer or none"},
         {"--steps", KD_INTEGER, &o.steps, "N", "that are timed, after one that is not"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},

@@ -57,6 +57,20 @@ static inline void v_store_first(float *p, vf a, int64_t n) {
     else _mm256_maskstore_ps(p, v_first(n), a);
 }
 
+/* 16-bit numbers: widened, and rounded to nearest, ties to even. */
+static inline vf v_load_bf16(const uint16_t *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+static inline void v_store_high(uint16_t *p, vf a) {  /* the upper half of each lane */
+    __m256i high = _mm256_srli_epi32(_mm256_castps_si256(a), 16);
+    __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), 0x08);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(both));
+}
+static inline void v_store_f16(uint16_t *p, vf a) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
 /* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */
 static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
     for (int q = 0; q < 2; q++) {  /* four columns at a time: rows r and r+4 in the halves, 4x4 inside each half */

@@ -51,6 +51,17 @@ static inline vf v_load_first(const float *p, int64_t n) { return _mm512_maskz_l
 static inline vf v_select_first(vf yes, vf no, int64_t n) { return _mm512_mask_blend_ps(v_first(n), no, yes); }
 static inline void v_store_first(float *p, vf a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 
+static inline vf v_load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+static inline vf v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline void v_store_high(uint16_t *p, vf a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(a), 16)));
+}
+static inline void v_store_f16(uint16_t *p, vf a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
 /* Transposes VW rows of VW: lane r of out[c] is p[r*stride + c]. */
 static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
     for (int q = 0; q < 4; q++) {  /* four columns at a time: rows r, r+4, r+8, r+12 in the quarters, 4x4 inside each */

@@ -29,6 +29,20 @@ kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, cons
                                                            .sum = N});
 }
 
+kd_status kd_linear_forward_bf16(kd_ctx *ctx, float *y, const float *x, const uint16_t *w, const float *bias,
+                                 const float *residual, int64_t M, int64_t N, int64_t K) {
+    KD_TRY(check("linear forward", M, N, K));
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NT, .out = y, .left = x, .right16 = w, .bias = bias, .residual = residual,
+                                                           .rows = M, .columns = N, .sum = K});
+}
+
+kd_status kd_linear_backward_input_bf16(kd_ctx *ctx, float *dx, const float *dy, const uint16_t *w, bool add, int64_t M,
+                                        int64_t N, int64_t K) {
+    KD_TRY(check("linear backward input", M, N, K));
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NN, .add = add, .out = dx, .left = dy, .right16 = w, .rows = M,
+                                                           .columns = K, .sum = N});
+}
+
 kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, const float *dy, const float *x, int64_t M,
                                     int64_t N, int64_t K) {
     KD_TRY(check("linear backward weight", M, N, K));

@@ -6,7 +6,7 @@
 
 bool kd_matmul_supports_cblas(const void *args) {
     const kd_matmul_args *a = args;
-    return !a->bias && !a->residual && !a->tree;
+    return !a->right16 && !a->bias && !a->residual && !a->tree;
 }
 
 kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace) {

@@ -1,14 +1,17 @@
 /* Matrix products, the definition: one ascending chain of fmaf for every output element. */
 #include <math.h>
 
+#include "base/half.h"
 #include "nn_ops.h"
 
 /* start + sum_p left(i,p) * right(p,j) for p in from .. to-1. */
 static float chain(const kd_matmul_args *a, int64_t i, int64_t j, float start, int64_t from, int64_t to) {
     int64_t left_row = a->form == KD_FORM_TN ? 1 : a->sum, left_step = a->form == KD_FORM_TN ? a->rows : 1;
     int64_t right_column = a->form == KD_FORM_NT ? a->sum : 1, right_step = a->form == KD_FORM_NT ? 1 : a->columns;
-    for (int64_t p = from; p < to; p++)
-        start = fmaf(a->left[i * left_row + p * left_step], a->right[j * right_column + p * right_step], start);
+    for (int64_t p = from; p < to; p++) {
+        int64_t at = j * right_column + p * right_step;
+        start = fmaf(a->left[i * left_row + p * left_step], a->right16 ? kd_bf16_widen(a->right16[at]) : a->right[at], start);
+    }
     return start;
 }
 

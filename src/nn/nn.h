@@ -33,6 +33,11 @@ kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *
 /* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K]. */
 kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
                                    int64_t N, int64_t K);
+/* The same with w in bf16, which is widened: the bits of the two above with widened weights. */
+kd_status kd_linear_forward_bf16(kd_ctx *ctx, float *y, const float *x, const uint16_t *w, const float *bias,
+                                 const float *residual, int64_t M, int64_t N, int64_t K);
+kd_status kd_linear_backward_input_bf16(kd_ctx *ctx, float *dx, const float *dy, const uint16_t *w, bool add, int64_t M,
+                                        int64_t N, int64_t K);
 /* dw[n,k] += sum_m dy[m,n] * x[m,k] in the tree, whose sums have dw [N,K] at `at`. */
 kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, const float *dy, const float *x, int64_t M,
                                     int64_t N, int64_t K);

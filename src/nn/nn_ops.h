@@ -21,6 +21,7 @@ typedef struct kd_matmul_args {
     const float *left, *right, *bias;
     int64_t rows, columns, sum;
     const float *residual;
+    const uint16_t *right16;   /* instead of right, in bf16 */
     const kd_tree *tree;
     int64_t at;
 } kd_matmul_args;

@@ -1,5 +1,5 @@
-/* The windows of kedge bench attention: documents of drawn lengths, or those of a pack. */
-#include "bench_attention.h"
+/* Documents of drawn lengths, or those of a pack. */
+#include "bench_windows.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -55,7 +55,7 @@ static kd_status read_plans(kd_bench_windows *w, const kd_bench_windows_options 
     KD_GO(kd_pack_open(&data, o->pack, &options));
     w->tokens = data.windows.options.window;
     if (data.windows.count < o->windows)
-        KD_GO(kd_fail(KD_ECONFIG, "bench attention: --windows %lld: %s has %lld", (long long)o->windows, o->pack, (long long)data.windows.count));
+        KD_GO(kd_fail(KD_ECONFIG, "bench: --windows %lld: %s has %lld", (long long)o->windows, o->pack, (long long)data.windows.count));
     for (; w->count < o->windows; w->count++) KD_GO(kd_windows_plan(&w->plan[w->count], &data.windows, w->count, false));
 done:
     kd_dataset_close(&data);

@@ -1,6 +1,6 @@
-/* What kedge bench attention measures: its options, and the windows they ask for. */
-#ifndef KD_CLI_BENCH_ATTENTION_H
-#define KD_CLI_BENCH_ATTENTION_H
+/* The windows that kedge bench measures attention and steps on, and what they are asked for with. */
+#ifndef KD_CLI_BENCH_WINDOWS_H
+#define KD_CLI_BENCH_WINDOWS_H
 
 #include "kedge.h"
 
