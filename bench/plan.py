@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What kedge plan predicts beside what kedge train takes: seconds of a step, and the most memory.
 
-    python3 bench/plan.py [--only 3,7] [--rounds 2] [--figure6] [--csv FILE]
+    python3 bench/plan.py [--only 3,7] [--rounds 4] [--figure6] [--csv FILE]
 
-Ten runs of other models, windows, masks and recomputation on real documents. Plan and training take turns; of the rounds the fastest
-counts, step by step, because neighbours only ever slow a machine down. The first step of a run is left out: it touches memory for the
+Ten runs of other models, windows, masks and recomputation on real documents. Plan and training take turns; of up to --rounds the fastest
+counts, step by step, because neighbours only ever slow a machine down; one round is enough where they took little. The first step of a run is left out: it touches memory for the
 first time. What is predicted for attention is taken for the pairs of the steps that are measured.
 --figure6: instead, a small model under the windows of the paper's figure 6, full and anchor, beside `kedge plan --windows`.
 Texts and tokenizer: KEDGE_ASSETS (default ../shared/assets), else this repository's sources, as bytes. Under eight minutes on a
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from measure import CORES, KEDGE, ROOT, Failed, Results, Table, about, arguments, machine, main, percent, run, thousands
 
+QUIET = 0.03  # of the cores, taken by others: a round that is not repeated
 SHORT, PAGES = "{StackExchange: 1}", "{CommonCrawl: 1}"
 CASES = [  # preset, vocabulary, window, windows, mask, recompute, mixture (none: books have most of the tokens), steps and the one before
     ("demo", "bytes", 1024, 8, "document", "none", None, 5),
@@ -82,10 +83,28 @@ def parts(row):
     return {"products": own["matmul"], "attention": attention, "update": update, "other": row["seconds"] - own["matmul"] - attention - update}
 
 
+class Others:
+    """The share of this machine's cores that others took since it was made."""
+
+    def __init__(self):
+        self.before = self.now()
+
+    @staticmethod
+    def now():
+        user, nice, system, _, _, irq, softirq, steal = [int(n) for n in Path("/proc/stat").read_text().split()[1:9]]
+        own = os.times()
+        return time.time(), (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own.children_user - own.children_system - own.user - own.system
+
+    def share(self):
+        seconds, busy = (b - a for a, b in zip(self.before, self.now()))
+        return busy / seconds / os.cpu_count()
+
+
 def measure(path, rounds):
-    """(plan, seconds a step, its parts, bytes), the fastest of the rounds."""
-    plan, steps, most = None, None, 0
+    """(plan, seconds a step, its parts, bytes, the least that others took of a round)."""
+    plan, steps, most, least = None, None, 0, 1
     for _ in range(rounds):
+        others = Others()
         new = json.loads(run("plan", path, "--json"))
         if plan and plan["memory"]["total"] > new["memory"]["total"]:
             new["memory"] = plan["memory"]
@@ -95,22 +114,25 @@ def measure(path, rounds):
         rows, bytes_ = train(path)
         most = max(most, bytes_)
         steps = [min(pair, key=lambda row: row["seconds"]) for pair in zip(steps or rows, rows)]
+        least = min(least, others.share())
+        if least < QUIET:
+            break
     mean = {name: sum(parts(row)[name] for row in steps) / len(steps) for name in parts(steps[0])}
     own = plan["parts"]["attention"]
     plan["parts"]["attention"] *= sum(row["pairs"] for row in steps) / len(steps) / plan["pairs"]
     plan["seconds_per_step"] += plan["parts"]["attention"] - own
-    return plan, sum(row["seconds"] for row in steps) / len(steps), mean, most
+    return plan, sum(row["seconds"] for row in steps) / len(steps), mean, most, least
 
 
 def measured_cases(results, only, rounds):
     worst = {"time": (1, 0), "memory": (1, 0)}
     table = Table("Predicted over measured, and the parts of a step in seconds, predicted and measured",
                   ["case", "preset:6", "window:6", "windows", "mask:8", "recompute", "pairs:6", "plan s:7", "train s:7", "ratio", "plan GiB", "train GiB", "ratio",
-                   "products:13", "attention:13", "other:11", "update:11"])
+                   "others", "products:13", "attention:13", "other:11", "update:11"])
     for number in only:
         preset, tokenizer, window, windows, mask, recompute, _, _ = case = CASES[number - 1]
         with tempfile.TemporaryDirectory() as folder:
-            plan, seconds, mean, most = measure(settings(case, folder), rounds)
+            plan, seconds, mean, most, others = measure(settings(case, folder), rounds)
         predicted = {"time": plan["seconds_per_step"], "memory": plan["memory"]["total"]}
         measured = {"time": seconds, "memory": most}
         ratio = {what: predicted[what] / measured[what] for what in predicted}
@@ -121,10 +143,10 @@ def measured_cases(results, only, rounds):
                 worst[what] = ratio[what], number
         table.row(number, preset, thousands(window), windows, mask, recompute, percent(plan["pairs"] / plan["full_pairs"]),
                   f"{predicted['time']:.3g}", f"{seconds:.3g}", f"{ratio['time']:.2f}", f"{predicted['memory'] / 2**30:.3f}",
-                  f"{most / 2**30:.3f}", f"{ratio['memory']:.3f}",
+                  f"{most / 2**30:.3f}", f"{ratio['memory']:.3f}", percent(others),
                   *[f"{plan['parts'][name]:.3g} {mean[name]:.3g}" for name in ("products", "attention", "other", "update")])
         results.save()
-    print("\nfarthest off: " + ", ".join(f"{what} {ratio:.3g} (case {case})" for what, (ratio, case) in worst.items() if case))
+    print("\nothers: what they took of the cores in the quietest round. Farthest off: " + ", ".join(f"{what} {ratio:.3g} (case {case})" for what, (ratio, case) in worst.items() if case))
 
 
 def figure6(results, rounds):
@@ -146,8 +168,11 @@ def figure6(results, rounds):
                 own.write_text(re.sub("(?m)^mask: .*", f"mask: {mask}", path.read_text()))
                 sides, rows = [], []
                 for _ in range(rounds):
+                    others = Others()
                     sides += [json.loads(run("plan", path, "--windows", window, "--json"))["windows"][0]["masks"][j]]
                     rows += train(own)[0]
+                    if others.share() < QUIET:
+                        break
                 side, row = min(sides, key=lambda side: side["seconds_per_step"]), min(rows, key=lambda row: row["seconds"])
                 pairs = row["pairs"] / (window * (window + 1) / 2)
                 seconds = side["seconds_per_step"] + side["parts"]["attention"] * (pairs / side["pairs_of_full"] - 1)
@@ -160,7 +185,7 @@ def figure6(results, rounds):
 def body():
     parser = arguments(__doc__)
     parser.add_argument("--only", default=",".join(str(i + 1) for i in range(len(CASES))), help="cases, from 1, by commas")
-    parser.add_argument("--rounds", type=int, default=2, help="(default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="at most (default %(default)s)")
     parser.add_argument("--figure6", action="store_true", help="a small model under the windows of figure 6 instead")
     options = parser.parse_args()
     results, began = Results(options.csv), time.time()

@@ -129,7 +129,7 @@ static kd_status measure_attention(kd_speed *s, const kd_trainer *t, const kd_le
 
 /* ---- the rest --------------------------------------------------------------------------------------------- */
 
-/* The same model: no wider than is needed to run as fast as the whole one does, fewer layers, fewer tokens. */
+/* The same model; where it takes too long fewer layers, tokens and ids, no wider than is needed to run as fast as the whole one does. */
 typedef struct piece {
     kd_config config;
     kd_model_options options;
@@ -144,7 +144,6 @@ static piece piece_of(const kd_trainer *t, kd_recompute recompute, double peak) 
     piece p = {t->config, kd_trainer_model_options(t->run), recompute};
     kd_config *c = &p.config;
     int64_t group = c->H / c->G, heads = WIDEST / c->E, T = p.options.window, whole = c->L;
-    if (c->V > VOCABULARY) c->V = VOCABULARY;
     if (c->C > WIDEST) {
         c->F = (c->F * WIDEST / c->C + 15) / 16 * 16;
         c->C = WIDEST;
@@ -152,6 +151,8 @@ static piece piece_of(const kd_trainer *t, kd_recompute recompute, double peak) 
         c->H = c->G * group;
     }
     c->L = whole < 2 ? whole : 2;
+    p.options.window = T < SHORTEST ? T : SHORTEST;
+    if (c->V > VOCABULARY && products(&p) > BUDGET * peak) c->V = VOCABULARY;
     p.options.window = T < LONGEST ? T : LONGEST;
     if (p.options.window > SHORTEST && products(&p) > BUDGET * peak) p.options.window = SHORTEST;
     for (c->L = whole; c->L > 2 && products(&p) > BUDGET * peak;) c->L--;
