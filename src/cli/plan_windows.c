@@ -79,9 +79,10 @@ static kd_status fill(plan_table *table, const kd_plan_command *o) {
 }
 
 static void print_side(const kd_estimate *e, const kd_seconds *t) {
-    char text[32];
-    printf("  %6.1f%%  %12s  %9.4g  %8.1f%%", 100 * e->pairs / e->full_pairs, kd_plan_duration(text, billion(e, t)),
-           (double)e->tokens / t->all, 100 * t->attention / t->all);
+    char text[32], rate[32];
+    kd_number_format(rate, (double)e->tokens / t->all, false);
+    printf("  %6.1f%%  %12s  %9s  %8.1f%%", 100 * e->pairs / e->full_pairs, kd_plan_duration(text, billion(e, t)), rate,
+           100 * t->attention / t->all);
 }
 
 static void print_table(const plan_table *t) {
