@@ -14,6 +14,7 @@
 #include "dev/peak.h"
 
 enum { REF_TOKENS = 512, RUNS_MOST = 1000 };
+#define RUN_SECONDS 0.02
 
 typedef struct options {
     kd_bench_windows_options window;
@@ -117,7 +118,7 @@ static kd_status run(const bench *b, const kd_variant *variant) {
     return KD_OK;
 }
 
-/* Medians over runs, each between two bursts. */
+/* Medians over runs, each between two bursts; a run is as many calls as take some RUN_SECONDS. */
 typedef struct result { double seconds, rate, peak, ratio; int64_t runs; } result;
 
 static kd_status measure(result *r, const bench *b, const kd_variant *variant, bool backward) {
@@ -127,11 +128,15 @@ static kd_status measure(result *r, const bench *b, const kd_variant *variant, b
     double seconds[RUNS_MOST], peak[RUNS_MOST], ratio[RUNS_MOST];
     int64_t runs = 0;
     KD_TRY(run(b, variant));
-    double begin = kd_now(), before = kd_peak_flops(b->ctx);
+    double warm = kd_now();
+    KD_TRY(run(b, variant));
+    double begin = kd_now();
+    int64_t repeat = 1 + (int64_t)(RUN_SECONDS / (begin - warm));
+    double before = kd_peak_flops(b->ctx);
     while (runs < 3 || (runs < RUNS_MOST && kd_now() - begin < (double)o->seconds)) {
         double start = kd_now();
-        KD_TRY(run(b, variant));
-        seconds[runs] = kd_now() - start;
+        for (int64_t i = 0; i < repeat; i++) KD_TRY(run(b, variant));
+        seconds[runs] = (kd_now() - start) / (double)repeat;
         double after = kd_peak_flops(b->ctx);
         peak[runs] = (before + after) / 2;
         ratio[runs] = flops / seconds[runs] / peak[runs];
