@@ -33,7 +33,7 @@ class Rope(c.Structure):
 
 
 class View(c.Structure):
-    _fields_ = [("data", P(c.c_float)), ("token_stride", c.c_int64), ("head_stride", c.c_int64)]
+    _fields_ = [("data", P(c.c_float)), ("token_stride", c.c_int64), ("head_stride", c.c_int64), ("type", c.c_int), ("half", P(c.c_uint16))]
 
 
 class Attn(c.Structure):
