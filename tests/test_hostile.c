@@ -174,8 +174,9 @@ static void a_config_of_a_hundred_thousand_keys_or_levels_is_read_or_refused(voi
 static void a_model_that_no_memory_holds_is_refused(void **state) {
     (void)state;
     static const struct { const char *V, *C, *L, *H, *E; int64_t window; kd_status status; } cases[] = {
-        {"16777216", "16777216", "1", "1048576", "2", 1, KD_ENOMEM},           /* 2 PiB of weights */
-        {"16777216", "16777216", "16384", "1048576", "256", 1, KD_EFORMAT},    /* their number leaves int64 */
+        {"16777216", "16777216", "1", "1048576", "2", 8, KD_ENOMEM},           /* 2 PiB of weights */
+        {"16777216", "16777216", "16384", "1048576", "256", 8, KD_EFORMAT},    /* their number leaves int64 */
+        {"259", "64", "1", "2", "32", 7, KD_EARG},                             /* leaves without a token */
         {"259", "4096", "16384", "32", "128", 16777215, KD_ENOMEM},
     };
     kd_ctx *ctx;
