@@ -137,18 +137,18 @@ static void every_value_comes_through(void **state) {
             problem x;
             problem_init(&x, ctx, &w, 1, 1, E, KD_FRAME_WINDOW, 1);
             uint16_t value[E], out[E];
-            x.a.v = kd_view_half(value, type, 1, E);
-            x.a.o = kd_view_half(out, type, 1, E);
+            kd_attn a = x.a;
+            a.v = kd_view_half(value, type, 1, E);
+            a.o = kd_view_half(out, type, 1, E);
             for (int64_t t = 0; t < T; t++) {
                 for (int64_t e = 0; e < E; e++) value[e] = (uint16_t)(t * E + e);
-                run(&x.a, variant, false);
+                run(&a, variant, false);
                 for (int64_t e = 0; e < E; e++) {
                     float was = widen(value[e], type);
                     if (isnan(was)) assert_true(isnan(widen(out[e], type)));
                     else assert_int_equal(out[e], value[e]);
                 }
             }
-            x.a.v = x.a.o = (kd_view){0};
             problem_free(&x);
         }
 }
