@@ -23,6 +23,10 @@ static inline int64_t kd_attn_rotation(const kd_attn *a, int64_t n, int64_t t) {
     return kd_attn_position(a, t) - (a->frame == KD_FRAME_DOCUMENT ? a->plan->base[n] : 0);
 }
 
+/* A window of N documents whose tokens stand one after another: measurements and single texts. length[n] >= 1; otherwise as
+ * kd_plan_init (plan.c). */
+kd_status kd_plan_init_lengths(kd_plan *plan, const kd_plan_options *options, const int32_t *token, const int64_t *length, int64_t N);
+
 /* A window of token [count], in documents of `length` each, the last of what is left: measurements and single texts. length
  * >= 1; otherwise as kd_plan_init (plan.c). */
 kd_status kd_plan_init_even(kd_plan *plan, const kd_plan_options *options, const int32_t *token, int64_t count, int64_t length);

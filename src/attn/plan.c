@@ -167,23 +167,31 @@ done:
     return status;
 }
 
-kd_status kd_plan_init_even(kd_plan *plan, const kd_plan_options *o, const int32_t *token, int64_t count, int64_t length) {
-    int64_t N = (count + length - 1) / length;
+kd_status kd_plan_init_lengths(kd_plan *plan, const kd_plan_options *o, const int32_t *token, const int64_t *length, int64_t N) {
     kd_piece *piece = NULL;
     kd_chunk *chunk = NULL;
     kd_status status;
     *plan = (kd_plan){0};
     KD_GO(kd_new(&piece, N, sizeof *piece));
     KD_GO(kd_new(&chunk, N, sizeof *chunk));
-    for (int64_t n = 0; n < N; n++) {
-        int64_t from = n * length, left = count - from;
+    for (int64_t n = 0; n < N; token += length[n++]) {
         piece[n].next = -1;
-        chunk[n] = (kd_chunk){n, token + from, left < length ? left : length, NULL};
+        chunk[n] = (kd_chunk){n, token, length[n], NULL};
     }
     status = kd_plan_init(plan, o, piece, N, chunk, N);
 done:
     free(piece);
     free(chunk);
+    return status;
+}
+
+kd_status kd_plan_init_even(kd_plan *plan, const kd_plan_options *o, const int32_t *token, int64_t count, int64_t length) {
+    int64_t N = (count + length - 1) / length, *each;
+    *plan = (kd_plan){0};
+    KD_TRY(kd_new(&each, N, sizeof *each));
+    for (int64_t n = 0; n < N; n++) each[n] = n + 1 < N ? length : count - n * length;
+    kd_status status = kd_plan_init_lengths(plan, o, token, each, N);
+    free(each);
     return status;
 }
 

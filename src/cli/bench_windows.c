@@ -22,27 +22,16 @@ static int64_t draw_lengths(int64_t *length, const kd_bench_windows_options *o, 
 }
 
 static kd_status draw_plan(kd_plan *plan, const kd_bench_windows_options *o) {
-    int64_t *length = NULL, text = o->tokens - o->anchor;
+    const kd_plan_options switches = {.mask = o->anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT};
+    int64_t *length = NULL;
     int32_t *token = NULL;
-    kd_piece *piece = NULL;
-    kd_chunk *chunk = NULL;
     kd_status status;
     KD_GO(kd_new(&length, o->tokens, sizeof *length));
     KD_GO(kd_new(&token, o->tokens, sizeof *token));
-    KD_GO(kd_new(&piece, o->tokens, sizeof *piece));
-    KD_GO(kd_new(&chunk, o->tokens, sizeof *chunk));
-    int64_t N = draw_lengths(length, o, text);
-    for (int64_t n = 0; n < N; n++) {
-        piece[n] = (kd_piece){NULL, 0, -1};
-        chunk[n] = (kd_chunk){n, token, length[n], NULL};
-    }
-    kd_plan_options switches = {.mask = o->anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT};
-    status = kd_plan_init(plan, &switches, piece, N, chunk, N);
+    status = kd_plan_init_lengths(plan, &switches, token, length, draw_lengths(length, o, o->tokens - o->anchor));
 done:
     free(length);
     free(token);
-    free(piece);
-    free(chunk);
     return status;
 }
 

@@ -164,7 +164,7 @@ const kd_run_row kd_run_schema[] = {
     {"recompute", KD_RUN_WORD, "auto", AT(recompute), .word = RECOMPUTES,
      .about = "what the forward keeps for the backward: only the inputs of layers, or all; memory, not results"},
     {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 256]",
-     .about = "partial sums of a gradient: a power of two; part of what the bits depend on"},
+     .about = "partial sums of a gradient: a power of two, at most window; part of what the bits depend on"},
     {"parallel.sequence", KD_RUN_INTEGER, "1", NOWHERE, .range = "[1, inf)", .only = "1"},
     {"parallel.data", KD_RUN_INTEGER, "1", NOWHERE, .range = "[1, inf)", .only = "1"},
     {"parallel.zero", KD_RUN_INTEGER, "1", NOWHERE, .range = "[0, 3]", .only = "1"},

@@ -20,24 +20,11 @@ static const double WORTH = 0.005;
 static kd_status plan_of(kd_plan *plan, const kd_windows *windows, const int64_t *length, int64_t documents) {
     bool anchor = windows->plan.mask == KD_MASK_ANCHOR && !windows->plan.anchor_is_bos;
     const kd_plan_options options = {.mask = anchor ? KD_MASK_ANCHOR : KD_MASK_DOCUMENT};
-    int64_t longest = 1;
-    int32_t *token = NULL;
-    kd_piece *piece = NULL;
-    kd_chunk *chunk = NULL;
-    kd_status status;
-    *plan = (kd_plan){0};
-    for (int64_t n = 0; n < documents; n++) longest = length[n] > longest ? length[n] : longest;
-    KD_GO(kd_new(&token, longest, sizeof *token));
-    KD_GO(kd_new(&piece, documents, sizeof *piece));
-    KD_GO(kd_new(&chunk, documents, sizeof *chunk));
-    for (int64_t n = 0; n < documents; n++) {
-        piece[n].next = -1;
-        chunk[n] = (kd_chunk){n, token, length[n], NULL};
-    }
-    KD_GO(kd_plan_init(plan, &options, piece, documents, chunk, documents));
-done:
-    free(chunk);
-    free(piece);
+    int64_t tokens = 0;
+    int32_t *token;
+    for (int64_t n = 0; n < documents; n++) tokens += length[n];
+    KD_TRY(kd_new(&token, tokens, sizeof *token));
+    kd_status status = kd_plan_init_lengths(plan, &options, token, length, documents);
     free(token);
     return status;
 }
