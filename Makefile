@@ -1,4 +1,5 @@
-# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, CBLAS=1. See CONTRIBUTING.md.
+# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
+# CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -9,7 +10,8 @@ CC     := gcc
 SAN    :=
 comma  := ,
 CBLAS  :=
-FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+MPI    :=
+FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
 # CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
@@ -43,6 +45,16 @@ KD_CPP += -DKD_CBLAS $(shell pkg-config --cflags openblas)
 LDLIBS += $(shell pkg-config --libs openblas)
 else
 SOURCES := $(filter-out %_cblas.c,$(SOURCES))
+endif
+# Open MPI by its package's name, or MPICH.
+ifneq ($(MPI),)
+MPI_PACKAGE := $(if $(filter mpich,$(MPI)),mpich,ompi-c)
+KD_CPP += $(shell pkg-config --cflags $(MPI_PACKAGE))
+LDLIBS += $(shell pkg-config --libs $(MPI_PACKAGE))
+KEDGE_LIBS += $(shell pkg-config --libs $(MPI_PACKAGE))
+SOURCES := $(filter-out %_no_mpi.c,$(SOURCES))
+else
+SOURCES := $(filter-out %/comm_mpi.c,$(SOURCES))
 endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))

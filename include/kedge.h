@@ -43,6 +43,7 @@ typedef enum kd_status {
     KD_EBUSY,     /* somebody else holds it */
     KD_ENUMERIC,  /* NaN or infinity where there must be none */
     KD_EAGAIN,    /* stopped by a signal, the state is saved: run again */
+    KD_ELOST,     /* another rank is gone or silent: run again */
 } kd_status;
 
 /* The last failure of this thread, one line, never NULL. Borrowed until the thread's next failure. */

@@ -24,7 +24,7 @@ void kd_message_set(const char *text) {
 
 const char *kd_status_name(kd_status status) {
     static const char *const name[] = {"ok", "argument", "memory", "io", "format", "config",
-                                       "not supported", "busy", "numeric", "again"};
+                                       "not supported", "busy", "numeric", "again", "lost"};
     return (unsigned)status < sizeof name / sizeof *name ? name[status] : "unknown";
 }
 

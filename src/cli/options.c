@@ -100,7 +100,8 @@ int kd_exit_code(kd_status status) {
     switch (status) {
         case KD_OK: return KD_EXIT_OK;
         case KD_ECONFIG: return KD_EXIT_USAGE;
-        case KD_EAGAIN: return KD_EXIT_AGAIN;
+        case KD_EAGAIN:
+        case KD_ELOST: return KD_EXIT_AGAIN;
         default: return KD_EXIT_FAILED;
     }
 }

@@ -1,0 +1,33 @@
+/* What a backend of comm.h is made of. */
+#ifndef KD_COMM_BACKEND_H
+#define KD_COMM_BACKEND_H
+
+#include "comm.h"
+
+typedef struct kd_backend {
+    const char *name;
+    /* Starts a move's messages to and from other ranks. */
+    kd_status (*begin)(kd_comm *comm, const kd_flight *flight);
+    /* One poll. missing: a rank whose message has not come, or -1. */
+    kd_status (*test)(kd_comm *comm, const kd_flight *flight, bool *done, int64_t *missing);
+    /* members [count]: old ranks of the group that this rank is in. */
+    kd_status (*split)(kd_comm *part, kd_comm *comm, int64_t colour, const int64_t *members, int64_t count);
+    void (*abort)(kd_comm *comm, int code);
+    void (*release)(kd_comm *comm);
+} kd_backend;
+
+struct kd_comm {
+    const kd_backend *backend;  /* NULL: this process alone */
+    void *state;
+    int64_t rank, size;
+    int64_t begun, ended;       /* moves so far */
+    int64_t sent;
+    double deadline;            /* seconds */
+    int64_t *scratch;           /* [4][size] arrays of the moves that are made here */
+    kd_comm *parent;            /* that it was split from */
+};
+
+/* A communicator without a backend's state. */
+kd_status kd_comm_new(kd_comm **out, const kd_backend *backend, int64_t rank, int64_t size, double deadline);
+
+#endif
