@@ -1,4 +1,4 @@
-/* Same bits: whatever the threads, the windows at once, the instruction set, what is kept and where the memory lies. */
+/* Same bits: whatever the threads, the windows at once, the ranks, the instruction set, what is kept and where the memory lies. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include "base/random.h"
 #include "model/model.h"
 
-enum { T = 300, WINDOWS = 3 };
+enum { T = 300, WINDOWS = 3, MOST_WINDOWS = 4, DEADLINE = 60 };
 
 /* A variation of how, never of what. */
 typedef struct way {
@@ -20,9 +20,11 @@ typedef struct way {
     int64_t threads, micro;
     kd_recompute recompute;
     kd_isa isa;
+    int64_t windows;            /* of all ranks */
+    kd_comm *sequence, *data;
 } way;
 
-static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512};
+static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL};
 
 static kd_config make_config(const char *arch) {
     char *text;
@@ -62,27 +64,28 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     kd_config config = make_config(arch);
     kd_ctx *ctx;
     kd_model *model;
-    kd_plan plan[WINDOWS];
-    const kd_plan *view[WINDOWS];
+    kd_plan plan[MOST_WINDOWS];
+    const kd_plan *view[MOST_WINDOWS];
+    int64_t windows = how.windows / (how.data ? kd_comm_size(how.data) : 1), before = how.data ? windows * kd_comm_rank(how.data) : 0;
     assert_done(kd_ctx_open_on(&ctx, how.device, how.threads));
     if (how.isa < ctx->isa) ctx->isa = how.isa;
-    kd_model_options options = {.window = T, .windows = WINDOWS, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
-                                .recompute = how.recompute, .training = true};
+    kd_model_options options = {.window = T, .windows = windows, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
+                                .recompute = how.recompute, .training = true, .sequence = how.sequence, .data = how.data};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
-    for (int64_t i = 0; i < WINDOWS; i++) plan[i] = make_plan(mask, (uint64_t)i), view[i] = &plan[i];
-    for (int64_t first = 0; first < WINDOWS; first += how.micro) {
-        int64_t n = WINDOWS - first < how.micro ? WINDOWS - first : how.micro;
+    for (int64_t i = 0; i < windows; i++) plan[i] = make_plan(mask, (uint64_t)(before + i)), view[i] = &plan[i];
+    for (int64_t first = 0; first < windows; first += how.micro) {
+        int64_t n = windows - first < how.micro ? windows - first : how.micro;
         assert_done(kd_model_forward(model, view + first, n, first));
         assert_done(kd_model_backward(model, 1.0f / 700));
     }
-    assert_done(kd_model_gradient_finish(model, WINDOWS));
+    assert_done(kd_model_gradient_finish(model, windows));
     *count = kd_model_layout(model)->count;
     *gradient = malloc((size_t)*count * sizeof **gradient);
-    *losses = malloc(WINDOWS * T * sizeof **losses);
+    *losses = malloc((size_t)how.windows * T * sizeof **losses);
     assert_done(ctx->device->get(ctx, *gradient, kd_model_gradient(model), *count * (int64_t)sizeof **gradient));
-    assert_done(ctx->device->get(ctx, *losses, kd_model_losses(model), WINDOWS * T * (int64_t)sizeof **losses));
-    for (int64_t i = 0; i < WINDOWS; i++) kd_plan_free(&plan[i]);
+    assert_done(ctx->device->get(ctx, *losses, kd_model_losses(model), how.windows * T * (int64_t)sizeof **losses));
+    for (int64_t i = 0; i < windows; i++) kd_plan_free(&plan[i]);
     kd_model_close(model);
     kd_ctx_close(ctx);
     kd_config_close(&config);
@@ -153,6 +156,54 @@ static void any_number_of_threads_gives_the_same_bits(void **state) {
             b.threads = threads;
             same_bits("qwen2", mask, usual, b);
         }
+}
+
+/* One rank's step, and everything that one rank alone makes of it. */
+typedef struct shared_step {
+    const char *arch;
+    kd_mask mask;
+    way how;
+    int64_t sequence;  /* ranks that share a window */
+    float *gradient;
+    double *losses;
+} shared_step;
+
+static kd_status run_rank(void *arg, kd_comm *comm) {
+    const shared_step *s = arg;
+    way how = s->how;
+    int64_t rank = kd_comm_rank(comm), n;
+    float *gradient;
+    double *losses;
+    how.threads = 1;
+    KD_TRY(kd_comm_split(&how.sequence, comm, rank / s->sequence));
+    KD_TRY(kd_comm_split(&how.data, comm, rank % s->sequence));
+    run(&gradient, &losses, &n, s->arch, s->mask, how);
+    bool same = !memcmp(gradient, s->gradient, (size_t)n * sizeof *gradient) && !memcmp(losses, s->losses, (size_t)how.windows * T * sizeof *losses);
+    free(gradient), free(losses);
+    kd_comm_free(how.sequence);
+    kd_comm_free(how.data);
+    return same ? KD_OK : kd_fail(KD_EFORMAT, "rank %lld of %lld, %lld a window: other bits", (long long)rank, (long long)kd_comm_size(comm),
+                                  (long long)s->sequence);
+}
+
+static void any_number_of_ranks_gives_the_same_bits(void **state) {
+    (void)state;
+    static const struct { const char *arch; kd_mask mask; int64_t windows, micro; kd_recompute recompute; } cases[] = {
+        {"qwen2", KD_MASK_ANCHOR, 4, 1, KD_RECOMPUTE_LAYER}, {"llama", KD_MASK_DOCUMENT, 4, 2, KD_RECOMPUTE_NONE},
+        {"llama", KD_MASK_FULL, 3, 2, KD_RECOMPUTE_LAYER},
+    };
+    for (int i = 0; i < 3; i++) {
+        shared_step s = {.arch = cases[i].arch, .mask = cases[i].mask, .how = usual};
+        int64_t n;
+        s.how.windows = cases[i].windows, s.how.recompute = cases[i].recompute;
+        run(&s.gradient, &s.losses, &n, s.arch, s.mask, s.how);
+        for (int64_t data = 1; data <= cases[i].windows && (data == 1 || cases[i].windows == 4); data *= 2)
+            for (s.sequence = 1; s.sequence <= 4; s.sequence *= 2) {
+                s.how.micro = cases[i].micro < cases[i].windows / data ? cases[i].micro : cases[i].windows / data;
+                if (kd_comm_threads(s.sequence * data, DEADLINE, run_rank, &s)) fail_msg("%s", kd_message());
+            }
+        free(s.gradient), free(s.losses);
+    }
 }
 
 static void any_number_of_windows_at_once_gives_the_same_bits(void **state) {
@@ -250,6 +301,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gradient_of_a_step_is_the_sum_of_its_windows),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(any_number_of_ranks_gives_the_same_bits),
         cmocka_unit_test(any_number_of_windows_at_once_gives_the_same_bits),
         cmocka_unit_test(computing_layers_again_gives_the_same_bits),
         cmocka_unit_test(a_device_the_host_may_not_touch_gives_the_same_bits),

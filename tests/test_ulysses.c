@@ -38,7 +38,7 @@ static kd_status rank_body(void *arg, kd_comm *comm) {
             memset(arena.base, 0xff, (size_t)arena.size);
         }
         KD_TRY(kd_ulysses_init(&u, comm, T, H, G, E, true, &arena));
-        kd_ulysses_keep(&kept, &u, &arena);
+        kd_ulysses_keep(&kept, &u, 1, &arena);
     }
     kd_attn a = x->a;
     a.q = from_token(&a.q, u.first), a.k = from_token(&a.k, u.first), a.v = from_token(&a.v, u.first), a.dout = from_token(&a.dout, u.first);

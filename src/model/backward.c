@@ -1,30 +1,30 @@
 /* The backward pass, layer by layer in reverse; sums over tokens go leaf by leaf into a binary tree.
  *
  * A phase is a stretch of the flat order whose gradients are complete at the same time: the head with the last norm; a
- * layer's MLP, second norm and output projection; its query, key and value projections with the first norm. */
+ * layer's MLP, second norm and output projection; its query, key and value projections with the first norm. Leaves are counted
+ * from this rank's first; of several ranks that share a window, its sums are merged when the phase has passed (parallel.c). */
 #include "model_state.h"
 #include "nn/nn_ops.h"
 
-typedef struct phase { int64_t at, count; } phase;
-
 /* Partial sum number `depth` of the leaves: the first stands where the window's own sum will be. */
-static float *leaf_sum(const kd_model *m, phase p, int64_t window, int64_t depth) {
+static float *leaf_sum(const kd_model *m, kd_phase p, int64_t window, int64_t depth) {
     return depth ? m->leaf[depth] : m->slot[kd_tree_depth(window)] + p.at;
 }
 
 /* Tokens t .. t+B-1 of all at once, and how what they give is added up; tree's sums are of the phase. */
 typedef struct block {
-    phase p;
-    int64_t window, t, B;
+    kd_phase p;
+    int64_t leaf, window, t, B;
     kd_tree tree;
 } block;
 
 /* The tree's sums for leaf `leaf`, or for several of which it is the first. */
-static kd_tree tree_of(const kd_model *m, phase p, int64_t window, int64_t leaf, int64_t count) {
-    kd_tree tree = {m->options.window, m->options.leaves, leaf, count, true, true, 0, {leaf_sum(m, p, window, kd_tree_depth(leaf))}};
+static kd_tree tree_of(const kd_model *m, kd_phase p, int64_t window, int64_t leaf, int64_t count) {
+    kd_tree tree = {m->options.window, m->options.leaves, m->leaf0 + leaf, count, true, true, 0,
+                    {leaf_sum(m, p, window, kd_tree_depth(leaf))}};
     int64_t depth = kd_tree_depth(leaf), last = leaf + count - 1, merges = kd_tree_merges(last) - kd_tree_merges(count - 1);
     for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = leaf_sum(m, p, window, --depth);
-    if (last + 1 < m->options.leaves) return tree;
+    if (last + 1 < m->leaves || kd_comm_size(m->sequence) > 1) return tree;
     depth = kd_tree_depth(window), merges = kd_tree_merges(window);
     for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = m->slot[--depth] + p.at;
     return tree;
@@ -35,13 +35,13 @@ typedef struct vector { int64_t at, n; } vector;
 
 /* Where leaf i of the block adds up, begun if the block begins it. */
 static kd_status vector_begin(float **sum, kd_model *m, const block *b, vector v, int64_t i) {
-    *sum = leaf_sum(m, b->p, b->window, kd_tree_depth(b->tree.leaf + i)) + v.at;
+    *sum = leaf_sum(m, b->p, b->window, kd_tree_depth(b->leaf + i)) + v.at;
     return b->tree.begins ? kd_zero(m->ctx, *sum, v.n) : KD_OK;
 }
 
 static kd_status vector_end(kd_model *m, const block *b, vector v, int64_t i) {
     if (!b->tree.ends) return KD_OK;
-    kd_tree tree = tree_of(m, b->p, b->window, b->tree.leaf + i, 1);
+    kd_tree tree = tree_of(m, b->p, b->window, b->leaf + i, 1);
     for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k] + v.at, tree.sum[k - 1] + v.at, v.n));
     return KD_OK;
 }
@@ -84,6 +84,7 @@ static kd_status bias_backward(kd_model *m, const block *b, int64_t at, const fl
 kd_status kd_model_gradient_finish(kd_model *m, int64_t windows) {
     for (int64_t depth = kd_tree_depth(windows) - 1; depth > 0; depth--)
         KD_TRY(kd_add(m->ctx, m->slot[depth - 1], m->slot[depth], m->gradient_count));
+    KD_TRY(kd_gradient_gather(m));
     if (m->tied) KD_TRY(kd_add(m->ctx, m->slot[0], m->slot[0] + m->layout.count, m->V * m->C));
     return KD_OK;
 }
@@ -93,24 +94,31 @@ typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, flo
 /* Leaves that a block holds whole: as many as fit, a power of two; 1 if not even one does. */
 static int64_t leaves_at_once(const kd_model *m) {
     int64_t count = 1, longest = kd_segments(m->options.window, m->options.leaves);
-    while (count < m->options.leaves && 2 * count * longest <= KD_BLOCK) count *= 2;
+    while (count < m->leaves && 2 * count * longest <= KD_BLOCK) count *= 2;
     return count;
 }
 
-static kd_status walk(kd_model *m, phase p, int64_t layer, float scale, block_backward *run) {
-    int64_t T = m->options.window, leaves = m->options.leaves, count = leaves_at_once(m);
-    for (int64_t j = 0; j < m->count; j++)
-        for (int64_t leaf = 0; leaf < leaves; leaf += count) {
-            int64_t begin = leaf * T / leaves, end = (leaf + count) * T / leaves;
-            block b = {p, m->first + j, 0, 0, tree_of(m, p, m->first + j, leaf, count)};
+/* The first token of a leaf, counted from this rank's first. */
+static int64_t leaf_begin(const kd_model *m, int64_t leaf) {
+    return (m->leaf0 + leaf) * m->options.window / m->options.leaves - m->t0;
+}
+
+static kd_status walk(kd_model *m, kd_phase p, int64_t layer, float scale, block_backward *run) {
+    int64_t count = leaves_at_once(m);
+    for (int64_t j = 0; j < m->count; j++) {
+        for (int64_t leaf = 0; leaf < m->leaves; leaf += count) {
+            int64_t begin = leaf_begin(m, leaf), end = leaf_begin(m, leaf + count);
+            block b = {p, leaf, m->first + j, 0, 0, tree_of(m, p, m->first + j, leaf, count)};
             for (int64_t t = begin; t < end; t += KD_BLOCK) {
-                b.t = j * T + t;
+                b.t = j * m->T + t;
                 b.B = kd_block(t, end);
                 b.tree.begins = t == begin;
                 b.tree.ends = t + b.B == end;
                 KD_TRY(run(m, layer, &b, scale));
             }
         }
+        KD_TRY(kd_phase_reduce(m, p, m->first + j));
+    }
     return KD_OK;
 }
 
@@ -120,8 +128,10 @@ static kd_status head_block(kd_model *m, int64_t layer, const block *b, float sc
     int64_t t = b->t, B = b->B;
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     float *dx = m->dx + t * m->C;
+    int64_t window = kd_comm_rank(m->data) * m->options.windows + b->window;
+    double *losses = m->losses + window * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
     KD_TRY(kd_block_logits(m, t, B));
-    KD_TRY(kd_cross_entropy(ctx, m->losses + m->first * m->options.window + t, m->logits, m->target + t, scale, B, m->V));
+    KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->target + t, scale, B, m->V));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
     KD_TRY(kd_linear_backward_weight(ctx, &b->tree, m->C, m->logits, m->h, B, m->V, m->C));
     KD_TRY(kd_zero(ctx, dx, B * m->C));
@@ -184,44 +194,48 @@ static kd_status qkv_block(kd_model *m, int64_t l, const block *b, float scale) 
 }
 
 static kd_status attention_backward(kd_model *m, int64_t l) {
-    int64_t T = m->options.window, HE = m->H * m->E, GE = m->G * m->E;
+    int64_t T = m->T, HE = m->H * m->E, GE = m->G * m->E;
+    const kd_layer_acts *a = kd_acts(m, l);
     for (int64_t j = 0; j < m->count; j++) {
-        kd_attn attn = kd_layer_attn(m, kd_acts(m, l), j);
+        kd_attn attn = kd_layer_attn(m, a, j);
+        kd_ulysses_kept kept = kd_ulysses_kept_of(&a->kept, &m->ulysses, j);
         attn.dout = kd_view_heads(m->dout + j * T * HE, m->H, m->E);
         attn.dq = kd_view_heads(m->dq + j * T * HE, m->H, m->E);
         attn.dk = kd_view_heads(m->dk + j * T * GE, m->G, m->E);
         attn.dv = kd_view_heads(m->dv + j * T * GE, m->G, m->E);
-        KD_TRY(kd_attn_backward(m->ctx, &attn));
+        KD_TRY(kd_ulysses_backward(m->ctx, &m->ulysses, &attn, &kept));
     }
     return KD_OK;
 }
 
-/* Rows of the embedding are added in token order, window by window: one chain a row. */
+/* Rows of the embedding are added in token order, window by window: one chain a row. Of several ranks each has the chains
+ * whole: what a rank's tokens give comes to all of them when it is its turn. */
 static kd_status embedding_backward(kd_model *m) {
-    int64_t T = m->options.window;
-    phase p = {m->layout.at[KD_P_EMBED], m->V * m->C};
+    int64_t T = m->options.window, at = m->layout.at[KD_P_EMBED], size = kd_comm_size(m->sequence), rank = kd_comm_rank(m->sequence);
     for (int64_t j = 0; j < m->count; j++) {
-        kd_tree tree = tree_of(m, p, m->first + j, 0, m->options.leaves);
-        KD_TRY(kd_zero(m->ctx, tree.sum[0], p.count));
-        for (int64_t t = 0; t < T; t += KD_BLOCK)
-            KD_TRY(kd_embedding_backward(m->ctx, tree.sum[0], m->dx + (j * T + t) * m->C, m->token + j * T + t,
-                                         kd_block(t, T), m->V, m->C));
-        for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k], tree.sum[k - 1], p.count));
+        float *sum = m->slot[kd_tree_depth(m->first + j)] + at;
+        KD_TRY(kd_zero(m->ctx, sum, m->V * m->C));
+        for (int64_t r = 0; r < size; r++)
+            for (int64_t t = r * T / size, end = (r + 1) * T / size; t < end; t += KD_BLOCK) {
+                int64_t B = kd_block(t, end);
+                float *dx = r == rank ? m->dx + (j * m->T + t - m->t0) * m->C : m->dh;
+                if (size > 1 && !m->ctx->measuring)
+                    KD_TRY(kd_comm_broadcast(m->sequence, "gradients of the embedding", r, dx, B * m->C * (int64_t)sizeof *dx));
+                KD_TRY(kd_embedding_backward(m->ctx, sum, dx, m->window_token + j * T + t, B, m->V, m->C));
+            }
+        KD_TRY(kd_window_merge(m, at, m->V * m->C, m->first + j));
     }
     return KD_OK;
 }
 
 kd_status kd_model_backward(kd_model *m, float scale) {
-    const int64_t *at = m->layout.at;
-    /* A tied head's gradient stands behind the flat order, where an untied one stands in it: right after the norm's. */
-    KD_TRY(walk(m, (phase){at[KD_P_NORM], m->C + m->V * m->C}, 0, scale, head_block));
+    KD_TRY(walk(m, kd_phase_head(m), 0, scale, head_block));
     for (int64_t l = m->L - 1; l >= 0; l--) {
-        int64_t layer_at = l * m->layout.layer_stride, end = m->layout.layers_at + m->layout.layer_stride;
         /* The last layer's activations are still there. */
         if (m->options.recompute == KD_RECOMPUTE_LAYER && l < m->L - 1) KD_TRY(kd_layer_attention(m, l));
-        KD_TRY(walk(m, (phase){at[KD_P_O] + layer_at, end - at[KD_P_O]}, l, scale, mlp_block));
+        KD_TRY(walk(m, kd_phase_mlp(m, l), l, scale, mlp_block));
         KD_TRY(attention_backward(m, l));
-        KD_TRY(walk(m, (phase){at[KD_P_INPUT_NORM] + layer_at, at[KD_P_O] - at[KD_P_INPUT_NORM]}, l, scale, qkv_block));
+        KD_TRY(walk(m, kd_phase_qkv(m, l), l, scale, qkv_block));
     }
     return embedding_backward(m);
 }

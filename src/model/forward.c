@@ -1,27 +1,29 @@
-/* The forward pass. x: a layer's input [M, C]; M tokens of all the windows at once; B a block. */
+/* The forward pass. x: a layer's input [M, C]; M this rank's tokens of all the windows at once; B a block. */
 #include "model_state.h"
 
 /* Copies what operations read of the plans to the device. */
 static kd_status mirror(kd_model *m) {
     const kd_device *device = m->ctx->device;
-    int64_t T = m->options.window, bytes = T * (int64_t)sizeof(int32_t);
+    int64_t T = m->options.window, size = (int64_t)sizeof(int32_t);
     for (int64_t j = 0; j < m->count && !m->ctx->measuring; j++) {
-        KD_TRY(device->put(m->ctx, m->token + j * T, m->plan[j]->token, bytes));
-        KD_TRY(device->put(m->ctx, m->position + j * T, m->plan[j]->position, bytes));
-        KD_TRY(device->put(m->ctx, m->target + j * T, m->plan[j]->target, bytes));
+        const kd_plan *plan = m->plan[j];
+        KD_TRY(device->put(m->ctx, m->token + j * m->T, plan->token + m->t0, m->T * size));
+        KD_TRY(device->put(m->ctx, m->target + j * m->T, plan->target + m->t0, m->T * size));
+        KD_TRY(device->put(m->ctx, m->position + j * T, plan->position, T * size));
+        if (m->window_token != m->token) KD_TRY(device->put(m->ctx, m->window_token + j * T, plan->token, T * size));
     }
     return KD_OK;
 }
 
 kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
-    int64_t T = m->options.window, HE = m->H * m->E, GE = m->G * m->E;
+    int64_t T = m->T, HE = m->H * m->E, GE = m->G * m->E;
     return (kd_attn){
-        .plan = m->plan[j], .position = m->position + j * T, .rope = &m->rope, .frame = m->options.frame,
+        .plan = m->plan[j], .position = m->position + j * m->options.window, .rope = &m->rope, .frame = m->options.frame,
         .precision = m->options.precision,
         .H = m->H, .G = m->G, .E = m->E,
         .q = kd_view_heads(a->q + j * T * HE, m->H, m->E), .k = kd_view_heads(a->k + j * T * GE, m->G, m->E),
         .v = kd_view_heads(a->v + j * T * GE, m->G, m->E), .o = kd_view_heads(a->o + j * T * HE, m->H, m->E),
-        .lse = a->lse + j * T * m->H, .scale = m->scale,
+        .scale = m->scale,
     };
 }
 
@@ -29,7 +31,7 @@ kd_status kd_layer_project(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
     const float *x = kd_layer_input(m, l);
-    int64_t C = m->C, HE = m->H * m->E, GE = m->G * m->E, M = m->count * m->options.window;
+    int64_t C = m->C, HE = m->H * m->E, GE = m->G * m->E, M = m->count * m->T;
     bool biased = m->layout.size[KD_P_Q_BIAS] > 0;
     const float *q_bias = biased ? kd_weight(m, KD_P_Q_BIAS, l) : NULL, *k_bias = biased ? kd_weight(m, KD_P_K_BIAS, l) : NULL,
                 *v_bias = biased ? kd_weight(m, KD_P_V_BIAS, l) : NULL;
@@ -47,10 +49,11 @@ kd_status kd_layer_attend(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
     const float *x = kd_layer_input(m, l);
-    int64_t C = m->C, HE = m->H * m->E, M = m->count * m->options.window;
+    int64_t C = m->C, HE = m->H * m->E, M = m->count * m->T;
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
-        KD_TRY(kd_attn_forward(ctx, &attn));
+        kd_ulysses_kept kept = kd_ulysses_kept_of(&a->kept, &m->ulysses, j);
+        KD_TRY(kd_ulysses_forward(ctx, &m->ulysses, &attn, &kept));
     }
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
@@ -68,7 +71,7 @@ kd_status kd_layer_mlp(kd_model *m, int64_t l) {
     kd_ctx *ctx = m->ctx;
     const kd_layer_acts *a = kd_acts(m, l);
     float *out = kd_layer_input(m, l + 1);
-    int64_t C = m->C, F = m->F, M = m->count * m->options.window;
+    int64_t C = m->C, F = m->F, M = m->count * m->T;
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
         float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
@@ -97,7 +100,7 @@ kd_status kd_model_take_plans(kd_model *m, const kd_plan *const *plan, int64_t c
 
 kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
     KD_TRY(kd_model_take_plans(m, plan, count, first));
-    int64_t M = count * m->options.window;
+    int64_t M = count * m->T;
     for (int64_t t = 0; t < M; t += KD_BLOCK)
         KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
                                     kd_block(t, M), m->V, m->C));
@@ -115,18 +118,19 @@ kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
 }
 
 kd_status kd_model_loss(kd_model *m) {
-    int64_t M = m->count * m->options.window;
-    double *losses = m->losses + m->first * m->options.window;
-    for (int64_t t = 0; t < M; t += KD_BLOCK) {
-        int64_t B = kd_block(t, M);
-        KD_TRY(kd_block_logits(m, t, B));
-        KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + t, 0, B, m->V));
+    for (int64_t j = 0; j < m->count; j++) {
+        double *losses = m->losses + (m->first + j) * m->options.window + m->t0;
+        for (int64_t t = 0; t < m->T; t += KD_BLOCK) {
+            int64_t B = kd_block(t, m->T), at = j * m->T + t;
+            KD_TRY(kd_block_logits(m, at, B));
+            KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + at, 0, B, m->V));
+        }
     }
-    return KD_OK;
+    return kd_losses_share(m, m->losses, m->first, m->count);
 }
 
 kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {
-    if (count < 1 || count > KD_BLOCK || from < 0 || from + count > m->count * m->options.window)
+    if (count < 1 || count > KD_BLOCK || from < 0 || from + count > m->count * m->T)
         return kd_fail(KD_EARG, "logits of tokens %lld..%lld", (long long)from, (long long)(from + count));
     KD_TRY(kd_block_logits(m, from, count));
     return m->ctx->device->get(m->ctx, logits, m->logits, count * m->V * (int64_t)sizeof *logits);

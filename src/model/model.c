@@ -25,17 +25,26 @@ static void place_gradients(kd_model *m, kd_arena *arena) {
     if (rest > phase) phase = rest;
     for (int64_t i = 0; i < tree_slots(m->options.windows); i++)
         m->slot[i] = kd_arena_take(arena, m->gradient_count, sizeof(float));
-    for (int64_t i = 1; i < tree_slots(m->options.leaves); i++) m->leaf[i] = kd_arena_take(arena, phase, sizeof(float));
+    for (int64_t i = 1; i < tree_slots(m->leaves); i++) m->leaf[i] = kd_arena_take(arena, phase, sizeof(float));
+    int64_t room = kd_reduce_room(phase, kd_comm_size(m->sequence)), all = kd_reduce_room(m->gradient_count, kd_comm_size(m->data));
+    m->room = kd_arena_take(arena, room > all ? room : all, sizeof(float));
 }
 
-static void place_activations(kd_model *m, kd_arena *arena) {
+static kd_status place_activations(kd_model *m, kd_arena *arena) {
     bool training = m->options.training, keep = m->options.recompute == KD_RECOMPUTE_NONE;
-    int64_t M = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
+    bool several = kd_comm_size(m->sequence) > 1;
+    int64_t M = m->options.micro * m->T, all = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
 #define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
+    KD_TRY(kd_ulysses_init(&m->ulysses, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
     m->x = TAKE((training ? m->L + 1 : 1) * M * m->C);
-    for (int64_t l = 0; l < (keep ? m->L : 1); l++)
-        m->acts[l] = (kd_layer_acts){TAKE(M), TAKE(M * HE), TAKE(M * GE), TAKE(M * GE), TAKE(M * HE), TAKE(M * m->H),
-                                     TAKE(M * m->C), TAKE(M), keep ? TAKE(M * m->F) : NULL, keep ? TAKE(M * m->F) : NULL};
+    for (int64_t l = 0; l < (keep ? m->L : 1); l++) {
+        kd_layer_acts *a = &m->acts[l];
+        bool own = l == 0 || !several;
+        a->q = own ? TAKE(M * HE) : m->acts->q, a->k = own ? TAKE(M * GE) : m->acts->k, a->v = own ? TAKE(M * GE) : m->acts->v;
+        a->rinv1 = TAKE(M), a->o = TAKE(M * HE), a->mid = TAKE(M * m->C), a->rinv2 = TAKE(M);
+        a->gate = keep ? TAKE(M * m->F) : NULL, a->up = keep ? TAKE(M * m->F) : NULL;
+        kd_ulysses_keep(&a->kept, &m->ulysses, m->options.micro, arena);
+    }
     m->rinv_last = TAKE(M);
     m->h = TAKE(B * m->C);
     m->gate = TAKE(B * m->F);
@@ -52,15 +61,17 @@ static void place_activations(kd_model *m, kd_arena *arena) {
         m->dv = TAKE(M * GE);
     }
 #undef TAKE
-    m->losses = kd_arena_take(arena, m->options.windows * m->options.window, sizeof *m->losses);
+    m->losses = kd_arena_take(arena, kd_comm_size(m->data) * m->options.windows * m->options.window, sizeof *m->losses);
     m->token = kd_arena_take(arena, M, sizeof(int32_t));
-    m->position = kd_arena_take(arena, M, sizeof(int32_t));
     m->target = kd_arena_take(arena, M, sizeof(int32_t));
+    m->position = kd_arena_take(arena, all, sizeof(int32_t));
+    m->window_token = several ? kd_arena_take(arena, all, sizeof(int32_t)) : m->token;
+    return KD_OK;
 }
 
 static int64_t activation_bytes(kd_model *m) {
     kd_arena measure = {0};
-    place_activations(m, &measure);
+    (void)place_activations(m, &measure);  /* it has gone well before */
     return measure.used;
 }
 
@@ -133,12 +144,14 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     kd_status status;
     KD_GO(kd_layout_init(&m->layout, c));
     KD_GO(check_size(m));
+    KD_GO(kd_model_share(m));
     m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
+    KD_GO(place_activations(m, &(kd_arena){0}));
     choose_recompute(m);
     m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
     if (options->training) place_gradients(m, &m->gradients);
-    place_activations(m, &m->activations);
+    KD_GO(place_activations(m, &m->activations));
     KD_GO(measure_any(&m->scratch, m));
     *out = m;
 done:
@@ -157,7 +170,7 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     KD_GO(kd_ctx_place(ctx, &m->weights));
     m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
     KD_GO(kd_ctx_place(ctx, &m->activations));
-    place_activations(m, &m->activations);
+    KD_GO(place_activations(m, &m->activations));
     if (options->training) {
         KD_GO(kd_ctx_place(ctx, &m->gradients));
         place_gradients(m, &m->gradients);
@@ -174,6 +187,7 @@ void kd_model_close(kd_model *m) {
     kd_ctx_unplace(m->ctx, &m->weights);
     kd_ctx_unplace(m->ctx, &m->gradients);
     kd_ctx_unplace(m->ctx, &m->activations);
+    kd_comm_free(m->alone);
     free(m->acts);
     free(m);
 }

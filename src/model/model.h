@@ -2,13 +2,15 @@
  *
  * Attention sees a window; everything else sees blocks of KD_BLOCK tokens, and the backward's sums over tokens go leaf by
  * leaf: a leaf is a window's tokens divided by `leaves`. Weight gradients accumulate blocks in order inside a leaf, then
- * a binary tree over (window, leaf). So the bits do not depend on threads, nor on how many windows are processed at once.
+ * a binary tree over (window, leaf). So the bits do not depend on threads, nor on how many windows are processed at once, nor
+ * on the ranks that share the work: each has whole leaves, and the tree goes on over ranks (parallel.c).
  * The model never dereferences tensor data: it runs the same on every device. */
 #ifndef KD_MODEL_H
 #define KD_MODEL_H
 
 #include "format/safetensors.h"
 #include "nn/nn.h"
+#include "par/comm.h"
 #include "params.h"
 
 typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
@@ -24,6 +26,8 @@ typedef struct kd_model_options {
     bool training;           /* false: no gradients, one layer's activations at a time */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
+    kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
+    kd_comm *data;           /* ranks that have windows of their own, `windows` each, then a power of two; NULL: one */
 } kd_model_options;
 
 typedef struct kd_model kd_model;
@@ -40,7 +44,8 @@ kd_recompute kd_model_recompute(const kd_model *model);   /* what auto became */
 float *kd_model_weights(kd_model *model);                 /* [layout->count], the device's */
 /* [layout->count] after kd_model_gradient_finish. */
 float *kd_model_gradient(kd_model *model);
-/* Losses of the step's windows, [windows * T] in double, the device's: 0 where a token has no target. */
+/* Losses of the step's windows, of all ranks, [data ranks * windows * T] in double, the device's: 0 where a token has no target. After
+ * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
 
 /* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. */
@@ -56,10 +61,10 @@ kd_status kd_model_loss(kd_model *model);
 /* Losses and gradients of the windows last forwarded; the gradient is that of scale * the sum of losses. Micro-batches
  * of a step come in ascending order of `first`. */
 kd_status kd_model_backward(kd_model *model, float scale);
-/* After the step's last micro-batch, `windows` in all. */
+/* After the step's last micro-batch, `windows` in all of this rank. All ranks then have all of the gradient and the losses. */
 kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 
-/* logits [count, V] of tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
+/* logits [count, V] of this rank's tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
 kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
 
 /* ---- weights (weights.c) --------------------------------------------------------------------------------- */

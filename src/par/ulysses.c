@@ -170,13 +170,22 @@ kd_status kd_ulysses_init(kd_ulysses *u, kd_comm *comm, int64_t T, int64_t H, in
     return KD_OK;
 }
 
-void kd_ulysses_keep(kd_ulysses_kept *kept, const kd_ulysses *u, kd_arena *arena) {
-    int64_t several = kd_comm_size(u->comm) > 1, q = several * u->T * u->q_heads * u->E, kv = several * u->T * u->kv_heads * u->E;
-    kept->q = kd_arena_take(arena, q, sizeof(float));
-    kept->k = kd_arena_take(arena, kv, sizeof(float));
-    kept->v = kd_arena_take(arena, kv, sizeof(float));
-    kept->o = kd_arena_take(arena, q, sizeof(float));
-    kept->lse = kd_arena_take(arena, u->T * u->q_heads, sizeof(float));
+/* Floats that a window keeps of q or o, and of k or v. */
+static int64_t kept_floats(const kd_ulysses *u, bool kv) {
+    return size_of(u) > 1 ? u->T * (kv ? u->kv_heads : u->q_heads) * u->E : 0;
+}
+
+void kd_ulysses_keep(kd_ulysses_kept *kept, const kd_ulysses *u, int64_t windows, kd_arena *arena) {
+    kept->q = kd_arena_take(arena, windows * kept_floats(u, false), sizeof(float));
+    kept->k = kd_arena_take(arena, windows * kept_floats(u, true), sizeof(float));
+    kept->v = kd_arena_take(arena, windows * kept_floats(u, true), sizeof(float));
+    kept->o = kd_arena_take(arena, windows * kept_floats(u, false), sizeof(float));
+    kept->lse = kd_arena_take(arena, windows * u->T * u->q_heads, sizeof(float));
+}
+
+kd_ulysses_kept kd_ulysses_kept_of(const kd_ulysses_kept *kept, const kd_ulysses *u, int64_t window) {
+    int64_t q = window * kept_floats(u, false), kv = window * kept_floats(u, true);
+    return (kd_ulysses_kept){kept->q + q, kept->k + kv, kept->v + kv, kept->o + q, kept->lse + window * u->T * u->q_heads};
 }
 
 /* The attention that this rank computes. */
@@ -194,7 +203,7 @@ static kd_attn own_heads(const kd_ulysses *u, const kd_attn *a, const kd_ulysses
 
 kd_status kd_ulysses_forward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, const kd_ulysses_kept *kept) {
     kd_attn own = own_heads(u, a, kept);
-    if (size_of(u) == 1) return kd_attn_forward(ctx, &own);
+    if (size_of(u) == 1 || ctx->measuring) return kd_attn_forward(ctx, &own);
     const cargo in[] = {{&a->q, kept->q, false}, {&a->k, kept->k, true}, {&a->v, kept->v, true}}, out = {&a->o, kept->o, false};
     KD_TRY(to_heads(ctx, u, "queries, keys and values", in, 3));
     KD_TRY(kd_comm_agree(u->comm, "attention", kd_attn_forward(ctx, &own)));
@@ -203,7 +212,7 @@ kd_status kd_ulysses_forward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, const
 
 kd_status kd_ulysses_backward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, const kd_ulysses_kept *kept) {
     kd_attn own = own_heads(u, a, kept);
-    if (size_of(u) == 1) return kd_attn_backward(ctx, &own);
+    if (size_of(u) == 1 || ctx->measuring) return kd_attn_backward(ctx, &own);
     const cargo in = {&a->dout, u->dout, false}, out[] = {{&a->dq, u->dq, false}, {&a->dk, u->dk, true}, {&a->dv, u->dv, true}};
     KD_TRY(to_heads(ctx, u, "gradients of attention's output", &in, 1));
     KD_TRY(kd_comm_agree(u->comm, "attention backward", kd_attn_backward(ctx, &own)));
