@@ -80,7 +80,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check fuzz demo bench install uninstall clean deps FORCE
+.PHONY: all check check-ranks fuzz demo bench install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -160,6 +160,10 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 # Every test, the layers, and every header alone.
 check: build/kedge $(TESTS) $(SHIM) $(FUZZ:%=$(BUILD)/tests/replay_%)
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
+
+# What takes several processes, with MPI=1 or MPI=mpich.
+check-ranks: build/kedge $(BUILD)/tests/test_comm
+	@tests/run $(BUILD) "script tests/cli_ranks.sh"
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.

@@ -156,7 +156,7 @@ static void a_silent_rank_is_named_after_the_deadline(void **state) {
     (void)state;
     if (world) skip();
     assert_int_equal(kd_comm_threads(4, 0.2, absent_body, NULL), KD_ELOST);
-    assert_string_equal(kd_message(), "rank 0 of 4: roll call (move 0): nothing from rank 2 after 0.2 s");
+    assert_non_null(strstr(kd_message(), " of 4: roll call (move 0): nothing from rank 2 after 0.2 s"));
 }
 
 static kd_status failing_body(void *arg, kd_comm *comm) {
@@ -228,12 +228,12 @@ static void shards_are_disjoint_and_everything(void **state) {
         for (int64_t size = 1; size <= 64; size *= 2) {
             int64_t sum = 0, n = lengths[i];
             for (int64_t r = 0; r < size; r++) {
-                kd_range own = kd_shard(n, size, r);
+                kd_range own = kd_rank_range(n, size, r);
                 assert_true(own.count >= 0 && own.at >= 0 && own.at + own.count <= n);
                 assert_true(own.count == 0 || own.at % KD_SHARD_UNIT == 0);
                 sum += own.count;
                 for (int64_t other = 0; other < r; other++) {
-                    kd_range o = kd_shard(n, size, other);
+                    kd_range o = kd_rank_range(n, size, other);
                     assert_true(o.count == 0 || own.count == 0 || o.at + o.count <= own.at || own.at + own.count <= o.at);
                 }
                 /* Of many elements no rank has much more than its share. */

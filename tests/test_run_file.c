@@ -85,7 +85,7 @@ static const char EVERYTHING[] =
     "dtype: {weights: f32, moments: f32, activations: f32}\n"
     "recompute: layer\n"
     "leaves: 4\n"
-    "parallel: {sequence: 1, data: 1, zero: 1, mode: zigzag}\n"
+    "parallel: {sequence: 1, data: 1, zero: 1, mode: ulysses}\n"
     "save: {every: 50, keep: 3}\n"
     "export: {every: 10, last: 5, dtype: bf16, shard: 5G}\n"
     "eval: {every: 25, windows: 2}\n"
@@ -340,7 +340,6 @@ static void every_precision_has_its_word(void **state) {
 static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
     later("dtype: {weights: bf16}\n", "run.yaml:1: dtype.weights: bf16: not in this build yet");
-    later("parallel: {sequence: 8}\n", "run.yaml:1: parallel.sequence: 8: not in this build yet, 1 is");
     later("parallel: {zero: 3}\n", "run.yaml:1: parallel.zero: 3: not in this build yet, 1 is");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");

@@ -102,12 +102,14 @@ kd_status kd_pool_run(kd_pool *pool, kd_task *run, void *arg, int64_t tasks) {
 
 int64_t kd_pool_threads(const kd_pool *pool) { return pool ? pool->threads : 1; }
 
+int64_t kd_cores(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 kd_status kd_pool_new(kd_pool **out, int64_t threads) {
     *out = NULL;
-    if (threads < 1) {
-        cpu_set_t set;
-        threads = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    }
+    if (threads < 1) threads = kd_cores();
     kd_pool *pool;
     KD_TRY(kd_new(&pool, 1, sizeof *pool));
     pthread_mutex_init(&pool->mutex, NULL);

@@ -10,6 +10,7 @@ typedef kd_status kd_task(void *arg, int64_t task, int64_t thread);
 
 /* threads < 1: one for each core the process may use. The calling thread is one of them. */
 kd_status kd_pool_new(kd_pool **out, int64_t threads);
+int64_t kd_cores(void);  /* that the process may use */
 void kd_pool_free(kd_pool *pool);
 int64_t kd_pool_threads(const kd_pool *pool);
 

@@ -38,6 +38,7 @@ kd_status kd_options_integers(int64_t *out, int64_t most, int64_t *count, const 
 
 /* Prints "kedge: message" for a failure and gives the exit code that goes with it. */
 int kd_exit_code(kd_status status);
+int kd_code_of(kd_status status);  /* without the message */
 
 int kd_cmd_init(int argc, char **argv);
 int kd_cmd_tokenize(int argc, char **argv);

@@ -167,6 +167,7 @@ static kd_status plan(const kd_run_file *run, const kd_plan_command *o) {
     kd_speed speed;
     kd_seconds time = {0};
     kd_status status;
+    if (run->sequence_ranks * run->data_ranks > 1) return kd_fail(KD_ENOTSUP, "plan: several ranks are not planned in this build");
     if (o->machine) KD_GO(kd_speed_read(&speed, o->machine));  /* what is wrong there is said before the data are read */
     KD_GO(kd_trainer_prepare(&t, NULL));
     if (o->draw || o->svg) {

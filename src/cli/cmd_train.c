@@ -40,10 +40,12 @@ static void catch_signals(void) {
 int kd_cmd_train(int argc, char **argv) {
     kd_list set = {.count = 0};
     kd_train_options options = {.stop = &stopped_by};
+    bool all_speak = false;
     const kd_option option[] = {
         {"--set", KD_LIST, &set, "a.b=c", "overrides a key of the run file; may be given several times"},
         {"--resume", KD_FLAG, &options.resume, NULL, "goes on from the newest checkpoint in the output folder"},
         {"--quiet", KD_FLAG, &options.quiet, NULL, "warnings and errors only"},
+        {"--log-ranks", KD_FLAG, &all_speak, NULL, "every rank of a job speaks, not the first alone"},
     };
     const kd_usage usage = {
         "train", "RUN.yaml [options]",
@@ -52,10 +54,13 @@ int kd_cmd_train(int argc, char **argv) {
         "window's mask), report.html and step-N/, each a Hugging Face folder with the training state beside the weights.\n\n"
         "SIGTERM, SIGUSR1 or Ctrl-C: the step is finished and saved, exit code 75, 75 or 130; --resume goes on bit for bit. A "
         "second signal, a second later or more, ends the process at once with 128 and its number. After a crash or a kill "
-        "--resume goes on from the last whole checkpoint.",
+        "--resume goes on from the last whole checkpoint.\n\n"
+        "A build with MPI (make MPI=1) trains on as many ranks as parallel.sequence times parallel.data says, started by mpirun or "
+        "srun: the results have the same bits. A rank that is lost or silent ends the job with exit code 75.",
         "  kedge train run.yaml\n"
         "  kedge train run.yaml --set mask=document --set output=runs/document\n"
-        "  kedge train run.yaml --resume\n",
+        "  kedge train run.yaml --resume\n"
+        "  mpirun -n 2 kedge train run.yaml --set parallel.sequence=2\n",
         option, sizeof option / sizeof *option};
     const char *path = NULL;
     int64_t count;
@@ -71,8 +76,15 @@ int kd_cmd_train(int argc, char **argv) {
     if (status) return kd_exit_code(status);
     if (options.quiet) kd_log_level(KD_WARN);
     catch_signals();
-    status = kd_train(&run, &options);
+    bool speaks = true;
+    status = kd_comm_launched(&options.world, run.sequence_ranks * run.data_ranks, (double)run.deadline);
+    if (!status) {
+        speaks = all_speak || kd_comm_rank(options.world) == 0;
+        if (!speaks) kd_log_level(KD_QUIET);
+        status = kd_train(&run, &options);
+    }
+    int code = speaks ? kd_exit_code(status) : kd_code_of(status);
+    kd_comm_free(options.world);
     kd_run_file_close(&run);
-    int code = kd_exit_code(status);
     return status == KD_EAGAIN && stopped_by == SIGINT ? KD_EXIT_INTERRUPTED : code;
 }

@@ -97,6 +97,10 @@ kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char *
 
 int kd_exit_code(kd_status status) {
     if (status) fprintf(stderr, "kedge: %s\n", kd_message());
+    return kd_code_of(status);
+}
+
+int kd_code_of(kd_status status) {
     switch (status) {
         case KD_OK: return KD_EXIT_OK;
         case KD_ECONFIG: return KD_EXIT_USAGE;

@@ -50,7 +50,7 @@ kd_status kd_phase_reduce(kd_model *m, kd_phase p, int64_t window) {
     int64_t size = kd_comm_size(m->sequence);
     if (size == 1 || m->ctx->measuring) return KD_OK;
     KD_TRY(kd_reduce_scatter(m->ctx, m->sequence, "gradients", m->slot[kd_tree_depth(window)] + p.at, p.count, m->room));
-    kd_range own = kd_shard(p.count, size, kd_comm_rank(m->sequence));
+    kd_range own = kd_rank_range(p.count, size, kd_comm_rank(m->sequence));
     return kd_window_merge(m, p.at + own.at, own.count, window);
 }
 

@@ -84,12 +84,13 @@ kd_status kd_comm_end(kd_flight *flight) {
     if (flight->number != comm->ended)
         return kd_fail(KD_EARG, "%s: move %lld began before it", flight->move->what, (long long)comm->ended);
     for (int64_t polls = 0; !done; polls++) {
-        KD_TRY(comm->backend->test(comm, flight, &done, &missing));
-        if (done) break;
+        kd_status status = comm->backend->test(comm, flight, &done, &missing);
         double now = kd_now();
         if (polls == 0) since = now;
-        if (now - since > comm->deadline) return lost(comm, flight, missing);
-        pause_after(polls);
+        if (!status && !done && now - since > comm->deadline) status = lost(comm, flight, missing);
+        if (status && comm->backend->withdraw) comm->backend->withdraw(comm);
+        if (status) return status;
+        if (!done) pause_after(polls);
     }
     comm->ended++;
     return KD_OK;

@@ -17,13 +17,19 @@ typedef struct kd_comm kd_comm;
 /* This process alone. */
 kd_status kd_comm_self(kd_comm **out);
 
-/* Runs run(arg, comm) in `size` threads, rank r of the group in the r-th, and returns the status and message of the lowest
- * rank that failed, of those that were not merely waiting for another. deadline: seconds. */
+/* Runs run(arg, comm) in `size` threads, rank r of the group in the r-th, and returns the status and message of the rank
+ * that failed first. deadline: seconds. */
 typedef kd_status kd_comm_body(void *arg, kd_comm *comm);
 kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void *arg);
 
 /* MPI's world, begun if need be; KD_ENOTSUP in a build without MPI. kd_comm_free of it ends MPI. */
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
+
+/* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
+ * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */
+kd_status kd_comm_launched(kd_comm **out, int64_t wanted, double deadline);
+/* Ranks on this one's host, itself included; collective. */
+kd_status kd_comm_neighbours(int64_t *count, kd_comm *comm);
 
 /* The ranks with the same colour, in the order of their old ranks; collective. Free it before what it was split from. */
 kd_status kd_comm_split(kd_comm **out, kd_comm *comm, int64_t colour);

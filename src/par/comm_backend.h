@@ -12,6 +12,8 @@ typedef struct kd_backend {
     kd_status (*test)(kd_comm *comm, const kd_flight *flight, bool *done, int64_t *missing);
     /* members [count]: old ranks of the group that this rank is in. */
     kd_status (*split)(kd_comm *part, kd_comm *comm, int64_t colour, const int64_t *members, int64_t count);
+    /* After a move has failed: nobody reads any more what this rank has shown. NULL: nobody does. */
+    void (*withdraw)(kd_comm *comm);
     void (*abort)(kd_comm *comm, int code);
     void (*release)(kd_comm *comm);
 } kd_backend;

@@ -1,4 +1,7 @@
-/* Ranks as threads of one process: a rank shows its move, and the others copy from it what is theirs. */
+/* Ranks as threads of one process: a rank shows its move, and the others copy from it what is theirs. A rank whose move has
+ * failed may free its buffers, so from then on nothing is copied: copies hold the hub's lock for reading, giving up takes it for
+ * writing. */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -20,12 +23,14 @@ typedef struct hub {
     int64_t size;
     post *posts;              /* [size][KD_COMM_FLIGHT] */
     char *got;
-    atomic_bool aborted;
+    pthread_rwlock_t lock;
+    _Atomic int64_t gave_up;  /* the first rank that did, from 1; 0: none */
     _Atomic int64_t users;
 } hub;
 
 static void hub_drop(hub *h, int64_t users) {
     if (!h || atomic_fetch_sub(&h->users, users) != users) return;
+    pthread_rwlock_destroy(&h->lock);
     free(h->posts);
     free(h->got);
     free(h);
@@ -36,6 +41,7 @@ static kd_status hub_new(hub **out, int64_t size) {
     *out = NULL;
     KD_TRY(kd_new(&h, 1, sizeof *h));
     h->size = size;
+    pthread_rwlock_init(&h->lock, NULL);
     atomic_init(&h->users, size);
     kd_status status = kd_new(&h->posts, size * KD_COMM_FLIGHT, sizeof *h->posts);
     if (!status) status = kd_new(&h->got, size * KD_COMM_FLIGHT * size, 1);
@@ -61,7 +67,24 @@ static kd_status threads_begin(kd_comm *comm, const kd_flight *f) {
     return KD_OK;
 }
 
-static kd_status threads_test(kd_comm *comm, const kd_flight *f, bool *done, int64_t *missing) {
+static bool given_up(const kd_comm *comm) {
+    for (; comm; comm = comm->parent)
+        if (atomic_load_explicit(&((hub *)comm->state)->gave_up, memory_order_relaxed)) return true;
+    return false;
+}
+
+/* In all groups that it is in, the widest last. */
+static void give_up(kd_comm *comm) {
+    for (; comm; comm = comm->parent) {
+        hub *h = comm->state;
+        int64_t nobody = 0;
+        pthread_rwlock_wrlock(&h->lock);
+        atomic_compare_exchange_strong(&h->gave_up, &nobody, comm->rank + 1);
+        pthread_rwlock_unlock(&h->lock);
+    }
+}
+
+static kd_status take(kd_comm *comm, const kd_flight *f, bool *done, int64_t *missing) {
     hub *h = comm->state;
     const kd_move *move = f->move;
     post *own = post_of(h, comm->rank, f->number);
@@ -83,9 +106,17 @@ static kd_status threads_test(kd_comm *comm, const kd_flight *f, bool *done, int
         atomic_fetch_add_explicit(&other->taken, 1, memory_order_release);
     }
     *done = *missing < 0 && atomic_load_explicit(&own->taken, memory_order_acquire) == own->receivers;
-    if (!*done && atomic_load_explicit(&h->aborted, memory_order_relaxed))
-        return kd_fail(KD_ELOST, "rank %lld of %lld: %s: another rank has given up", (long long)comm->rank, (long long)comm->size, move->what);
     return KD_OK;
+}
+
+static kd_status threads_test(kd_comm *comm, const kd_flight *f, bool *done, int64_t *missing) {
+    hub *h = comm->state;
+    pthread_rwlock_rdlock(&h->lock);
+    kd_status status = given_up(comm) ? kd_fail(KD_ELOST, "rank %lld of %lld: %s: another rank has given up", (long long)comm->rank,
+                                                (long long)comm->size, f->move->what)
+                                      : take(comm, f, done, missing);
+    pthread_rwlock_unlock(&h->lock);
+    return status;
 }
 
 /* The group's first rank makes the hub, and its address goes round. */
@@ -104,12 +135,12 @@ static kd_status threads_split(kd_comm *part, kd_comm *comm, int64_t colour, con
 
 static void threads_abort(kd_comm *comm, int code) {
     (void)code;
-    for (; comm; comm = comm->parent) atomic_store(&((hub *)comm->state)->aborted, true);
+    give_up(comm);
 }
 
 static void threads_release(kd_comm *comm) { hub_drop(comm->state, 1); }
 
-static const kd_backend backend = {"threads", threads_begin, threads_test, threads_split, threads_abort, threads_release};
+static const kd_backend backend = {"threads", threads_begin, threads_test, threads_split, give_up, threads_abort, threads_release};
 
 /* ---- running them ---------------------------------------------------------------------------------------------------- */
 
@@ -133,7 +164,7 @@ static void *rank_main(void *opaque) {
 
 kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void *arg) {
     hub *h = NULL;
-    rank_thread *ranks = NULL, *first = NULL;
+    rank_thread *ranks = NULL;
     int64_t started = 0;
     kd_status status = KD_OK;
     KD_GO(hub_new(&h, size));
@@ -146,17 +177,16 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
     for (; started < size; started++)
         if (pthread_create(&ranks[started].thread, NULL, rank_main, &ranks[started])) {
             status = kd_fail(KD_ENOMEM, "a thread for rank %lld could not be had", (long long)started);
-            atomic_store(&h->aborted, true);
+            give_up(ranks[started].comm);
             break;
         }
     for (int64_t r = 0; r < started; r++) pthread_join(ranks[r].thread, NULL);
-done:
-    for (int64_t r = size - 1; ranks && r >= 0; r--)
-        if (ranks[r].status && (!first || ranks[r].status != KD_ELOST || first->status == KD_ELOST)) first = &ranks[r];
-    if (!status && first) {
-        status = first->status;
-        kd_message_set(first->message);
+    int64_t first = atomic_load(&h->gave_up) - 1;
+    if (!status && first >= 0) {
+        status = ranks[first].status;
+        kd_message_set(ranks[first].message);
     }
+done:
     for (int64_t r = 0; ranks && r < size; r++) {
         if (!ranks[r].comm) continue;
         free(ranks[r].comm->scratch);

@@ -17,7 +17,7 @@ static kd_range halve(kd_range whole, bool set) {
     return set ? (kd_range){whole.at + half, whole.count - half} : (kd_range){whole.at, half};
 }
 
-kd_range kd_shard(int64_t n, int64_t size, int64_t rank) {
+kd_range kd_rank_range(int64_t n, int64_t size, int64_t rank) {
     kd_range own = {0, n};
     for (int64_t bit = 1; bit < size; bit *= 2) own = halve(own, rank & bit);
     return own;
@@ -42,7 +42,7 @@ kd_status kd_gather_shards(kd_comm *comm, const char *what, float *x, int64_t n)
     int64_t size = kd_comm_size(comm), *at;
     KD_TRY(kd_new(&at, 2 * size, sizeof *at));
     for (int64_t r = 0; r < size; r++) {
-        kd_range shard = kd_shard(n, size, r);
+        kd_range shard = kd_rank_range(n, size, r);
         at[r] = shard.at * (int64_t)sizeof *x;
         at[size + r] = shard.count * (int64_t)sizeof *x;
     }

@@ -14,7 +14,7 @@ typedef struct kd_range { int64_t at, count; } kd_range;
 /* What rank `rank` of `size` owns of n elements after kd_reduce_scatter: the array is halved once for each bit of the rank,
  * lowest bit first, at multiples of KD_SHARD_UNIT while they last; a part may be empty. */
 enum { KD_SHARD_UNIT = 4096 };
-kd_range kd_shard(int64_t n, int64_t size, int64_t rank);
+kd_range kd_rank_range(int64_t n, int64_t size, int64_t rank);
 
 /* x [n], one for each rank -> this rank's shard of their sum, in its place; the rest of x is overwritten. Neighbours in rank
  * exchange the big halves, so (size-1)/size * n floats leave each rank. room: floats of kd_reduce_room. */

@@ -71,7 +71,7 @@ static void measure_disk(kd_estimate *e, const kd_trainer *t) {
 kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
     *e = (kd_estimate){.program = kd_memory_resident(), .reading = kd_memory_peak(), .available = kd_memory_available()};
     kd_model *model;
-    kd_model_options options = kd_trainer_model_options(t->run);
+    kd_model_options options = kd_trainer_model_options(t);
     KD_TRY(kd_model_measure(&model, t->ctx, &t->config, &options));
     int64_t all = t->run->steps * t->run->batch_windows;
     kd_status status = KD_OK;

@@ -19,7 +19,7 @@ static double learning_rate(const kd_run_file *run, int64_t step) {
 }
 
 static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan **view, float scale) {
-    int64_t windows = t->run->batch_windows, micro = t->run->micro;
+    int64_t windows = t->run->batch_windows / t->run->data_ranks, micro = t->run->micro;
     for (int64_t first = 0; first < windows; first += micro) {
         int64_t count = windows - first < micro ? windows - first : micro;
         for (int64_t j = 0; j < count; j++) view[j] = &plan[first + j];
@@ -31,23 +31,28 @@ static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan *
 
 static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
     const kd_run_file *run = t->run;
-    int64_t windows = run->batch_windows, built = 0;
+    int64_t windows = run->batch_windows / run->data_ranks, first = t->step * run->batch_windows + kd_comm_rank(t->data) * windows, built = 0;
     double began = kd_now();
     *report = (kd_step_report){.lr = learning_rate(run, t->step)};
     t->clock.parts = 0;
     t->ctx->clock = &t->clock;
     kd_status status = KD_OK;
     for (; built < windows; built++) {
-        KD_GO(kd_windows_plan(&plan[built], &t->train.windows, t->step * windows + built, true));
+        status = kd_windows_plan(&plan[built], &t->train.windows, first + built, true);
+        if (status) break;
         report->pairs += kd_plan_pairs(&plan[built]);
         for (int64_t i = 0; i < plan[built].T; i++) report->targets += plan[built].target[i] >= 0;
     }
+    KD_GO(kd_trainer_agree(t, "windows", status));
+    int64_t sums[] = {report->pairs, report->targets};
+    KD_GO(kd_comm_sum(t->data, "targets", sums, 2));
+    report->pairs = sums[0], report->targets = sums[1];
     /* The loss is the mean over the targets of the whole step. Without any there is nothing to learn from. */
     float scale = report->targets ? (float)(1 / (double)report->targets) : 0;
     if (!report->targets) KD_GO(kd_fail(KD_ECONFIG, "step %lld: its windows have no targets", (long long)t->step + 1));
-    KD_GO(run_windows(t, plan, view, scale));
+    KD_GO(kd_trainer_give_up(t, run_windows(t, plan, view, scale)));
     kd_adamw adamw = {report->lr, run->beta1, run->beta2, run->eps, run->weight_decay, run->clip, 0};
-    KD_GO(kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, windows * run->window.window));
+    KD_GO(kd_trainer_give_up(t, kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, run->batch_windows * run->window.window)));
     report->seconds = kd_now() - began;
 done:
     t->ctx->clock = NULL;
@@ -101,19 +106,31 @@ static void show(kd_progress *bar, const kd_trainer *t, const kd_step_report *r)
     kd_progress_set(bar, t->step, note);
 }
 
+static kd_status validate(kd_trainer *t) { return kd_trainer_agree(t, "validation", kd_trainer_validate(t)); }
+
+/* Whether any rank is asked to stop. */
+static kd_status asked_to_stop(bool *stop, const kd_trainer *t) {
+    double asked = t->options->stop && *t->options->stop;
+    KD_TRY(kd_comm_max(t->world, "the end of a step", &asked, 1));
+    *stop = asked > 0;
+    return KD_OK;
+}
+
 static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_progress *bar) {
     const kd_run_file *run = t->run;
-    if (t->step == 0) KD_TRY(kd_trainer_validate(t));
+    bool leads = kd_trainer_leads(t);
+    if (t->step == 0) KD_TRY(validate(t));
     while (t->step < run->steps) {
         kd_step_report report;
         KD_TRY(run_step(&report, t, plan, view));
         t->step++;
         KD_TRY(judge(t, &report));
-        KD_TRY(kd_trainer_write_step(t, &report));
-        if (!t->options->quiet) show(bar, t, &report);
-        bool last = t->step == run->steps, stop = t->options->stop && *t->options->stop;
-        if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(kd_trainer_validate(t));
-        if (export_due(run, t->step)) export(t);
+        KD_TRY(kd_trainer_agree(t, "metrics", leads ? kd_trainer_write_step(t, &report) : KD_OK));
+        if (leads && !t->options->quiet) show(bar, t, &report);
+        bool last = t->step == run->steps, stop;
+        KD_TRY(asked_to_stop(&stop, t));
+        if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(validate(t));
+        if (leads && export_due(run, t->step)) export(t);
         if (last || stop || due(t->step, run->save_every)) KD_TRY(save(t, last || stop));
         if (stop && !last) return kd_fail(KD_EAGAIN, "stopped after step %lld and saved: --resume goes on", (long long)t->step);
     }
@@ -145,7 +162,7 @@ static void announce(const kd_trainer *t) {
 /* However the run ended, what it did can be looked at; why it ended stays the message. */
 static void report(const kd_trainer *t, kd_status status) {
     char message[1024];
-    if (!t->step) return;
+    if (!t->step || !kd_trainer_leads(t)) return;
     snprintf(message, sizeof message, "%s", kd_message());
     if (kd_report_write(t->run->output, NULL)) kd_warn("no report: %s", kd_message());
     else if (!status) kd_info("report: %s/report.html", t->run->output);
@@ -161,13 +178,14 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     kd_status status;
     KD_GO(kd_new(&plan, run->batch_windows, sizeof *plan));
     KD_GO(kd_new(&view, run->micro, sizeof *view));
+    bool leads = kd_trainer_leads(&t), shows = leads && !options->quiet;
     announce(&t);
-    KD_GO(kd_trainer_write_start(&t));
-    kd_trainer_draw_window(&t);
+    KD_GO(kd_trainer_agree(&t, "metrics", leads ? kd_trainer_write_start(&t) : KD_OK));
+    if (leads) kd_trainer_draw_window(&t);
     if (t.step) kd_info("going on after step %lld", (long long)t.step);
-    if (!options->quiet) kd_progress_open(&bar, run->steps);
+    if (shows) kd_progress_open(&bar, run->steps);
     status = loop(&t, plan, view, &bar);
-    if (!options->quiet) kd_progress_close(&bar);
+    if (shows) kd_progress_close(&bar);
     if (!status) kd_info("done: %s/step-%lld", run->output, (long long)t.step);
     report(&t, status);
 done:

@@ -10,6 +10,8 @@
 typedef struct kd_trainer {
     const kd_run_file *run;
     const kd_train_options *options;
+    kd_comm *world, *sequence, *data;  /* all ranks; those that share this one's windows; those with its part of other windows */
+    kd_comm *alone;
     kd_ctx *ctx;
     kd_config config;
     kd_tokenizer tokenizer;
@@ -41,7 +43,19 @@ void kd_trainer_close(kd_trainer *trainer);
 /* What both training and planning begin with: configuration, data, context. checkpoint: NULL, or the folder that the
  * configuration comes from instead of the run file's model. */
 kd_status kd_trainer_prepare(kd_trainer *trainer, const char *checkpoint);
-kd_model_options kd_trainer_model_options(const kd_run_file *run);
+kd_model_options kd_trainer_model_options(const kd_trainer *trainer);
+
+/* Several ranks (trainer_ranks.c): opens the communicators, closes them; whether this rank is the one that writes; one status
+ * for all ranks; ends the job if this rank's status is its own. */
+kd_status kd_trainer_share(kd_trainer *trainer);
+void kd_trainer_part(kd_trainer *trainer);
+/* Of this rank: the run file's, or its share of the host's cores. Collective. */
+kd_status kd_trainer_threads(int64_t *threads, kd_trainer *trainer);
+bool kd_trainer_leads(const kd_trainer *trainer);
+kd_status kd_trainer_agree(const kd_trainer *trainer, const char *what, kd_status status);
+kd_status kd_trainer_give_up(const kd_trainer *trainer, kd_status status);
+/* The moments of all ranks come to each. */
+kd_status kd_trainer_gather_moments(kd_trainer *trainer);
 
 /* Checkpoints (trainer_state.c). */
 kd_status kd_trainer_save(kd_trainer *trainer);

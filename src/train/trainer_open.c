@@ -1,4 +1,5 @@
 /* Opening a run: configuration, data, model, and what is in the output folder already. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -63,21 +64,27 @@ static kd_status open_data(kd_trainer *t) {
 }
 
 kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
+    int64_t threads;
+    KD_TRY(kd_trainer_threads(&threads, t));
     KD_TRY(kd_tokenizer_open(&t->tokenizer, t->run->tokenizer));
     KD_TRY(open_config(t, checkpoint));
     KD_TRY(kd_run_configure(&t->config, t->run, checkpoint != NULL));
-    KD_TRY(kd_ctx_open(&t->ctx, t->run->threads));
+    KD_TRY(kd_ctx_open(&t->ctx, threads));
     return open_data(t);
 }
 
-kd_model_options kd_trainer_model_options(const kd_run_file *run) {
-    return (kd_model_options){.window = run->window.window, .windows = run->batch_windows, .micro = run->micro, .leaves = run->leaves,
-                              .frame = run->frame, .recompute = run->recompute, .training = true, .precision = run->precision};
+kd_model_options kd_trainer_model_options(const kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    int64_t windows = run->batch_windows / run->data_ranks;
+    return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
+                              .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
+                              .precision = run->precision, .sequence = t->sequence, .data = t->data};
 }
 
 /* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
 static kd_status warn_of_memory(const kd_trainer *t) {
     kd_estimate e;
+    if (kd_comm_size(t->world) > 1) return KD_OK;  /* other ranks are on this machine, or not */
     KD_TRY(kd_estimate_memory(&e, t, 4));
     if (e.available && e.memory - e.program > e.available)
         kd_warn("this run needs %.2f GiB of memory, %.2f GiB are free: it may be killed; kedge plan says where they go",
@@ -87,9 +94,9 @@ static kd_status warn_of_memory(const kd_trainer *t) {
 
 static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
-    kd_model_options options = kd_trainer_model_options(run);
+    kd_model_options options = kd_trainer_model_options(t);
     KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
-    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all));
+    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, t->world, run->decay_all));
     return kd_new(&t->losses, run->window.window, sizeof *t->losses);
 }
 
@@ -105,7 +112,7 @@ static kd_status write_run_file(const kd_trainer *t) {
 }
 
 /* The output folder is this run's alone, and what an earlier run left there is not overwritten. */
-static kd_status claim_output(kd_trainer *t, char **checkpoint) {
+static kd_status claim_output(kd_trainer *t, char **checkpoint, int64_t *step) {
     const char *output = t->run->output;
     char *lock = kd_path_join(output, ".lock"), *metrics = kd_path_join(output, "metrics.jsonl");
     kd_status status;
@@ -117,8 +124,8 @@ static kd_status claim_output(kd_trainer *t, char **checkpoint) {
         status = kd_fail_prefix(status, "output %s is in use by another run", output);
         goto done;
     }
-    int64_t step;
-    KD_GO(kd_checkpoint_newest(checkpoint, &step, output));
+    KD_GO(kd_checkpoint_newest(checkpoint, step, output));
+    if (!*checkpoint) *step = -1;
     if (!t->options->resume && (*checkpoint || kd_exists(metrics)))
         status = kd_fail(KD_ECONFIG, "output %s holds a run already: --resume goes on with it, or name another output", output);
     else if (t->options->resume && !*checkpoint)
@@ -129,12 +136,26 @@ done:
     return status;
 }
 
+/* Rank 0 claims the output and finds the checkpoint; the others are told of which step it is. */
+static kd_status find_checkpoint(kd_trainer *t, char **checkpoint) {
+    int64_t step = -1;
+    KD_TRY(kd_trainer_agree(t, "the output folder", kd_trainer_leads(t) ? claim_output(t, checkpoint, &step) : KD_OK));
+    KD_TRY(kd_comm_broadcast(t->world, "the checkpoint to resume from", 0, &step, sizeof step));
+    if (step < 0 || *checkpoint) return KD_OK;
+    char name[32];
+    snprintf(name, sizeof name, "step-%lld", (long long)step);
+    *checkpoint = kd_path_join(t->run->output, name);
+    return *checkpoint ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
+}
+
 kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_options *options) {
     *t = (kd_trainer){.run = run, .options = options, .lock = -1, .metrics.fd = -1};
     char *checkpoint = NULL;
-    bool existed = kd_exists(run->output);
+    bool existed = kd_exists(run->output), shared = false;
     kd_status status;
-    KD_GO(claim_output(t, &checkpoint));
+    KD_GO(kd_trainer_share(t));
+    KD_GO(find_checkpoint(t, &checkpoint));
+    shared = true;
     KD_GO(kd_trainer_prepare(t, checkpoint));
     KD_GO(warn_of_memory(t));
     KD_GO(open_model(t));
@@ -143,9 +164,12 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
     else if (run->model_path) KD_GO(kd_model_load(t->model, run->model_path));
     else KD_GO(kd_model_init(t->model, &t->config, run->init_seed));
-    KD_GO(kd_metrics_open(&t->metrics, run->output, t->step ? t->step + 1 : 0));
-    KD_GO(write_run_file(t));
+    if (kd_trainer_leads(t)) {
+        KD_GO(kd_metrics_open(&t->metrics, run->output, t->step ? t->step + 1 : 0));
+        KD_GO(write_run_file(t));
+    }
 done:
+    if (shared) status = kd_trainer_agree(t, "opening the run", status);
     free(checkpoint);
     if (status) {
         bool claimed = t->lock >= 0;
@@ -163,6 +187,7 @@ void kd_trainer_close(kd_trainer *t) {
     if (t->metrics.fd >= 0) kd_metrics_close(&t->metrics);
     kd_optimizer_close(&t->optimizer);
     kd_model_close(t->model);
+    kd_trainer_part(t);
     kd_dataset_close(&t->train);
     kd_dataset_close(&t->valid);
     kd_tokenizer_close(&t->tokenizer);

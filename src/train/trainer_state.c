@@ -62,7 +62,7 @@ done:
 }
 
 /* The checkpoint's folder is found before it is made: nothing can fail between saving and knowing it. */
-kd_status kd_trainer_save(kd_trainer *t) {
+static kd_status save_whole(kd_trainer *t) {
     char name[32];
     snprintf(name, sizeof name, "step-%lld", (long long)t->step);
     char *folder = kd_path_join(t->run->output, name);
@@ -76,6 +76,11 @@ kd_status kd_trainer_save(kd_trainer *t) {
     if (!status && kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep))
         kd_warn("step %lld is saved, an older checkpoint could not be removed: %s", (long long)t->step, kd_message());
     return status;
+}
+
+kd_status kd_trainer_save(kd_trainer *t) {
+    KD_TRY(kd_trainer_give_up(t, kd_trainer_gather_moments(t)));
+    return kd_trainer_agree(t, "saving", kd_trainer_leads(t) ? save_whole(t) : KD_OK);
 }
 
 static kd_status fill_export(void *opaque, const char *folder) {

@@ -64,7 +64,8 @@ kd_status kd_trainer_validate(kd_trainer *t) {
     json_t *row = json_pack("{s:s, s:I, s:f, s:I, s:I, s:f, s:o}", "event", "valid", "step", (json_int_t)t->step, "loss", loss,
                             "targets", (json_int_t)targets, "windows", (json_int_t)windows, "seconds", kd_now() - began,
                             "by_position", by_position);
-    KD_TRY(kd_metrics_write(&t->metrics, row));
+    if (kd_trainer_leads(t)) KD_TRY(kd_metrics_write(&t->metrics, row));
+    else json_decref(row);
     kd_info("step %lld: validation loss %.4f over %lld targets", (long long)t->step, loss, (long long)targets);
     return KD_OK;
 }

@@ -1,0 +1,60 @@
+/* A run on several ranks: rank = data * S + sequence. All of them make every step and hold every weight; each has the
+ * moments of a shard of the flat order. Rank 0 alone writes and speaks. */
+#include <stdlib.h>
+
+#include "base/pool.h"
+#include "par/reduce.h"
+#include "trainer.h"
+
+bool kd_trainer_leads(const kd_trainer *t) { return kd_comm_rank(t->world) == 0; }
+
+kd_status kd_trainer_share(kd_trainer *t) {
+    const kd_run_file *run = t->run;
+    int64_t size, wanted = run->sequence_ranks * run->data_ranks;
+    if (!t->options->world) KD_TRY(kd_comm_self(&t->alone));
+    t->world = t->options->world ? t->options->world : t->alone;
+    size = kd_comm_size(t->world);
+    if (size != wanted)
+        return kd_fail(KD_ECONFIG, "parallel: sequence %lld times data %lld are %lld ranks, this job has %lld",
+                       (long long)run->sequence_ranks, (long long)run->data_ranks, (long long)wanted, (long long)size);
+    if (run->batch_windows % run->data_ranks)
+        return kd_fail(KD_ECONFIG, "batch.windows: %lld are not shared by %lld data ranks", (long long)run->batch_windows, (long long)run->data_ranks);
+    KD_TRY(kd_comm_split(&t->sequence, t->world, kd_comm_rank(t->world) / run->sequence_ranks));
+    return kd_comm_split(&t->data, t->world, kd_comm_rank(t->world) % run->sequence_ranks);
+}
+
+kd_status kd_trainer_threads(int64_t *threads, kd_trainer *t) {
+    int64_t ranks = 1;
+    *threads = t->run->threads;
+    if (!t->world || kd_comm_size(t->world) == 1) return KD_OK;
+    KD_TRY(kd_comm_neighbours(&ranks, t->world));
+    if (*threads < 1) *threads = kd_cores() > ranks ? kd_cores() / ranks : 1;
+    return KD_OK;
+}
+
+void kd_trainer_part(kd_trainer *t) {
+    kd_comm_free(t->sequence);
+    kd_comm_free(t->data);
+    kd_comm_free(t->alone);
+}
+
+kd_status kd_trainer_agree(const kd_trainer *t, const char *what, kd_status status) {
+    if (!t->world || kd_comm_size(t->world) == 1) return status;
+    if (status == KD_ELOST) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */
+    return kd_comm_agree(t->world, what, status);
+}
+
+kd_status kd_trainer_give_up(const kd_trainer *t, kd_status status) {
+    if (!status || kd_comm_size(t->world) == 1) return status;
+    kd_log_level(KD_WARN);
+    kd_warn("rank %lld of %lld gives up: %s", (long long)kd_comm_rank(t->world), (long long)kd_comm_size(t->world), kd_message());
+    enum { AGAIN = 75, FAILED = 1 };
+    kd_comm_abort(t->world, status == KD_ELOST ? AGAIN : FAILED);
+    return status;
+}
+
+kd_status kd_trainer_gather_moments(kd_trainer *t) {
+    int64_t count = kd_model_layout(t->model)->count;
+    KD_TRY(kd_gather_shards(t->world, "first moments", t->optimizer.m, count));
+    return kd_gather_shards(t->world, "second moments", t->optimizer.v, count);
+}
