@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "par/reduce.h"
+#include "par/shards.h"
 
 enum { DEADLINE = 60 };
 

@@ -106,6 +106,7 @@ def measure_shape(torch, table, results, options, size, tokens, count):
                     took.setdefault((name, backward), []).append(seconds(torch, function, inputs, dout, backward))
                 except Exception as error:
                     why[name, backward] = reason(error)
+                    torch._dynamo.reset()  # or what has failed to compile once runs uncompiled from then on
     peak = forward["peak_gflops"]
     for backward in (False, True):
         way = "forward+backward" if backward else "forward"

@@ -4,7 +4,7 @@
 
 #include "attn/attn.h"
 #include "model.h"
-#include "par/reduce.h"
+#include "par/shards.h"
 #include "par/ulysses.h"
 
 enum { KD_TREE_SLOTS = 16 };  /* partial sums alive at once: enough for 2^15 leaves or windows */

@@ -2,7 +2,7 @@
  *
  * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or MPI's processes. A backend
  * moves bytes; the reductions here are exact (integers, maxima), and every sum of floats is made in an order of kedge's own
- * (reduce.h). So no result depends on what moved the bytes.
+ * (shards.h). So no result depends on what moved the bytes.
  *
  * All ranks of a communicator make the same calls in the same order, with a `what` for messages ("keys of layer 3"). All
  * waiting is done in one loop: it polls, yields, then sleeps for moments, and after the deadline it fails with KD_ELOST,

@@ -3,7 +3,7 @@
 #define KD_OPTIMIZER_H
 
 #include "model/model.h"
-#include "par/reduce.h"
+#include "par/shards.h"
 
 typedef struct kd_optimizer {
     kd_ctx *ctx;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/pool.h"
-#include "par/reduce.h"
+#include "par/shards.h"
 #include "trainer.h"
 
 bool kd_trainer_leads(const kd_trainer *t) { return kd_comm_rank(t->world) == 0; }

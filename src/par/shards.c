@@ -1,5 +1,5 @@
 /* Recursive halving by distance doubling: rank r meets r^1, r^2, r^4, ..., which is the tree from its leaves up. */
-#include "reduce.h"
+#include "shards.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
  *
  * A sum over ranks is a binary tree over them in order: (0+1)+(2+3), ... So where each rank has summed an aligned part of a
  * binary tree, the result is the whole tree's, whatever the number of ranks. They are a power of two. */
-#ifndef KD_REDUCE_H
-#define KD_REDUCE_H
+#ifndef KD_SHARDS_H
+#define KD_SHARDS_H
 
 #include "comm.h"
 #include "nn/nn.h"
