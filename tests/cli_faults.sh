@@ -9,7 +9,7 @@ disk=$(mktemp -d)  # a real one, where saves take their time
 trap 'rm -rf "$home" "$disk"' EXIT
 seed=${KEDGE_SEED:-$RANDOM}
 RANDOM=$seed
-case "$kedge" in */gcc/kedge | */clang/kedge) plain=1 ;; *) plain=0 ;; esac
+case "$kedge" in *-address*/kedge | *-thread*/kedge) plain=0 ;; *) plain=1 ;; esac
 
 # says CODE "text": the last command ended with CODE and a line of its stderr has text
 says() { [ "$code" -eq "$1" ] && grep -qF -- "$2" err; ok $? "exit $1: $2"; }

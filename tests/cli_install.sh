@@ -15,7 +15,7 @@ same() { diff -u "$1" "$2" >"$home/log" 2>&1; ok $? "$3"; }  # same FILE FILE "f
 has() { command -v "$1" >/dev/null || { echo "skipped: $2: $1 is not installed"; return 1; }; }
 
 if [ "$flavour" != "$compiler" ]; then
-    echo "skipped: what is installed has no sanitizers"
+    echo "skipped: what is installed is the plain build"
     echo done
     exit 0
 fi

@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "dev/ctx.h"
+#include "par/comm.h"
 
 #if defined(__clang__)
 #define COMPILER "clang " __clang_version__
@@ -59,7 +60,7 @@ kd_status kd_build_describe(json_t *to) {
     add(&status, to, "instruction_set", json_string(kd_isa_name(ctx->isa)));
     add(&status, to, "threads", json_integer(kd_pool_threads(ctx->pool)));
     add(&status, to, "cuda", json_false());
-    add(&status, to, "mpi", json_false());
+    add(&status, to, "mpi", json_boolean(kd_comm_has_mpi()));
     add(&status, to, "libraries", libraries);
     kd_ctx_close(ctx);
     return status;

@@ -24,6 +24,7 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
 
 /* MPI's world, begun if need be; KD_ENOTSUP in a build without MPI. kd_comm_free of it ends MPI. */
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
+bool kd_comm_has_mpi(void);
 
 /* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
  * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */

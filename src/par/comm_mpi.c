@@ -148,3 +148,5 @@ kd_status kd_comm_mpi(kd_comm **out, double deadline) {
     *out = comm;
     return KD_OK;
 }
+
+bool kd_comm_has_mpi(void) { return true; }

@@ -8,3 +8,5 @@ kd_status kd_comm_mpi(kd_comm **out, double deadline) {
     (void)deadline;
     return kd_fail(KD_ENOTSUP, "this build has no MPI: make MPI=1");
 }
+
+bool kd_comm_has_mpi(void) { return false; }
