@@ -49,6 +49,9 @@ endif
 # Open MPI by its package's name, or MPICH.
 ifneq ($(MPI),)
 MPI_PACKAGE := $(if $(filter mpich,$(MPI)),mpich,ompi-c)
+ifneq ($(shell pkg-config --exists $(MPI_PACKAGE) && echo yes),yes)
+$(error MPI=$(MPI): pkg-config has no $(MPI_PACKAGE); Debian: $(if $(filter mpich,$(MPI)),mpich libmpich-dev,openmpi-bin libopenmpi-dev))
+endif
 KD_CPP += $(shell pkg-config --cflags $(MPI_PACKAGE))
 LDLIBS += $(shell pkg-config --libs $(MPI_PACKAGE))
 KEDGE_LIBS += $(shell pkg-config --libs $(MPI_PACKAGE))

@@ -126,7 +126,7 @@ kd_status kd_model_loss(kd_model *m) {
             KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + at, 0, B, m->V));
         }
     }
-    return kd_losses_share(m, m->losses, m->first, m->count);
+    return kd_losses_share(m, m->first, m->count);
 }
 
 kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {

@@ -104,7 +104,7 @@ kd_status kd_phase_reduce(kd_model *model, kd_phase phase, int64_t window);
 kd_status kd_window_merge(kd_model *model, int64_t at, int64_t count, int64_t window);
 /* Shards and windows of all ranks -> the gradient, on each. */
 kd_status kd_gradient_gather(kd_model *model);
-/* Losses of windows first .. first+count-1 of losses [., the window's T] come to the ranks that share them. */
-kd_status kd_losses_share(kd_model *model, double *losses, int64_t first, int64_t count);
+/* Losses of windows first .. first+count-1 come to the ranks that share them. */
+kd_status kd_losses_share(kd_model *model, int64_t first, int64_t count);
 
 #endif

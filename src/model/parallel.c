@@ -65,7 +65,7 @@ kd_status kd_gradient_gather(kd_model *m) {
             KD_TRY(gather_phase(m, kd_phase_qkv(m, l)));
         }
     }
-    KD_TRY(kd_losses_share(m, m->losses, kd_comm_rank(m->data) * windows, windows));
+    KD_TRY(kd_losses_share(m, kd_comm_rank(m->data) * windows, windows));
     if (data == 1) return KD_OK;
     KD_TRY(kd_comm_gather_equal(m->data, "losses", m->losses, m->losses + kd_comm_rank(m->data) * windows * m->options.window,
                                 windows * m->options.window * (int64_t)sizeof *m->losses));
@@ -73,16 +73,16 @@ kd_status kd_gradient_gather(kd_model *m) {
     return kd_gather_shards(m->data, "gradients", m->slot[0], m->gradient_count);
 }
 
-kd_status kd_losses_share(kd_model *m, double *losses, int64_t first, int64_t count) {
+kd_status kd_losses_share(kd_model *m, int64_t first, int64_t count) {
     int64_t size = kd_comm_size(m->sequence), T = m->options.window, *at;
     if (size == 1 || m->ctx->measuring) return KD_OK;
     KD_TRY(kd_new(&at, 2 * size, sizeof *at));
     for (int64_t r = 0; r < size; r++) {
-        at[r] = r * T / size * (int64_t)sizeof *losses;
-        at[size + r] = (r + 1) * T / size * (int64_t)sizeof *losses - at[r];
+        at[r] = r * T / size * (int64_t)sizeof *m->losses;
+        at[size + r] = (r + 1) * T / size * (int64_t)sizeof *m->losses - at[r];
     }
     kd_status status = KD_OK;
-    for (int64_t j = first; j < first + count && !status; j++) status = kd_comm_gather(m->sequence, "losses", losses + j * T, at, at + size);
+    for (int64_t j = first; j < first + count && !status; j++) status = kd_comm_gather(m->sequence, "losses", m->losses + j * T, at, at + size);
     free(at);
     return status;
 }

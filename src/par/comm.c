@@ -39,7 +39,6 @@ void kd_comm_abort(kd_comm *comm, int code) {
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
 int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent; }
-const char *kd_comm_backend(const kd_comm *comm) { return comm->backend ? comm->backend->name : "self"; }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
 
@@ -111,30 +110,28 @@ static kd_move empty_move(kd_comm *comm, const char *what, const void *send, voi
     return (kd_move){what, send, recv, s, s + n, s + 2 * n, s + 3 * n};
 }
 
-/* Rank r of a move's arrays. */
-static void send_to(const kd_move *move, int64_t r, int64_t at, int64_t bytes) {
-    ((int64_t *)move->send_at)[r] = at;
-    ((int64_t *)move->send_bytes)[r] = bytes;
-}
+/* Rank r of that move's arrays. */
+static void send_to(kd_comm *comm, int64_t r, int64_t bytes) { comm->scratch[comm->size + r] = bytes; }
 
-static void take_from(const kd_move *move, int64_t r, int64_t at, int64_t bytes) {
-    ((int64_t *)move->recv_at)[r] = at;
-    ((int64_t *)move->recv_bytes)[r] = bytes;
+static void take_from(kd_comm *comm, int64_t r, int64_t at, int64_t bytes) {
+    comm->scratch[2 * comm->size + r] = at;
+    comm->scratch[3 * comm->size + r] = bytes;
 }
 
 kd_status kd_comm_gather(kd_comm *comm, const char *what, void *all, const int64_t *at, const int64_t *bytes) {
-    kd_move move = empty_move(comm, what, all, all);
-    move.recv_at = at;
-    move.recv_bytes = bytes;
-    for (int64_t r = 0; r < comm->size; r++) send_to(&move, r, at[comm->rank], bytes[comm->rank]);
+    kd_move move = empty_move(comm, what, (const char *)all + at[comm->rank], all);
+    for (int64_t r = 0; r < comm->size; r++) {
+        send_to(comm, r, bytes[comm->rank]);
+        take_from(comm, r, at[r], bytes[r]);
+    }
     return kd_comm_exchange(comm, &move);
 }
 
 kd_status kd_comm_gather_equal(kd_comm *comm, const char *what, void *all, const void *own, int64_t bytes) {
     kd_move move = empty_move(comm, what, own, all);
     for (int64_t r = 0; r < comm->size; r++) {
-        send_to(&move, r, 0, bytes);
-        take_from(&move, r, r * bytes, bytes);
+        send_to(comm, r, bytes);
+        take_from(comm, r, r * bytes, bytes);
     }
     return kd_comm_exchange(comm, &move);
 }
@@ -142,32 +139,17 @@ kd_status kd_comm_gather_equal(kd_comm *comm, const char *what, void *all, const
 kd_status kd_comm_swap(kd_comm *comm, const char *what, int64_t peer, const void *send, int64_t send_bytes, void *recv,
                        int64_t recv_bytes) {
     kd_move move = empty_move(comm, what, send, recv);
-    send_to(&move, peer, 0, send_bytes);
-    take_from(&move, peer, 0, recv_bytes);
+    send_to(comm, peer, send_bytes);
+    take_from(comm, peer, 0, recv_bytes);
     return kd_comm_exchange(comm, &move);
 }
 
 kd_status kd_comm_broadcast(kd_comm *comm, const char *what, int64_t root, void *data, int64_t bytes) {
     kd_move move = empty_move(comm, what, data, data);
-    take_from(&move, root, 0, bytes);
+    take_from(comm, root, 0, bytes);
     if (comm->rank == root)
-        for (int64_t r = 0; r < comm->size; r++) send_to(&move, r, 0, bytes);
+        for (int64_t r = 0; r < comm->size; r++) send_to(comm, r, bytes);
     return kd_comm_exchange(comm, &move);
-}
-
-kd_status kd_comm_barrier(kd_comm *comm, const char *what) {
-    char came = 0, *all = (char *)&came;
-    kd_move move = empty_move(comm, what, all, NULL);
-    char *heard;
-    KD_TRY(kd_new(&heard, comm->size, 1));
-    move.recv = heard;
-    for (int64_t r = 0; r < comm->size; r++) {
-        send_to(&move, r, 0, 1);
-        take_from(&move, r, r, 1);
-    }
-    kd_status status = kd_comm_exchange(comm, &move);
-    free(heard);
-    return status;
 }
 
 /* ---- what ranks agree on --------------------------------------------------------------------------------------------- */
@@ -184,6 +166,11 @@ static kd_status gather_values(void *out, kd_comm *comm, const char *what, const
     if (status) free(all);
     else *(char **)out = all;
     return status;
+}
+
+kd_status kd_comm_barrier(kd_comm *comm, const char *what) {
+    int64_t nothing = 0;
+    return kd_comm_sum(comm, what, &nothing, 1);
 }
 
 kd_status kd_comm_sum(kd_comm *comm, const char *what, int64_t *values, int64_t n) {

@@ -42,7 +42,6 @@ void kd_comm_abort(kd_comm *comm, int code);
 
 int64_t kd_comm_rank(const kd_comm *comm);
 int64_t kd_comm_size(const kd_comm *comm);
-const char *kd_comm_backend(const kd_comm *comm);  /* "self", "threads", "mpi" */
 
 /* ---- moves -------------------------------------------------------------------------------------------------------- */
 

@@ -5,7 +5,6 @@
 #include "comm.h"
 
 typedef struct kd_backend {
-    const char *name;
     /* Starts a move's messages to and from other ranks. */
     kd_status (*begin)(kd_comm *comm, const kd_flight *flight);
     /* One poll. missing: a rank whose message has not come, or -1. */

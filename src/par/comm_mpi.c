@@ -10,12 +10,16 @@
 
 enum { CHUNK = 1 << 30, TAGS = 1 << 14 };  /* MPI counts in int */
 
+typedef struct letter {
+    MPI_Request request;
+    int64_t from;             /* the rank it comes from, or -1: it is sent */
+    int bytes;
+} letter;
+
 /* The messages of a move under way. */
 typedef struct letters {
-    MPI_Request *request;
+    letter *item;
     int64_t room, count;
-    int64_t *from;            /* [count] the rank it comes from, or -1: it is sent */
-    int64_t from_room;
 } letters;
 
 typedef struct mpi_state {
@@ -40,12 +44,13 @@ static kd_status post_letters(kd_comm *comm, const kd_flight *f, int64_t rank, b
     int tag = (int)(f->number % TAGS);
     for (int64_t done = 0, now; done < bytes; done += now) {
         now = bytes - done < CHUNK ? bytes - done : CHUNK;
-        KD_TRY(kd_grow(&l->request, &l->room, l->count + 1, sizeof *l->request));
-        KD_TRY(kd_grow(&l->from, &l->from_room, l->count + 1, sizeof *l->from));
-        int code = sends ? MPI_Isend(at + done, (int)now, MPI_BYTE, (int)rank, tag, s->comm, &l->request[l->count])
-                         : MPI_Irecv(at + done, (int)now, MPI_BYTE, (int)rank, tag, s->comm, &l->request[l->count]);
+        KD_TRY(kd_grow(&l->item, &l->room, l->count + 1, sizeof *l->item));
+        letter *x = &l->item[l->count];
+        *x = (letter){.from = sends ? -1 : rank, .bytes = (int)now};
+        int code = sends ? MPI_Isend(at + done, x->bytes, MPI_BYTE, (int)rank, tag, s->comm, &x->request)
+                         : MPI_Irecv(at + done, x->bytes, MPI_BYTE, (int)rank, tag, s->comm, &x->request);
         if (code) return mpi_failed(comm, move->what, code);
-        l->from[l->count++] = sends ? -1 : rank;
+        l->count++;
     }
     return KD_OK;
 }
@@ -63,16 +68,20 @@ static kd_status mpi_test(kd_comm *comm, const kd_flight *f, bool *done, int64_t
     letters *l = &s->flight[f->number % KD_COMM_FLIGHT];
     *missing = -1;
     for (int64_t i = 0; i < l->count;) {
-        int came = 0, code = MPI_Test(&l->request[i], &came, MPI_STATUS_IGNORE);
+        letter *x = &l->item[i];
+        MPI_Status about;
+        int came = 0, bytes = x->bytes, code = MPI_Test(&x->request, &came, &about);
         if (code) return mpi_failed(comm, f->move->what, code);
-        if (came) {
-            l->count--;
-            l->request[i] = l->request[l->count];
-            l->from[i] = l->from[l->count];
-        } else {
-            if (l->from[i] >= 0) *missing = l->from[i];
+        if (!came) {
+            if (x->from >= 0) *missing = x->from;
             i++;
+            continue;
         }
+        if (x->from >= 0) MPI_Get_count(&about, MPI_BYTE, &bytes);
+        if (bytes != x->bytes)
+            return kd_fail(KD_EARG, "rank %lld of %lld: %s: rank %lld sends %d bytes, not %d", (long long)comm->rank, (long long)comm->size,
+                           f->move->what, (long long)x->from, bytes, x->bytes);
+        *x = l->item[--l->count];
     }
     *done = l->count == 0;
     return KD_OK;
@@ -119,16 +128,13 @@ static void mpi_abort(kd_comm *comm, int code) {
 static void mpi_release(kd_comm *comm) {
     mpi_state *s = comm->state;
     if (!s) return;
-    for (int i = 0; i < KD_COMM_FLIGHT; i++) {
-        free(s->flight[i].request);
-        free(s->flight[i].from);
-    }
+    for (int i = 0; i < KD_COMM_FLIGHT; i++) free(s->flight[i].item);
     if (s->world) MPI_Finalize();
     else MPI_Comm_free(&s->comm);
     free(s);
 }
 
-static const kd_backend backend = {"mpi", mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release};
+static const kd_backend backend = {mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release};
 
 kd_status kd_comm_mpi(kd_comm **out, double deadline) {
     int begun = 0, rank = 0, size = 1, provided;

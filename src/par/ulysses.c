@@ -218,12 +218,3 @@ kd_status kd_ulysses_backward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, cons
     KD_TRY(kd_comm_agree(u->comm, "attention backward", kd_attn_backward(ctx, &own)));
     return to_tokens(ctx, u, "gradients of queries, keys and values", out, 3);
 }
-
-/* Of q and kv tensors, sent by tokens or by heads. */
-static int64_t bytes_of(const kd_ulysses *u, int64_t q, int64_t kv, bool own_tokens) {
-    int64_t width = (q * u->q_heads + kv * u->kv_heads) * u->E, others = size_of(u) - 1;
-    return (own_tokens ? others * u->count : u->T - u->count) * width * (int64_t)sizeof(float);
-}
-
-int64_t kd_ulysses_forward_bytes(const kd_ulysses *u) { return bytes_of(u, 1, 2, true) + bytes_of(u, 1, 0, false); }
-int64_t kd_ulysses_backward_bytes(const kd_ulysses *u) { return bytes_of(u, 1, 0, true) + bytes_of(u, 1, 2, false); }

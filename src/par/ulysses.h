@@ -38,8 +38,4 @@ kd_status kd_ulysses_forward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, const
 /* kd_attn_backward in the same way: a->dout, dq, dk, dv are this rank's tokens; of several, a->q, k, v, o are not read. */
 kd_status kd_ulysses_backward(kd_ctx *ctx, kd_ulysses *u, const kd_attn *a, const kd_ulysses_kept *kept);
 
-/* Bytes that leave this rank in one forward and in one backward. */
-int64_t kd_ulysses_forward_bytes(const kd_ulysses *u);
-int64_t kd_ulysses_backward_bytes(const kd_ulysses *u);
-
 #endif

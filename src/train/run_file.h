@@ -7,8 +7,6 @@
 #include "format/yaml.h"
 #include "model/model.h"
 
-/* How the ranks that share a window share its attention. */
-typedef enum kd_sequence_mode { KD_SEQUENCE_ULYSSES, KD_SEQUENCE_ALLGATHER, KD_SEQUENCE_ZIGZAG } kd_sequence_mode;
 typedef enum kd_schedule { KD_CONSTANT, KD_LINEAR, KD_COSINE } kd_schedule;
 
 typedef enum kd_yes_no { KD_ABSENT, KD_YES, KD_NO } kd_yes_no;
@@ -50,7 +48,6 @@ typedef struct kd_run_file {
     kd_recompute recompute;
     int64_t leaves;
     int64_t sequence_ranks, data_ranks;  /* parallel.sequence, parallel.data */
-    kd_sequence_mode sequence_mode;
     int64_t deadline;                    /* seconds that a rank waits for another */
     int64_t save_every, save_keep;
     int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */

@@ -106,7 +106,7 @@ static void show(kd_progress *bar, const kd_trainer *t, const kd_step_report *r)
     kd_progress_set(bar, t->step, note);
 }
 
-static kd_status validate(kd_trainer *t) { return kd_trainer_agree(t, "validation", kd_trainer_validate(t)); }
+static kd_status validate(kd_trainer *t) { return kd_trainer_give_up(t, kd_trainer_validate(t)); }
 
 /* Whether any rank is asked to stop. */
 static kd_status asked_to_stop(bool *stop, const kd_trainer *t) {
