@@ -45,11 +45,11 @@ try train run.yaml
 ok $code "a run on one rank"
 whole=$(sum runs/one/step-6)
 losses() { grep -o '"loss": [^,]*' "$1/metrics.jsonl"; }
-for layout in "2 1" "1 2" "2 2" "4 1" "1 4" "4 2"; do
-    read -r s d <<<"$layout"
-    ranks $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set output=runs/$s-$d
-    [ $code -eq 0 ] && [ "$(sum runs/$s-$d/step-6)" = "$whole" ] && [ "$(losses runs/$s-$d)" = "$(losses runs/one)" ]
-    ok $? "$s ranks a window times $d: the same losses, weights and moments"
+for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4 2 2" "2 1 3" "1 2 3" "2 2 3" "4 2 3"; do
+    read -r s d z <<<"$layout"
+    ranks $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
+    [ $code -eq 0 ] && [ "$(sum runs/$s-$d-$z/step-6)" = "$whole" ] && [ "$(losses runs/$s-$d-$z)" = "$(losses runs/one)" ]
+    ok $? "$s ranks a window times $d, zero $z: the same losses, weights and moments"
 done
 ranks 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
 [ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"

@@ -12,7 +12,7 @@
 #include "base/random.h"
 #include "model/model.h"
 
-enum { T = 300, WINDOWS = 3, MOST_WINDOWS = 4, DEADLINE = 60 };
+enum { T = 300, WINDOWS = 3, MOST_WINDOWS = 6, DEADLINE = 60 };
 
 /* A variation of how, never of what. */
 typedef struct way {
@@ -21,10 +21,11 @@ typedef struct way {
     kd_recompute recompute;
     kd_isa isa;
     int64_t windows;            /* of all ranks */
-    kd_comm *sequence, *data;
+    kd_comm *sequence, *data, *world;
+    int64_t zero;
 } way;
 
-static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL};
+static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL, NULL, 1};
 
 static kd_config make_config(const char *arch) {
     char *text;
@@ -59,6 +60,17 @@ static kd_plan make_plan(kd_mask mask, uint64_t seed) {
     return plan;
 }
 
+/* All that the ranks own of the gradient, [count] on the host. */
+static void gather_gradient(float *all, kd_ctx *ctx, kd_model *model) {
+    const kd_parts *parts = kd_model_parts(model);
+    for (int64_t i = 0; i < parts->count; i++) {
+        kd_range whole = kd_part_whole(parts, i);
+        kd_slice own = kd_part_piece(parts, i);
+        assert_done(ctx->device->get(ctx, all + own.at, kd_model_gradient_of(model, own), own.count * (int64_t)sizeof *all));
+        if (parts->ranks > 1) assert_done(kd_gather_shards(kd_model_world(model), "a gradient", all + whole.at, whole.count));
+    }
+}
+
 /* One step's gradient and losses; free both. */
 static void run(float **gradient, double **losses, int64_t *count, const char *arch, kd_mask mask, way how) {
     kd_config config = make_config(arch);
@@ -66,14 +78,15 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     kd_model *model;
     kd_plan plan[MOST_WINDOWS];
     const kd_plan *view[MOST_WINDOWS];
-    int64_t windows = how.windows / (how.data ? kd_comm_size(how.data) : 1), before = how.data ? windows * kd_comm_rank(how.data) : 0;
+    int64_t windows = how.windows / (how.data ? kd_comm_size(how.data) : 1);
     assert_done(kd_ctx_open_on(&ctx, how.device, how.threads));
     if (how.isa < ctx->isa) ctx->isa = how.isa;
     kd_model_options options = {.window = T, .windows = windows, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
-                                .recompute = how.recompute, .training = true, .sequence = how.sequence, .data = how.data};
+                                .recompute = how.recompute, .training = true, .sequence = how.sequence, .data = how.data,
+                                .world = how.world, .zero = how.zero};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
-    for (int64_t i = 0; i < windows; i++) plan[i] = make_plan(mask, (uint64_t)(before + i)), view[i] = &plan[i];
+    for (int64_t i = 0; i < windows; i++) plan[i] = make_plan(mask, (uint64_t)kd_model_window(model, i)), view[i] = &plan[i];
     for (int64_t first = 0; first < windows; first += how.micro) {
         int64_t n = windows - first < how.micro ? windows - first : how.micro;
         assert_done(kd_model_forward(model, view + first, n, first));
@@ -83,7 +96,7 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     *count = kd_model_layout(model)->count;
     *gradient = malloc((size_t)*count * sizeof **gradient);
     *losses = malloc((size_t)how.windows * T * sizeof **losses);
-    assert_done(ctx->device->get(ctx, *gradient, kd_model_gradient(model), *count * (int64_t)sizeof **gradient));
+    gather_gradient(*gradient, ctx, model);
     assert_done(ctx->device->get(ctx, *losses, kd_model_losses(model), how.windows * T * (int64_t)sizeof **losses));
     for (int64_t i = 0; i < windows; i++) kd_plan_free(&plan[i]);
     kd_model_close(model);
@@ -177,31 +190,35 @@ static kd_status run_rank(void *arg, kd_comm *comm) {
     how.threads = 1;
     KD_TRY(kd_comm_split(&how.sequence, comm, rank / s->sequence));
     KD_TRY(kd_comm_split(&how.data, comm, rank % s->sequence));
+    how.world = comm;
     run(&gradient, &losses, &n, s->arch, s->mask, how);
     bool same = !memcmp(gradient, s->gradient, (size_t)n * sizeof *gradient) && !memcmp(losses, s->losses, (size_t)how.windows * T * sizeof *losses);
     free(gradient), free(losses);
     kd_comm_free(how.sequence);
     kd_comm_free(how.data);
-    return same ? KD_OK : kd_fail(KD_EFORMAT, "rank %lld of %lld, %lld a window: other bits", (long long)rank, (long long)kd_comm_size(comm),
-                                  (long long)s->sequence);
+    return same ? KD_OK : kd_fail(KD_EFORMAT, "rank %lld of %lld, %lld a window, zero %lld: other bits", (long long)rank,
+                                  (long long)kd_comm_size(comm), (long long)s->sequence, (long long)how.zero);
 }
 
 static void any_number_of_ranks_gives_the_same_bits(void **state) {
     (void)state;
     static const struct { const char *arch; kd_mask mask; int64_t windows, micro; kd_recompute recompute; } cases[] = {
         {"qwen2", KD_MASK_ANCHOR, 4, 1, KD_RECOMPUTE_LAYER}, {"llama", KD_MASK_DOCUMENT, 4, 2, KD_RECOMPUTE_NONE},
-        {"llama", KD_MASK_FULL, 3, 2, KD_RECOMPUTE_LAYER},
+        {"llama", KD_MASK_FULL, 3, 2, KD_RECOMPUTE_LAYER}, {"qwen2", KD_MASK_ANCHOR, 6, 2, KD_RECOMPUTE_LAYER},
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         shared_step s = {.arch = cases[i].arch, .mask = cases[i].mask, .how = usual};
         int64_t n;
         s.how.windows = cases[i].windows, s.how.recompute = cases[i].recompute;
         run(&s.gradient, &s.losses, &n, s.arch, s.mask, s.how);
-        for (int64_t data = 1; data <= cases[i].windows && (data == 1 || cases[i].windows == 4); data *= 2)
-            for (s.sequence = 1; s.sequence <= 4; s.sequence *= 2) {
-                s.how.micro = cases[i].micro < cases[i].windows / data ? cases[i].micro : cases[i].windows / data;
-                if (kd_comm_threads(s.sequence * data, DEADLINE, run_rank, &s)) fail_msg("%s", kd_message());
-            }
+        for (int64_t data = 1; cases[i].windows % data == 0 && data <= 4; data *= 2)
+            for (s.sequence = 1; s.sequence <= 4; s.sequence *= 2)
+                for (s.how.zero = 1; s.how.zero <= 3; s.how.zero++) {
+                    int64_t windows = cases[i].windows / data;
+                    if (data > 1 && s.how.zero < 2 && (windows & (windows - 1))) continue;
+                    s.how.micro = cases[i].micro < windows ? cases[i].micro : windows;
+                    if (kd_comm_threads(s.sequence * data, DEADLINE, run_rank, &s)) fail_msg("%s", kd_message());
+                }
         free(s.gradient), free(s.losses);
     }
 }

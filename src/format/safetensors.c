@@ -292,20 +292,25 @@ done:
     return status;
 }
 
-kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder) {
+kd_status kd_tensors_open_stem(kd_tensors *tensors, const char *folder, const char *stem) {
+    char name[64];
     *tensors = (kd_tensors){0};
     kd_status status;
-    char *index = kd_path_join(folder, "model.safetensors.index.json");
-    char *single = kd_path_join(folder, "model.safetensors");
+    snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
+    char *index = kd_path_join(folder, name);
+    name[strlen(stem) + sizeof ".safetensors" - 1] = 0;
+    char *single = kd_path_join(folder, name);
     if (!index || !single) status = kd_fail(KD_ENOMEM, "%s: out of memory", folder);
     else if (kd_exists(index)) status = open_index(tensors, folder, index);
     else if (kd_exists(single)) status = kd_tensors_open(tensors, single);
-    else status = kd_fail(KD_EIO, "%s: neither model.safetensors nor model.safetensors.index.json", folder);
+    else status = kd_fail(KD_EIO, "%s: neither %s nor %s.index.json", folder, name, name);
     if (status) kd_tensors_close(tensors);
     free(index);
     free(single);
     return status;
 }
+
+kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder) { return kd_tensors_open_stem(tensors, folder, "model"); }
 
 /* ---- elements ---------------------------------------------------------------------------------------------- */
 

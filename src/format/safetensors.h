@@ -38,6 +38,8 @@ kd_status kd_tensors_open(kd_tensors *tensors, const char *path);
 /* A model folder: model.safetensors.index.json with its shards if it is there (the index and the shards must name the same
  * tensors; a shard is named without a folder, links are followed), else model.safetensors. */
 kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder);
+/* The same of files that begin with another name than model. */
+kd_status kd_tensors_open_stem(kd_tensors *tensors, const char *folder, const char *stem);
 void kd_tensors_close(kd_tensors *tensors);
 
 const kd_tensor *kd_tensors_find(const kd_tensors *tensors, const char *name);

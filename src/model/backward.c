@@ -8,7 +8,7 @@
 
 /* Partial sum number `depth` of the leaves: the first stands where the window's own sum will be. */
 static float *leaf_sum(const kd_model *m, kd_phase p, int64_t window, int64_t depth) {
-    return depth ? m->leaf[depth] : m->slot[kd_tree_depth(window)] + p.at;
+    return depth ? m->leaf[depth] : kd_window_sum(m, p.at, window, p);
 }
 
 /* Tokens t .. t+B-1 of all at once, and how what they give is added up; tree's sums are of the phase. */
@@ -24,7 +24,7 @@ static kd_tree tree_of(const kd_model *m, kd_phase p, int64_t window, int64_t le
                     {leaf_sum(m, p, window, kd_tree_depth(leaf))}};
     int64_t depth = kd_tree_depth(leaf), last = leaf + count - 1, merges = kd_tree_merges(last) - kd_tree_merges(count - 1);
     for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = leaf_sum(m, p, window, --depth);
-    if (last + 1 < m->leaves || kd_comm_size(m->sequence) > 1) return tree;
+    if (last + 1 < m->leaves || kd_comm_size(m->sequence) > 1 || m->zero >= 2) return tree;
     depth = kd_tree_depth(window), merges = kd_tree_merges(window);
     for (int64_t k = 0; k < merges; k++) tree.sum[++tree.merges] = m->slot[--depth] + p.at;
     return tree;
@@ -82,11 +82,10 @@ static kd_status bias_backward(kd_model *m, const block *b, int64_t at, const fl
 }
 
 kd_status kd_model_gradient_finish(kd_model *m, int64_t windows) {
-    for (int64_t depth = kd_tree_depth(windows) - 1; depth > 0; depth--)
-        KD_TRY(kd_add(m->ctx, m->slot[depth - 1], m->slot[depth], m->gradient_count));
-    KD_TRY(kd_gradient_gather(m));
-    if (m->tied) KD_TRY(kd_add(m->ctx, m->slot[0], m->slot[0] + m->layout.count, m->V * m->C));
-    return KD_OK;
+    KD_TRY(kd_gradient_reduce(m, windows));
+    kd_slice embed = kd_part_piece(&m->own, KD_PART_EMBED), head = kd_part_piece(&m->own, kd_part_head(&m->own));
+    if (!m->tied || embed.count == 0) return KD_OK;
+    return kd_add(m->ctx, kd_model_gradient_of(m, embed), kd_model_gradient_of(m, head), embed.count);
 }
 
 typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, float scale);
@@ -128,8 +127,7 @@ static kd_status head_block(kd_model *m, int64_t layer, const block *b, float sc
     int64_t t = b->t, B = b->B;
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     float *dx = m->dx + t * m->C;
-    int64_t window = kd_comm_rank(m->data) * m->options.windows + b->window;
-    double *losses = m->losses + window * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
+    double *losses = m->losses + kd_model_window(m, b->window) * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
     KD_TRY(kd_block_logits(m, t, B));
     KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->target + t, scale, B, m->V));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
@@ -208,29 +206,32 @@ static kd_status attention_backward(kd_model *m, int64_t l) {
     return KD_OK;
 }
 
-/* Rows of the embedding are added in token order, window by window: one chain a row. Of several ranks each has the chains
- * whole: what a rank's tokens give comes to all of them when it is its turn. */
+/* Rows of the embedding are added in token order, window by window: one chain a row. Of several ranks each adds up a shard of
+ * the table: what a rank's tokens give comes to all of them when it is its turn. */
 static kd_status embedding_backward(kd_model *m) {
-    int64_t T = m->options.window, at = m->layout.at[KD_P_EMBED], size = kd_comm_size(m->sequence), rank = kd_comm_rank(m->sequence);
+    int64_t T = m->options.window, size = kd_comm_size(m->sequence), rank = kd_comm_rank(m->sequence);
+    kd_range own = kd_rank_range(m->V * m->C, size, rank);
     for (int64_t j = 0; j < m->count; j++) {
-        float *sum = m->slot[kd_tree_depth(m->first + j)] + at;
-        KD_TRY(kd_zero(m->ctx, sum, m->V * m->C));
+        float *sum = kd_window_sum(m, own.at, m->first + j, (kd_phase){.at = own.at});
+        if (own.count > 0) KD_TRY(kd_zero(m->ctx, sum, own.count));
         for (int64_t r = 0; r < size; r++)
             for (int64_t t = r * T / size, end = (r + 1) * T / size; t < end; t += KD_BLOCK) {
                 int64_t B = kd_block(t, end);
                 float *dx = r == rank ? m->dx + (j * m->T + t - m->t0) * m->C : m->dh;
                 if (size > 1 && !m->ctx->measuring)
                     KD_TRY(kd_comm_broadcast(m->sequence, "gradients of the embedding", r, dx, B * m->C * (int64_t)sizeof *dx));
-                KD_TRY(kd_embedding_backward(m->ctx, sum, dx, m->window_token + j * T + t, B, m->V, m->C));
+                KD_TRY(kd_embedding_backward(m->ctx, sum, dx, m->window_token + j * T + t, B, m->V, m->C, own.at, own.count));
             }
-        KD_TRY(kd_window_merge(m, at, m->V * m->C, m->first + j));
+        KD_TRY(kd_embedding_reduce(m, sum, m->first + j));
     }
     return KD_OK;
 }
 
 kd_status kd_model_backward(kd_model *m, float scale) {
+    KD_TRY(kd_head_need(m));
     KD_TRY(walk(m, kd_phase_head(m), 0, scale, head_block));
     for (int64_t l = m->L - 1; l >= 0; l--) {
+        KD_TRY(kd_layer_need(m, l, l - 1));
         /* The last layer's activations are still there. */
         if (m->options.recompute == KD_RECOMPUTE_LAYER && l < m->L - 1) KD_TRY(kd_layer_attention(m, l));
         KD_TRY(walk(m, kd_phase_mlp(m, l), l, scale, mlp_block));

@@ -101,10 +101,12 @@ kd_status kd_model_take_plans(kd_model *m, const kd_plan *const *plan, int64_t c
 kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t count, int64_t first) {
     KD_TRY(kd_model_take_plans(m, plan, count, first));
     int64_t M = count * m->T;
+    KD_TRY(kd_embedding_need(m));
     for (int64_t t = 0; t < M; t += KD_BLOCK)
         KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
                                     kd_block(t, M), m->V, m->C));
     for (int64_t l = 0; l < m->L; l++) {
+        KD_TRY(kd_layer_need(m, l, l + 1 < m->L ? l + 1 : -1));
         KD_TRY(kd_layer_attention(m, l));
         KD_TRY(kd_layer_mlp(m, l));
     }
@@ -118,6 +120,7 @@ kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
 }
 
 kd_status kd_model_loss(kd_model *m) {
+    KD_TRY(kd_head_need(m));
     for (int64_t j = 0; j < m->count; j++) {
         double *losses = m->losses + (m->first + j) * m->options.window + m->t0;
         for (int64_t t = 0; t < m->T; t += KD_BLOCK) {
@@ -132,6 +135,7 @@ kd_status kd_model_loss(kd_model *m) {
 kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {
     if (count < 1 || count > KD_BLOCK || from < 0 || from + count > m->count * m->T)
         return kd_fail(KD_EARG, "logits of tokens %lld..%lld", (long long)from, (long long)(from + count));
+    KD_TRY(kd_head_need(m));
     KD_TRY(kd_block_logits(m, from, count));
     return m->ctx->device->get(m->ctx, logits, m->logits, count * m->V * (int64_t)sizeof *logits);
 }

@@ -8,26 +8,33 @@
 #include "dev/memory.h"
 #include "model_state.h"
 
-/* Partial sums that a binary tree over n items in order keeps at once, the one being filled included. */
-static int64_t tree_slots(int64_t n) {
+/* Partial sums that a binary tree over n items in order keeps at once, the one being filled included; unless apart: then an
+ * item is made elsewhere and stored only if there is none to add it to, as every second one. */
+static int64_t tree_slots(int64_t n, bool apart) {
     int64_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i += apart ? 2 : 1) {
         int64_t depth = __builtin_popcountll((unsigned long long)i) + 1;
         if (depth > most) most = depth;
     }
     return most;
 }
 
+static void place_weights(kd_model *m, kd_arena *arena) {
+    m->w = kd_arena_take(arena, m->zero < 3 ? m->layout.count : kd_parts_own(&m->own), sizeof(float));
+    if (m->zero < 3) return;
+    for (int i = 0; i < 2; i++) m->gathering[i].w = kd_arena_take(arena, m->layout.layer_stride, sizeof(float));
+    m->table = kd_arena_take(arena, m->V * m->C, sizeof(float));
+    m->norm = kd_arena_take(arena, m->C, sizeof(float));
+}
+
 static void place_gradients(kd_model *m, kd_arena *arena) {
-    int64_t attention = m->layout.at[KD_P_O] - m->layout.layers_at, rest = m->layout.layer_stride - attention;
+    bool apart = m->zero >= 2;
     int64_t phase = m->C + m->V * m->C;  /* the head's */
-    if (attention > phase) phase = attention;
-    if (rest > phase) phase = rest;
-    for (int64_t i = 0; i < tree_slots(m->options.windows); i++)
-        m->slot[i] = kd_arena_take(arena, m->gradient_count, sizeof(float));
-    for (int64_t i = 1; i < tree_slots(m->leaves); i++) m->leaf[i] = kd_arena_take(arena, phase, sizeof(float));
-    int64_t room = kd_reduce_room(phase, kd_comm_size(m->sequence)), all = kd_reduce_room(m->gradient_count, kd_comm_size(m->data));
-    m->room = kd_arena_take(arena, room > all ? room : all, sizeof(float));
+    if (m->own.attention > phase) phase = m->own.attention;
+    if (m->own.rest > phase) phase = m->own.rest;
+    for (int64_t i = 0; i < tree_slots(m->options.windows, apart); i++) m->slot[i] = kd_arena_take(arena, m->gradient_count, sizeof(float));
+    for (int64_t i = !apart; i < tree_slots(m->leaves, false); i++) m->leaf[i] = kd_arena_take(arena, phase, sizeof(float));
+    m->room = kd_arena_take(arena, kd_reduce_room(phase, m->own.ranks), sizeof(float));
 }
 
 static kd_status place_activations(kd_model *m, kd_arena *arena) {
@@ -145,11 +152,13 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     KD_GO(kd_layout_init(&m->layout, c));
     KD_GO(check_size(m));
     KD_GO(kd_model_share(m));
-    m->gradient_count = m->layout.count + (c->tied ? c->V * c->C : 0);
+    kd_weights_forget(m);
+    m->gradient_count = m->zero >= 2 ? kd_parts_own_gradient(&m->own) : m->layout.count + (c->tied ? c->V * c->C : 0);
+    for (int i = 0; i < 2 && m->zero >= 3; i++) KD_GO(kd_new(&m->gathering[i].counts, 8 * m->own.ranks, sizeof(int64_t)));
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     KD_GO(place_activations(m, &(kd_arena){0}));
     choose_recompute(m);
-    m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
+    place_weights(m, &m->weights);
     if (options->training) place_gradients(m, &m->gradients);
     KD_GO(place_activations(m, &m->activations));
     KD_GO(measure_any(&m->scratch, m));
@@ -168,7 +177,7 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     KD_GO(kd_rope_init_for(&m->rope, ctx, options->precision, inv_freq, m->rope.E, m->rope.positions));
     KD_GO(kd_ctx_reserve(ctx, m->scratch));
     KD_GO(kd_ctx_place(ctx, &m->weights));
-    m->w = kd_arena_take(&m->weights, m->layout.count, sizeof(float));
+    place_weights(m, &m->weights);
     KD_GO(kd_ctx_place(ctx, &m->activations));
     KD_GO(place_activations(m, &m->activations));
     if (options->training) {
@@ -188,14 +197,19 @@ void kd_model_close(kd_model *m) {
     kd_ctx_unplace(m->ctx, &m->gradients);
     kd_ctx_unplace(m->ctx, &m->activations);
     kd_comm_free(m->alone);
+    for (int i = 0; i < 2; i++) free(m->gathering[i].counts);
     free(m->acts);
     free(m);
 }
 
 const kd_layout *kd_model_layout(const kd_model *m) { return &m->layout; }
+const kd_parts *kd_model_parts(const kd_model *m) { return &m->own; }
+kd_comm *kd_model_world(const kd_model *m) { return m->world; }
 kd_recompute kd_model_recompute(const kd_model *m) { return m->options.recompute; }
 float *kd_model_weights(kd_model *m) { return m->w; }
 float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
+float *kd_model_weights_of(kd_model *m, kd_slice s) { return m->w + (m->zero < 3 ? s.at : s.own); }
+float *kd_model_gradient_of(kd_model *m, kd_slice s) { return m->slot[0] + (m->zero < 2 ? s.at : s.own); }
 double *kd_model_losses(kd_model *m) { return m->losses; }
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {

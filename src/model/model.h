@@ -11,7 +11,7 @@
 #include "format/safetensors.h"
 #include "nn/nn.h"
 #include "par/comm.h"
-#include "params.h"
+#include "parts.h"
 
 typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
 
@@ -27,7 +27,9 @@ typedef struct kd_model_options {
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
-    kd_comm *data;           /* ranks that have windows of their own, `windows` each, then a power of two; NULL: one */
+    kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
+    kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: one */
+    int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;
 
 typedef struct kd_model kd_model;
@@ -40,10 +42,21 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *config,
 void kd_model_close(kd_model *model);
 
 const kd_layout *kd_model_layout(const kd_model *model);
+const kd_parts *kd_model_parts(const kd_model *model);    /* what of the flat order is this rank's */
+kd_comm *kd_model_world(const kd_model *model);
+/* The place of this rank's window number i among the step's windows of all ranks: consecutive ones, and with zero >= 2
+ * every so-manieth, so that their sum over ranks is the bottom of the tree. */
+int64_t kd_model_window(const kd_model *model, int64_t i);
 kd_recompute kd_model_recompute(const kd_model *model);   /* what auto became */
-float *kd_model_weights(kd_model *model);                 /* [layout->count], the device's */
-/* [layout->count] after kd_model_gradient_finish. */
+/* The device's: all of them [layout->count]; with zero 3 what this rank owns. */
+float *kd_model_weights(kd_model *model);
+/* After kd_model_gradient_finish, [layout->count] of which what this rank owns is the gradient; with zero >= 2 that alone. */
 float *kd_model_gradient(kd_model *model);
+/* A slice of what this rank owns. */
+float *kd_model_weights_of(kd_model *model, kd_slice slice);
+float *kd_model_gradient_of(kd_model *model, kd_slice slice);
+/* Weights that were written by the caller, all that this rank owns, come to all that need them. Collective. */
+kd_status kd_model_weights_changed(kd_model *model);
 /* Losses of the step's windows, of all ranks, [data ranks * windows * T] in double, the device's: 0 where a token has no target. After
  * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
@@ -61,7 +74,7 @@ kd_status kd_model_loss(kd_model *model);
 /* Losses and gradients of the windows last forwarded; the gradient is that of scale * the sum of losses. Micro-batches
  * of a step come in ascending order of `first`. */
 kd_status kd_model_backward(kd_model *model, float scale);
-/* After the step's last micro-batch, `windows` in all of this rank. All ranks then have all of the gradient and the losses. */
+/* After the step's last micro-batch, `windows` in all of this rank. All ranks then have all losses, and each the gradient that it owns. */
 kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 
 /* logits [count, V] of this rank's tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
@@ -80,7 +93,7 @@ typedef struct kd_weights_form {
 
 #define KD_WEIGHTS_AS_STORED KD_DTYPES
 
-/* Writes a Hugging Face folder (weights_write.c): model.safetensors, or model-00001-of-0000N.safetensors and
+/* Writes a Hugging Face folder (weights_write.c), each rank some of its files, the same whatever their number; collective: model.safetensors, or model-00001-of-0000N.safetensors and
  * model.safetensors.index.json, the tensors in the canonical order; config.json, whose dtype says what is stored; and copies
  * the tokenizer's files of `from` (NULL: none) byte for byte. form NULL: float32 in one file.
  * KD_ENUMERIC naming tensor and index where a finite weight does not fit into the dtype. */
@@ -93,11 +106,12 @@ kd_status kd_model_export(const char *to, const char *from, const kd_weights_for
 /* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
 kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
 
-/* Arrays [layout->count] of the device as one safetensors file: tensor "<name><suffix[a]>" for every tensor of the table
- * and every array, float32. The reverse checks names and shapes. */
-kd_status kd_model_save_flat(kd_model *model, const char *path, const float *const *array, const char *const *suffix,
-                             int64_t arrays);
-kd_status kd_model_load_flat(kd_model *model, const char *path, float *const *array, const char *const *suffix,
-                             int64_t arrays);
+/* The device's arrays of what ranks own (kd_model_parts) as safetensors files <stem>.safetensors, or in shards as weights are: tensor
+ * "<name><suffix[a]>" for every tensor of the table and every array, whole, float32. Collective. The reverse reads what this
+ * rank owns and checks names and shapes. */
+kd_status kd_model_save_owned(kd_model *model, const char *folder, const char *stem, const float *const *array,
+                              const char *const *suffix, int64_t arrays, int64_t shard_bytes);
+kd_status kd_model_load_owned(kd_model *model, const char *folder, const char *stem, float *const *array, const char *const *suffix,
+                              int64_t arrays);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include "attn/attn.h"
 #include "model.h"
-#include "par/shards.h"
 #include "par/ulysses.h"
 
 enum { KD_TREE_SLOTS = 16 };  /* partial sums alive at once: enough for 2^15 leaves or windows */
@@ -20,9 +19,21 @@ typedef struct kd_layer_acts {
     float *gate, *up;         /* [M, F]    recompute: none only; else NULL */
 } kd_layer_acts;
 
+/* A layer's weights that come, or have come, from the ranks that own them. */
+typedef struct kd_gathering {
+    float *w;                 /* [layout.layer_stride] */
+    int64_t layer;            /* -1: none */
+    bool under_way;
+    kd_flight flight[2];      /* of its two parts */
+    kd_move move[2];
+    int64_t *counts;          /* [2][4][ranks] of the moves */
+} kd_gathering;
+
 struct kd_model {
     kd_ctx *ctx;
     kd_layout layout;
+    kd_parts own;             /* what of the flat order is this rank's */
+    int64_t zero;             /* the options', 0 on one rank */
     kd_model_options options;
     int64_t V, C, F, L, H, G, E;
     float eps, scale;         /* scale: of attention's logits; 0: 1/sqrt(E) */
@@ -30,16 +41,20 @@ struct kd_model {
     kd_rope rope;
     kd_arena weights, gradients, activations;
     kd_comm *alone;           /* stands for a communicator that the options do not have */
-    kd_comm *sequence, *data;
+    kd_comm *world, *sequence, *data;
     kd_ulysses ulysses;
     int64_t T, t0;            /* this rank's tokens of a window, and the first */
     int64_t leaves, leaf0;    /* its leaves, and the first */
     int64_t scratch;          /* bytes the operations asked for */
 
-    float *w;                             /* [layout.count] */
-    int64_t gradient_count;               /* layout.count, and behind it the head's own [V, C] when it is tied */
+    float *w;                             /* [layout.count]; zero 3: what this rank owns */
+    kd_gathering gathering[2];            /* zero 3: of layers with even and odd numbers */
+    float *table, *norm;                  /* zero 3: [V, C] of the embedding or the head, [C] of the last norm */
+    int64_t table_part;                   /* what table holds; -1: nothing */
+    bool norm_held;
+    int64_t gradient_count;               /* layout.count, and behind it the head's own [V, C] when it is tied; zero >= 2: what is owned */
     float *slot[KD_TREE_SLOTS];           /* [gradient_count] partial sums over windows */
-    float *leaf[KD_TREE_SLOTS];           /* partial sums over leaves of one phase; leaf[0] stands in the window's slot */
+    float *leaf[KD_TREE_SLOTS];           /* partial sums over leaves of one phase; zero < 2: leaf[0] stands in the window's slot */
     float *room;                          /* of sums over ranks */
     double *losses;                       /* [data ranks, windows, the window's T] */
 
@@ -59,9 +74,11 @@ struct kd_model {
     int64_t count, first;
 };
 
-/* Weights of a tensor. */
+/* Weights of a tensor; zero 3: where kd_layer_need or kd_table_need has brought them. */
 static inline float *kd_weight(const kd_model *m, kd_param kind, int64_t layer) {
-    return m->w + kd_layout_at(&m->layout, kind, layer);
+    if (m->zero < 3) return m->w + kd_layout_at(&m->layout, kind, layer);
+    if (m->layout.layered[kind]) return m->gathering[layer % 2].w + m->layout.at[kind] - m->layout.layers_at;
+    return kind == KD_P_NORM ? m->norm : m->table;
 }
 
 static inline float *kd_layer_input(const kd_model *m, int64_t layer) {
@@ -90,21 +107,32 @@ kd_attn kd_layer_attn(const kd_model *model, const kd_layer_acts *acts, int64_t 
 
 /* ---- several ranks (parallel.c) ------------------------------------------------------------------------------------- */
 
-/* A phase is a stretch of the flat order whose gradients are complete at the same time (backward.c). */
-typedef struct kd_phase { int64_t at, count; } kd_phase;
+/* A phase is a stretch of the flat order whose gradients are complete at the same time (backward.c): one part, or two. */
+typedef struct kd_phase { int64_t at, count, part, parts; } kd_phase;
 kd_phase kd_phase_head(const kd_model *model);
 kd_phase kd_phase_mlp(const kd_model *model, int64_t layer);
 kd_phase kd_phase_qkv(const kd_model *model, int64_t layer);
 
 /* Opens the communicators and says what this rank has. */
 kd_status kd_model_share(kd_model *model);
-/* A window's sums of the ranks that share it -> their sum, in this rank's shard of the phase, merged with those of the windows before. */
+/* Where a window's sums of a stretch of the flat order are made, whole. */
+float *kd_window_sum(const kd_model *model, int64_t at, int64_t window, kd_phase phase);
+/* A window's sums of the ranks that share it -> this rank's shard of their sum, merged with those of the windows before. */
 kd_status kd_phase_reduce(kd_model *model, kd_phase phase, int64_t window);
-/* Merges the window's sums [count] at `at` with those of the windows before. */
-kd_status kd_window_merge(kd_model *model, int64_t at, int64_t count, int64_t window);
-/* Shards and windows of all ranks -> the gradient, on each. */
-kd_status kd_gradient_gather(kd_model *model);
+/* The same of the embedding, of which x is this rank's shard already: of the ranks that share a window (kd_rank_range). */
+kd_status kd_embedding_reduce(kd_model *model, float *x, int64_t window);
+/* Sums of windows and ranks -> what this rank owns of the gradient. */
+kd_status kd_gradient_reduce(kd_model *model, int64_t windows);
 /* Losses of windows first .. first+count-1 come to the ranks that share them. */
 kd_status kd_losses_share(kd_model *model, int64_t first, int64_t count);
+
+/* ---- weights in shards, zero 3 (weights_gather.c); otherwise these do nothing ------------------------------------------ */
+
+/* A layer's weights are there, and those of `next` (-1: none) on their way. Collective, as all of these. */
+kd_status kd_layer_need(kd_model *model, int64_t layer, int64_t next);
+kd_status kd_embedding_need(kd_model *model);
+kd_status kd_head_need(kd_model *model);
+/* What was brought is of weights that have changed. */
+void kd_weights_forget(kd_model *model);
 
 #endif

@@ -81,7 +81,7 @@ kd_status kd_walk_load(kd_walk *w, int64_t layer) {
         const kd_tensor *tensor;
         if (w->tensors.count) {
             KD_TRY(find(&tensor, w, kind, layer));
-            KD_TRY(kd_weights_read(w->model, to, tensor, w->stage));
+            KD_TRY(kd_weights_read(w->model, to, tensor, 0, tensor->count, w->stage));
         } else {
             KD_TRY(kd_weights_draw(w->model, to, &w->layout, &place, &fresh, w->stage));
         }

@@ -18,10 +18,10 @@ kd_status kd_weights_check_shape(const kd_layout *layout, const kd_tensor *tenso
                    have, need);
 }
 
-kd_status kd_weights_read(kd_model *m, float *to, const kd_tensor *tensor, float *stage) {
-    for (int64_t i = 0; i < tensor->count; i += KD_PIECE) {
-        int64_t n = tensor->count - i < KD_PIECE ? tensor->count - i : KD_PIECE;
-        KD_TRY(kd_tensor_read_f32(stage, tensor, i, n));
+kd_status kd_weights_read(kd_model *m, float *to, const kd_tensor *tensor, int64_t from, int64_t count, float *stage) {
+    for (int64_t i = 0; i < count; i += KD_PIECE) {
+        int64_t n = count - i < KD_PIECE ? count - i : KD_PIECE;
+        KD_TRY(kd_tensor_read_f32(stage, tensor, from + i, n));
         KD_TRY(m->ctx->device->put(m->ctx, to + i, stage, n * (int64_t)sizeof *stage));
     }
     return KD_OK;
@@ -47,9 +47,14 @@ kd_status kd_weights_check_strangers(const kd_layout *layout, bool tied, const k
     return status;
 }
 
-/* Reads arrays[a] from tensors named <name><suffix[a]>. */
+/* What of a tensor an array holds, and where: all of it, or what this rank owns. */
+static kd_slice slice_of(const kd_model *m, const kd_param_place *p, bool owned) {
+    return owned ? kd_parts_tensor(&m->own, p) : (kd_slice){p->at, p->size, p->at};
+}
+
+/* Reads arrays[a], of everything or of what this rank owns, from tensors named <name><suffix[a]>. */
 static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char *where, float *const *array,
-                             const char *const *suffix, int64_t arrays) {
+                             const char *const *suffix, int64_t arrays, bool owned) {
     float *stage;
     KD_TRY(kd_new(&stage, KD_PIECE, sizeof *stage));
     kd_status status = KD_OK;
@@ -62,7 +67,8 @@ static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char 
         const kd_tensor *tensor = kd_tensors_find(tensors, full);
         if (!tensor) KD_GO(kd_fail(KD_EFORMAT, "%s: tensor %s is missing", where, full));
         KD_GO(kd_weights_check_shape(&m->layout, tensor, p.kind));
-        KD_GO(kd_weights_read(m, array[a] + p.at, tensor, stage));
+        kd_slice s = slice_of(m, &p, owned);
+        KD_GO(kd_weights_read(m, array[a] + s.own, tensor, s.at - p.at, s.count, stage));
     }
 done:
     free(stage);
@@ -73,16 +79,17 @@ kd_status kd_model_load(kd_model *m, const char *folder) {
     kd_tensors tensors;
     KD_TRY(kd_tensors_open_folder(&tensors, folder));
     kd_status status = kd_weights_check_strangers(&m->layout, m->tied, &tensors);
-    if (!status) status = load_arrays(m, &tensors, folder, &m->w, &(const char *){""}, 1);
+    if (!status) status = load_arrays(m, &tensors, folder, &m->w, &(const char *){""}, 1, m->zero >= 3);
     kd_tensors_close(&tensors);
+    kd_weights_forget(m);
     return status;
 }
 
-kd_status kd_model_load_flat(kd_model *m, const char *path, float *const *array, const char *const *suffix,
-                             int64_t arrays) {
+kd_status kd_model_load_owned(kd_model *m, const char *folder, const char *stem, float *const *array, const char *const *suffix,
+                              int64_t arrays) {
     kd_tensors tensors;
-    KD_TRY(kd_tensors_open(&tensors, path));
-    kd_status status = load_arrays(m, &tensors, path, array, suffix, arrays);
+    KD_TRY(kd_tensors_open_stem(&tensors, folder, stem));
+    kd_status status = load_arrays(m, &tensors, folder, array, suffix, arrays, true);
     kd_tensors_close(&tensors);
     return status;
 }
@@ -112,7 +119,8 @@ static kd_status draw_task(void *opaque, int64_t task, int64_t thread) {
     return KD_OK;
 }
 
-kd_status kd_weights_draw(kd_model *m, float *to, const kd_layout *layout, const kd_param_place *p, const kd_fresh *fresh, float *stage) {
+kd_status kd_weights_draw(kd_model *m, float *to, const kd_layout *layout, const kd_param_place *p, const kd_fresh *fresh,
+                          float *stage) {
     bool bias = p->kind == KD_P_Q_BIAS || p->kind == KD_P_K_BIAS || p->kind == KD_P_V_BIAS;
     for (int64_t at = 0; at < p->size; at += KD_PIECE) {
         int64_t n = p->size - at < KD_PIECE ? p->size - at : KD_PIECE;
@@ -130,8 +138,11 @@ kd_status kd_model_init(kd_model *m, const kd_config *config, int64_t seed) {
     kd_status status = KD_OK;
     for (int64_t i = 0; i < m->layout.tensors && !status; i++) {
         kd_param_place p = kd_layout_tensor(&m->layout, i);
-        status = kd_weights_draw(m, m->w + p.at, &m->layout, &p, &fresh, stage);
+        kd_slice s = slice_of(m, &p, m->zero >= 3);
+        const kd_param_place part = {p.kind, p.layer, s.at, s.count};
+        status = kd_weights_draw(m, m->w + s.own, &m->layout, &part, &fresh, stage);
     }
     free(stage);
+    kd_weights_forget(m);
     return status;
 }

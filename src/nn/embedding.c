@@ -33,9 +33,10 @@ static kd_status scatter_columns(void *opaque, int64_t task, int64_t thread) {
     (void)thread;
     int64_t begin = task * COLUMNS, end = kd_segment_end(task, a->C, COLUMNS);
     for (int64_t m = 0; m < a->M; m++) {
-        float *dw = a->out + a->token[m] * a->C;
+        int64_t row = a->token[m] * a->C - a->at;  /* where it begins in dw, or would */
+        int64_t from = row + begin < 0 ? -row : begin, to = row + end > a->count ? a->count - row : end;
         const float *dout = a->in + m * a->C;
-        for (int64_t c = begin; c < end; c++) dw[c] += dout[c];
+        for (int64_t c = from; c < to; c++) a->out[row + c] += dout[c];
     }
     return KD_OK;
 }
@@ -61,11 +62,13 @@ static kd_status check(const char *what, int64_t M, int64_t V, int64_t C) {
 kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
                                int64_t C) {
     KD_TRY(check("embedding forward", M, V, C));
-    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){out, w, token, M, V, C});
+    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){out, w, token, M, V, C, 0, 0});
 }
 
 kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
-                                int64_t C) {
+                                int64_t C, int64_t at, int64_t count) {
     KD_TRY(check("embedding backward", M, V, C));
-    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){dw, dout, token, M, V, C});
+    if (at < 0 || count < 0 || at > V * C - count)
+        return kd_fail(KD_EARG, "embedding backward: elements %lld..%lld of %lld", (long long)at, (long long)(at + count), (long long)(V * C));
+    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){dw, dout, token, M, V, C, at, count});
 }

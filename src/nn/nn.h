@@ -65,15 +65,17 @@ kd_status kd_swiglu_backward(kd_ctx *ctx, float *dgate, float *dup, float *out, 
 /* out[i] += x[i] */
 kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n);
 kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n);
+/* out and x do not overlap. */
+kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n);
 
 /* ---- embedding (embedding.c) ------------------------------------------------------------------------------ */
 
 /* out[m,:] = w[token[m],:]. KD_EARG naming the token if one is outside 0..V-1. */
 kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
                                int64_t C);
-/* dw[token[m],:] += dout[m,:], m ascending. */
+/* table[token[m],:] += dout[m,:], m ascending, of a table [V,C] that dw [count] is a stretch of: its elements from `at` on. */
 kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
-                                int64_t C);
+                                int64_t C, int64_t at, int64_t count);
 
 /* ---- loss (cross_entropy.c) -------------------------------------------------------------------------------- */
 
@@ -96,9 +98,10 @@ typedef struct kd_step_sums {
 
 /* sums->loss = sum_t loss[t], t ascending. Overwritten. */
 kd_status kd_sum_loss(kd_ctx *ctx, kd_step_sums *sums, const double *loss, int64_t T);
-/* sums->grad_norm = sqrt(sum of g[i]^2): segments of KD_NORM_SEGMENT in double, summed in order; sums->finite, from it and
- * from sums->loss, which is there already. */
-kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const float *g, int64_t n);
+/* partial[s] = the sum of g[i]^2 over segment s of KD_NORM_SEGMENT elements, the last may be shorter. */
+kd_status kd_sum_squares(kd_ctx *ctx, double *partial, const float *g, int64_t n);
+/* sums->grad_norm = sqrt(sum of partial[s]), s ascending; sums->finite, from it and from sums->loss, which is there already. */
+kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const double *partial, int64_t segments);
 
 /* ---- AdamW (adamw.c) ---------------------------------------------------------------------------------------- */
 

@@ -58,10 +58,11 @@ typedef struct kd_swiglu_backward_args {
 } kd_swiglu_backward_args;
 typedef struct kd_pair_args { float *out; const float *x; int64_t n; } kd_pair_args;
 typedef struct kd_embedding_args {
-    float *out;          /* [M,C] forward, dw [V,C] backward */
+    float *out;          /* [M,C] forward, dw [count] backward */
     const float *in;     /* w [V,C] forward, dout [M,C] backward */
     const int32_t *token;
     int64_t M, V, C;
+    int64_t at, count;   /* backward: the table's elements that dw is */
 } kd_embedding_args;
 typedef struct kd_cross_entropy_args {
     double *loss;
@@ -71,7 +72,8 @@ typedef struct kd_cross_entropy_args {
     int64_t M, V;
 } kd_cross_entropy_args;
 typedef struct kd_sum_loss_args { kd_step_sums *sums; const double *loss; int64_t T; } kd_sum_loss_args;
-typedef struct kd_sum_norm_args { kd_step_sums *sums; const float *g; int64_t n; } kd_sum_norm_args;
+typedef struct kd_sum_squares_args { double *partial; const float *g; int64_t n; } kd_sum_squares_args;
+typedef struct kd_sum_norm_args { kd_step_sums *sums; const double *partial; int64_t segments; } kd_sum_norm_args;
 typedef struct kd_adamw_args {
     float *w, *m, *v;
     const float *g;
@@ -81,8 +83,8 @@ typedef struct kd_adamw_args {
 } kd_adamw_args;
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
-    kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
-    kd_cross_entropy_op, kd_sum_loss_op, kd_sum_norm_op, kd_adamw_op;
+    kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_copy_op, kd_embedding_op, kd_embedding_backward_op,
+    kd_cross_entropy_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op;
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
 kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);

@@ -65,6 +65,20 @@ static kd_status zero_ref(kd_ctx *ctx, const void *args, void *workspace) {
     return kd_pool_run(ctx->pool, zero_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
 }
 
+static kd_status copy_segment(void *opaque, int64_t task, int64_t thread) {
+    const kd_pair_args *a = opaque;
+    (void)thread;
+    int64_t begin = task * KD_SEGMENT, end = kd_segment_end(task, a->n, KD_SEGMENT);
+    memcpy(a->out + begin, a->x + begin, (size_t)(end - begin) * sizeof(float));
+    return KD_OK;
+}
+
+static kd_status copy_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_pair_args *a = args;
+    (void)workspace;
+    return kd_pool_run(ctx->pool, copy_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
+}
+
 static const kd_variant swiglu_variants[] = {
     KD_VECTOR_VARIANTS(swiglu)
     {"ref", KD_ISA_REF, NULL, NULL, swiglu_ref},
@@ -83,9 +97,12 @@ static const kd_variant add_variants[] = {
 };
 KD_OP(kd_add_op, add_variants);
 
-/* The C library's memset is a vector variant already. */
+/* The C library's memset and memcpy are vector variants already. */
 static const kd_variant zero_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, zero_ref}};
 KD_OP(kd_zero_op, zero_variants);
+
+static const kd_variant copy_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, copy_ref}};
+KD_OP(kd_copy_op, copy_variants);
 
 static kd_status check(const char *what, int64_t n) {
     return n >= 1 ? KD_OK : kd_fail(KD_EARG, "%s: %lld elements, must be at least 1", what, (long long)n);
@@ -110,4 +127,9 @@ kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n) {
 kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n) {
     KD_TRY(check("zero", n));
     return kd_op_run(ctx, &kd_zero_op, &(kd_pair_args){out, NULL, n});
+}
+
+kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n) {
+    KD_TRY(check("copy", n));
+    return kd_op_run(ctx, &kd_copy_op, &(kd_pair_args){out, x, n});
 }

@@ -13,37 +13,33 @@ static kd_status sum_loss_ref(kd_ctx *ctx, const void *args, void *workspace) {
     return KD_OK;
 }
 
-typedef struct norm_job { const kd_sum_norm_args *a; double *partial; } norm_job;
-
 /* Squares of floats are exact in double. Four sums in flight hide the latency of the additions. */
-static kd_status norm_segment(void *opaque, int64_t task, int64_t thread) {
-    const norm_job *job = opaque;
+static kd_status sum_segment(void *opaque, int64_t task, int64_t thread) {
+    const kd_sum_squares_args *a = opaque;
     (void)thread;
-    const float *g = job->a->g;
-    int64_t i = task * KD_NORM_SEGMENT, end = kd_segment_end(task, job->a->n, KD_NORM_SEGMENT);
+    int64_t i = task * KD_NORM_SEGMENT, end = kd_segment_end(task, a->n, KD_NORM_SEGMENT);
     double sum[4] = {0};
     for (; i + 4 <= end; i += 4)
-        for (int l = 0; l < 4; l++) sum[l] += (double)g[i + l] * g[i + l];
-    for (; i < end; i++) sum[0] += (double)g[i] * g[i];
-    job->partial[task] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        for (int l = 0; l < 4; l++) sum[l] += (double)a->g[i + l] * a->g[i + l];
+    for (; i < end; i++) sum[0] += (double)a->g[i] * a->g[i];
+    a->partial[task] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     return KD_OK;
 }
 
-static int64_t sum_norm_workspace(const kd_ctx *ctx, const void *args) {
-    const kd_sum_norm_args *a = args;
-    (void)ctx;
-    return kd_arena_bytes(kd_segments(a->n, KD_NORM_SEGMENT), sizeof(double));
+static kd_status sum_squares_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_sum_squares_args *a = args;
+    (void)workspace;
+    return kd_pool_run(ctx->pool, sum_segment, (void *)a, kd_segments(a->n, KD_NORM_SEGMENT));
 }
 
 static kd_status sum_norm_ref(kd_ctx *ctx, const void *args, void *workspace) {
-    norm_job job = {args, workspace};
-    kd_step_sums *sums = job.a->sums;
-    int64_t segments = kd_segments(job.a->n, KD_NORM_SEGMENT);
-    KD_TRY(kd_pool_run(ctx->pool, norm_segment, &job, segments));
+    const kd_sum_norm_args *a = args;
+    (void)ctx;
+    (void)workspace;
     double sum = 0.0;
-    for (int64_t s = 0; s < segments; s++) sum += job.partial[s];
-    sums->grad_norm = sqrt(sum);
-    sums->finite = isfinite(sums->loss) && isfinite(sums->grad_norm);
+    for (int64_t s = 0; s < a->segments; s++) sum += a->partial[s];
+    a->sums->grad_norm = sqrt(sum);
+    a->sums->finite = isfinite(a->sums->loss) && isfinite(a->sums->grad_norm);
     return KD_OK;
 }
 
@@ -63,12 +59,14 @@ static kd_status column_sum_ref(kd_ctx *ctx, const void *args, void *workspace) 
 }
 
 static const kd_variant sum_loss_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_loss_ref}};
-static const kd_variant sum_norm_variants[] = {{"ref", KD_ISA_REF, NULL, sum_norm_workspace, sum_norm_ref}};
+static const kd_variant sum_squares_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_squares_ref}};
+static const kd_variant sum_norm_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_norm_ref}};
 static const kd_variant column_sum_variants[] = {
     KD_VECTOR_VARIANTS(column_sum)
     {"ref", KD_ISA_REF, NULL, NULL, column_sum_ref},
 };
 KD_OP(kd_sum_loss_op, sum_loss_variants);
+KD_OP(kd_sum_squares_op, sum_squares_variants);
 KD_OP(kd_sum_norm_op, sum_norm_variants);
 KD_OP(kd_column_sum_op, column_sum_variants);
 
@@ -77,9 +75,13 @@ kd_status kd_sum_loss(kd_ctx *ctx, kd_step_sums *sums, const double *loss, int64
     return kd_op_run(ctx, &kd_sum_loss_op, &(kd_sum_loss_args){sums, loss, T});
 }
 
-kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const float *g, int64_t n) {
+kd_status kd_sum_squares(kd_ctx *ctx, double *partial, const float *g, int64_t n) {
     if (n < 1) return kd_fail(KD_EARG, "norm: %lld elements, must be at least 1", (long long)n);
-    return kd_op_run(ctx, &kd_sum_norm_op, &(kd_sum_norm_args){sums, g, n});
+    return kd_op_run(ctx, &kd_sum_squares_op, &(kd_sum_squares_args){partial, g, n});
+}
+
+kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const double *partial, int64_t segments) {
+    return kd_op_run(ctx, &kd_sum_norm_op, &(kd_sum_norm_args){sums, partial, segments});
 }
 
 kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N) {

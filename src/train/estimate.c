@@ -7,9 +7,6 @@
 #include "base/file.h"
 #include "dev/memory.h"
 
-/* Both moments, and the sums of a step. */
-static int64_t moment_bytes(int64_t parameters) { return 2 * kd_arena_bytes(parameters, sizeof(float)); }
-
 static int64_t plan_bytes(const kd_plan *plan) {
     return plan->T * 4 * (int64_t)sizeof(int32_t) + (plan->N + 1) * (int64_t)(sizeof(int64_t) + sizeof(int32_t));
 }
@@ -88,7 +85,7 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     e->weights = memory.weights;
     e->gradients = memory.gradients;
     e->activations = memory.activations;
-    e->moments = moment_bytes(e->parameters);
+    e->moments = kd_optimizer_bytes(model);
     e->recompute = kd_model_recompute(model);
     e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
     if (e->memory < e->reading) e->memory = e->reading;

@@ -1,42 +1,109 @@
 #include "optimizer.h"
 
-static void place(kd_optimizer *o, const kd_layout *layout) {
-    o->m = kd_arena_take(&o->arena, layout->count, sizeof *o->m);
-    o->v = kd_arena_take(&o->arena, layout->count, sizeof *o->v);
-    o->sums = kd_arena_take(&o->arena, 1, sizeof *o->sums);
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/nn_ops.h"
+
+_Static_assert(KD_SHARD_UNIT % KD_NORM_SEGMENT == 0, "pieces begin where segments do");
+
+static int64_t segments_of(int64_t count) { return kd_segments(count, KD_NORM_SEGMENT); }
+
+/* Segments of all parts, or of what a rank has of them. */
+static int64_t count_segments(const kd_parts *parts, int64_t rank) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < parts->count; i++) sum += segments_of(rank < 0 ? kd_part_whole(parts, i).count : kd_part_piece_of(parts, i, rank).count);
+    return sum;
 }
 
-kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, kd_comm *world, bool decay_all) {
-    *o = (kd_optimizer){.ctx = ctx, .world = world, .decay_all = decay_all};
-    place(o, kd_model_layout(model));
+static void place(kd_optimizer *o, const kd_parts *parts) {
+    o->m = kd_arena_take(&o->arena, kd_parts_own(parts), sizeof *o->m);
+    o->v = kd_arena_take(&o->arena, kd_parts_own(parts), sizeof *o->v);
+    o->sums = kd_arena_take(&o->arena, 1, sizeof *o->sums);
+    o->partial = kd_arena_take(&o->arena, o->segments, sizeof *o->partial);
+    o->own = parts->ranks == 1 ? o->partial : kd_arena_take(&o->arena, count_segments(parts, parts->rank), sizeof *o->own);
+}
+
+int64_t kd_optimizer_bytes(const kd_model *model) {
+    const kd_parts *parts = kd_model_parts(model);
+    kd_optimizer o = {.segments = count_segments(parts, -1)};
+    place(&o, parts);
+    return o.arena.used;
+}
+
+kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, bool decay_all) {
+    const kd_parts *parts = kd_model_parts(model);
+    *o = (kd_optimizer){.ctx = ctx, .decay_all = decay_all, .segments = count_segments(parts, -1)};
+    place(o, parts);
     KD_TRY(kd_ctx_place(ctx, &o->arena));  /* zeroed: the moments start from 0 */
-    place(o, kd_model_layout(model));
+    place(o, parts);
+    if (parts->ranks == 1) return KD_OK;
+    KD_TRY(kd_new(&o->gathered, o->segments, sizeof *o->gathered));
+    KD_TRY(kd_new(&o->ordered, o->segments, sizeof *o->ordered));
+    KD_TRY(kd_new(&o->at, 2 * parts->ranks, sizeof *o->at));
+    o->bytes = o->at + parts->ranks;
     return KD_OK;
 }
 
 void kd_optimizer_close(kd_optimizer *o) {
     if (o->ctx) kd_ctx_unplace(o->ctx, &o->arena);
+    free(o->gathered);
+    free(o->ordered);
+    free(o->at);
     *o = (kd_optimizer){0};
+}
+
+/* Every rank's partial sums to all, in the order of parts and of segments in them. */
+static kd_status gather_partial(kd_optimizer *o, const kd_parts *parts, kd_comm *world) {
+    int64_t size = (int64_t)sizeof(double), end = 0, at = 0;
+    for (int64_t r = 0; r < parts->ranks; r++) {
+        o->at[r] = end, o->bytes[r] = count_segments(parts, r) * size;
+        end += o->bytes[r];
+    }
+    KD_TRY(o->ctx->device->get(o->ctx, o->gathered + o->at[parts->rank] / size, o->own, o->bytes[parts->rank]));
+    KD_TRY(kd_comm_gather(world, "norms", o->gathered, o->at, o->bytes));
+    for (int64_t i = 0; i < parts->count; i++) {
+        kd_range whole = kd_part_whole(parts, i);
+        for (int64_t r = 0; r < parts->ranks; r++) {
+            kd_range piece = kd_part_piece_of(parts, i, r);
+            int64_t first = at + (piece.at - whole.at) / KD_NORM_SEGMENT, n = segments_of(piece.count);
+            memcpy(o->ordered + first, o->gathered + o->at[r] / size, (size_t)(n * size));
+            o->at[r] += n * size;
+        }
+        at += segments_of(whole.count);
+    }
+    return o->ctx->device->put(o->ctx, o->partial, o->ordered, o->segments * size);
+}
+
+static kd_status sum_norm(kd_optimizer *o, kd_model *model) {
+    const kd_parts *parts = kd_model_parts(model);
+    double *to = o->own;
+    for (int64_t i = 0; i < parts->count; i++) {
+        kd_slice piece = kd_part_piece(parts, i);
+        if (piece.count == 0) continue;
+        KD_TRY(kd_sum_squares(o->ctx, to, kd_model_gradient_of(model, piece), piece.count));
+        to += segments_of(piece.count);
+    }
+    if (parts->ranks > 1) KD_TRY(gather_partial(o, parts, kd_model_world(model)));
+    return kd_sum_norm(o->ctx, o->sums, o->partial, o->segments);
 }
 
 kd_status kd_optimizer_step(kd_optimizer *o, kd_step_sums *sums, kd_model *model, const kd_adamw *adamw,
                             int64_t tokens) {
     const kd_layout *layout = kd_model_layout(model);
-    float *w = kd_model_weights(model), *g = kd_model_gradient(model);
     KD_TRY(kd_sum_loss(o->ctx, o->sums, kd_model_losses(model), tokens));
-    KD_TRY(kd_sum_norm(o->ctx, o->sums, g, layout->count));
+    KD_TRY(sum_norm(o, model));
     kd_adamw step = *adamw;
     step.step = o->updates + 1;
-    kd_range own = o->world ? kd_rank_range(layout->count, kd_comm_size(o->world), kd_comm_rank(o->world)) : (kd_range){0, layout->count};
     for (int64_t i = 0; i < layout->tensors; i++) {
         kd_param_place p = kd_layout_tensor(layout, i);
-        int64_t at = p.at > own.at ? p.at : own.at, end = p.at + p.size < own.at + own.count ? p.at + p.size : own.at + own.count;
-        if (at >= end) continue;
-        bool decays = o->decay_all || kd_param_is_matrix(layout, p.kind);
-        step.weight_decay = decays ? adamw->weight_decay : 0;
-        KD_TRY(kd_adamw_step(o->ctx, w + at, o->m + at, o->v + at, g + at, o->sums, &step, end - at));
+        kd_slice s = kd_parts_tensor(kd_model_parts(model), &p);
+        if (s.count == 0) continue;
+        step.weight_decay = o->decay_all || kd_param_is_matrix(layout, p.kind) ? adamw->weight_decay : 0;
+        KD_TRY(kd_adamw_step(o->ctx, kd_model_weights_of(model, s), o->m + s.own, o->v + s.own, kd_model_gradient_of(model, s), o->sums,
+                             &step, s.count));
     }
-    if (o->world) KD_TRY(kd_gather_shards(o->world, "weights", w, layout->count));
+    KD_TRY(kd_model_weights_changed(model));
     KD_TRY(o->ctx->device->get(o->ctx, sums, o->sums, sizeof *sums));
     o->updates += sums->finite != 0;
     return KD_OK;

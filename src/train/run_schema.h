@@ -30,7 +30,6 @@ typedef struct kd_run_row {
     int64_t offset;          /* in kd_run_file; KD_RUN_NOWHERE: checked, not stored */
     const char *range;       /* of numbers: "[0, 1)"; NULL: any */
     const kd_run_word *word; /* of TEXT, WORD and SWITCH: the allowed ones; NULL: any text */
-    const char *only;        /* every other value is not in this build yet */
     bool later;              /* the key itself is not in this build yet */
     const char *refused;     /* why the key is known and never taken */
     bool required;

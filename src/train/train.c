@@ -31,14 +31,14 @@ static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan *
 
 static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
     const kd_run_file *run = t->run;
-    int64_t windows = run->batch_windows / run->data_ranks, first = t->step * run->batch_windows + kd_comm_rank(t->data) * windows, built = 0;
+    int64_t windows = run->batch_windows / run->data_ranks, first = t->step * run->batch_windows, built = 0;
     double began = kd_now();
     *report = (kd_step_report){.lr = learning_rate(run, t->step)};
     t->clock.parts = 0;
     t->ctx->clock = &t->clock;
     kd_status status = KD_OK;
     for (; built < windows; built++) {
-        status = kd_windows_plan(&plan[built], &t->train.windows, first + built, true);
+        status = kd_windows_plan(&plan[built], &t->train.windows, first + kd_model_window(t->model, built), true);
         if (status) break;
         report->pairs += kd_plan_pairs(&plan[built]);
         for (int64_t i = 0; i < plan[built].T; i++) report->targets += plan[built].target[i] >= 0;
@@ -130,7 +130,7 @@ static kd_status loop(kd_trainer *t, kd_plan *plan, const kd_plan **view, kd_pro
         bool last = t->step == run->steps, stop;
         KD_TRY(asked_to_stop(&stop, t));
         if (!stop && (last || due(t->step, run->eval_every))) KD_TRY(validate(t));
-        if (leads && export_due(run, t->step)) export(t);
+        if (export_due(run, t->step)) export(t);
         if (last || stop || due(t->step, run->save_every)) KD_TRY(save(t, last || stop));
         if (stop && !last) return kd_fail(KD_EAGAIN, "stopped after step %lld and saved: --resume goes on", (long long)t->step);
     }

@@ -54,10 +54,7 @@ kd_status kd_trainer_threads(int64_t *threads, kd_trainer *trainer);
 bool kd_trainer_leads(const kd_trainer *trainer);
 kd_status kd_trainer_agree(const kd_trainer *trainer, const char *what, kd_status status);
 kd_status kd_trainer_give_up(const kd_trainer *trainer, kd_status status);
-/* The moments of all ranks come to each. */
-kd_status kd_trainer_gather_moments(kd_trainer *trainer);
-
-/* Checkpoints (trainer_state.c). */
+/* Checkpoints (trainer_state.c); writing is collective, as every rank writes some of the files. */
 kd_status kd_trainer_save(kd_trainer *trainer);
 kd_status kd_trainer_load(kd_trainer *trainer, const char *folder);
 /* The weights alone, as output/export/step-N: a Hugging Face folder in the run file's dtype and shards. */

@@ -1,9 +1,8 @@
-/* A run on several ranks: rank = data * S + sequence. All of them make every step and hold every weight; each has the
- * moments of a shard of the flat order. Rank 0 alone writes and speaks. */
+/* A run on several ranks: rank = data * S + sequence. All of them make every step; what each has of weights, gradients and
+ * moments is parallel.zero's (model/parts.h). All write the weights and moments of checkpoints; rank 0 alone everything else, and speaks. */
 #include <stdlib.h>
 
 #include "base/pool.h"
-#include "par/shards.h"
 #include "trainer.h"
 
 bool kd_trainer_leads(const kd_trainer *t) { return kd_comm_rank(t->world) == 0; }
@@ -51,10 +50,4 @@ kd_status kd_trainer_give_up(const kd_trainer *t, kd_status status) {
     enum { AGAIN = 75, FAILED = 1 };
     kd_comm_abort(t->world, status == KD_ELOST ? AGAIN : FAILED);
     return status;
-}
-
-kd_status kd_trainer_gather_moments(kd_trainer *t) {
-    int64_t count = kd_model_layout(t->model)->count;
-    KD_TRY(kd_gather_shards(t->world, "first moments", t->optimizer.m, count));
-    return kd_gather_shards(t->world, "second moments", t->optimizer.v, count);
 }

@@ -43,55 +43,85 @@ static kd_status save_state(const kd_trainer *t, const char *folder) {
     return status;
 }
 
-static kd_status fill(void *opaque, const char *folder) {
-    kd_trainer *t = opaque;
+static kd_status fill(kd_trainer *t, const char *folder) {
     const float *moments[] = {t->optimizer.m, t->optimizer.v};
-    char *optimizer = kd_path_join(folder, "optimizer.safetensors"), *run = kd_path_join(folder, "run.yaml"), *text = NULL;
+    char *run = NULL, *text = NULL;
     kd_status status;
-    if (!optimizer || !run) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_model_save(t->model, &t->config, folder, t->companions, &(kd_weights_form){KD_F32, t->run->save_shard}));
-    KD_GO(kd_model_save_flat(t->model, optimizer, moments, moment_suffix, 2));
+    KD_GO(kd_model_save_owned(t->model, folder, "optimizer", moments, moment_suffix, 2, t->run->save_shard));
+    if (!kd_trainer_leads(t)) goto done;
+    if (!(run = kd_path_join(folder, "run.yaml"))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_run_file_print(&text, t->run));
     KD_GO(kd_file_write(run, text, (int64_t)strlen(text)));
     KD_GO(save_state(t, folder));
 done:
     free(text);
     free(run);
-    free(optimizer);
     return status;
 }
 
+static kd_status fill_export(kd_trainer *t, const char *folder) {
+    const kd_weights_form form = {t->run->export_dtype, t->run->export_shard};
+    return kd_model_save(t->model, &t->config, folder, t->companions, &form);
+}
+
+/* A folder that all ranks fill: rank 0 makes it, and when all have written, makes it whole. */
+typedef struct filling {
+    kd_trainer *t;
+    kd_status (*fill)(kd_trainer *t, const char *folder);
+    bool begun;
+} filling;
+
+static kd_status fill_together(void *opaque, const char *folder) {
+    filling *f = opaque;
+    f->begun = true;
+    KD_TRY(kd_trainer_agree(f->t, "a folder to save in", KD_OK));
+    return kd_trainer_agree(f->t, "saving", f->fill(f->t, folder));
+}
+
+static kd_status save_together(kd_trainer *t, const char *output, kd_status (*fill_one)(kd_trainer *t, const char *folder)) {
+    filling f = {t, fill_one, false};
+    kd_status status;
+    if (kd_trainer_leads(t)) {
+        status = kd_checkpoint_save(output, t->step, fill_together, &f);
+        if (!f.begun) return kd_trainer_agree(t, "a folder to save in", status);
+    } else {
+        char name[40];
+        snprintf(name, sizeof name, "step-%lld.tmp", (long long)t->step);
+        char *folder = kd_path_join(output, name);
+        status = kd_trainer_agree(t, "a folder to save in", folder ? KD_OK : kd_fail(KD_ENOMEM, "out of memory"));
+        if (status) {
+            free(folder);
+            return status;
+        }
+        status = kd_trainer_agree(t, "saving", fill_one(t, folder));
+        free(folder);
+    }
+    return kd_trainer_agree(t, "what is saved", status);
+}
+
 /* The checkpoint's folder is found before it is made: nothing can fail between saving and knowing it. */
-static kd_status save_whole(kd_trainer *t) {
+kd_status kd_trainer_save(kd_trainer *t) {
     char name[32];
     snprintf(name, sizeof name, "step-%lld", (long long)t->step);
     char *folder = kd_path_join(t->run->output, name);
-    kd_status status = folder ? kd_checkpoint_save(t->run->output, t->step, fill, t) : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = kd_trainer_agree(t, "saving", folder ? KD_OK : kd_fail(KD_ENOMEM, "out of memory"));
+    if (!status) status = save_together(t, t->run->output, fill);
     if (!status && t->companions) {  /* from now on out of this checkpoint: the one that was resumed from will be pruned */
         char *old = t->companions;
         t->companions = folder;
         folder = old;
     }
     free(folder);
-    if (!status && kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep))
+    if (!status && kd_trainer_leads(t) && kd_checkpoint_prune(t->run->output, t->step, t->run->save_keep))
         kd_warn("step %lld is saved, an older checkpoint could not be removed: %s", (long long)t->step, kd_message());
     return status;
 }
 
-kd_status kd_trainer_save(kd_trainer *t) {
-    KD_TRY(kd_trainer_give_up(t, kd_trainer_gather_moments(t)));
-    return kd_trainer_agree(t, "saving", kd_trainer_leads(t) ? save_whole(t) : KD_OK);
-}
-
-static kd_status fill_export(void *opaque, const char *folder) {
-    kd_trainer *t = opaque;
-    const kd_weights_form form = {t->run->export_dtype, t->run->export_shard};
-    return kd_model_save(t->model, &t->config, folder, t->companions, &form);
-}
-
 kd_status kd_trainer_export(kd_trainer *t) {
     char *folder = kd_path_join(t->run->output, "export");
-    kd_status status = folder ? kd_checkpoint_save(folder, t->step, fill_export, t) : kd_fail(KD_ENOMEM, "out of memory");
+    kd_status status = kd_trainer_agree(t, "saving", folder ? KD_OK : kd_fail(KD_ENOMEM, "out of memory"));
+    if (!status) status = save_together(t, folder, fill_export);
     free(folder);
     return status;
 }
@@ -127,11 +157,11 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
 }
 
 kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
-    char *path = kd_path_join(folder, "trainer_state.json"), *optimizer = kd_path_join(folder, "optimizer.safetensors");
+    char *path = kd_path_join(folder, "trainer_state.json");
     json_t *state = NULL;
     float *moments[] = {t->optimizer.m, t->optimizer.v};
     kd_status status;
-    if (!path || !optimizer) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+    if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_json_load(&state, path));
     KD_GO(kd_json_int(&t->step, state, "step", path));
     KD_GO(kd_json_int(&t->optimizer.updates, state, "updates", path));
@@ -143,10 +173,9 @@ kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
     KD_GO(check_identity(t, said, path));
     warn_variants(t, json_object_get(state, "made_by"), path);
     KD_GO(kd_model_load(t->model, folder));
-    KD_GO(kd_model_load_flat(t->model, optimizer, moments, moment_suffix, 2));
+    KD_GO(kd_model_load_owned(t->model, folder, "optimizer", moments, moment_suffix, 2));
 done:
     json_decref(state);
-    free(optimizer);
     free(path);
     return status;
 }
