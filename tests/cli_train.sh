@@ -54,6 +54,9 @@ for threads in 1 3; do
 done
 try train run.yaml --set batch.micro=2 --set output=runs/micro
 [ "$(sum runs/micro/step-8)" = "$whole" ]; ok $? "two windows at once: the same bits"
+try train run.yaml --set offload.state=swap --set offload.activations=swap --set output=runs/files
+[ "$(sum runs/files/step-8)" = "$whole" ] && rmdir swap; ok $? "moments and inputs of layers in files: the same bits, and nothing is left"
+try train run.yaml --set offload.state=run.yaml --set output=runs/x; says 1 'run.yaml'
 try train run.yaml --set output=runs/again
 [ "$(sum runs/again/step-8)" = "$whole" ]; ok $? "run to run: the same bits"
 

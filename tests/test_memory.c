@@ -105,7 +105,7 @@ static void the_second_step_asks_for_no_memory_whatever_its_documents(void **sta
                                     .training = true};
         assert_done(kd_model_open(&model, ctx, &config, &options));
         assert_done(kd_model_init(model, &config, 5));
-        assert_done(kd_optimizer_open(&optimizer, ctx, model, false));
+        assert_done(kd_optimizer_open(&optimizer, ctx, model, false, NULL));
         kd_plan first = make_plan(KD_MASK_DOCUMENT, 100);
         step(model, &optimizer, &first);
         kd_plan_free(&first);
@@ -232,6 +232,46 @@ static void memory_of_this_process_is_known(void **state) {
     assert_true(kd_memory_peak() - before > 60 << 20);
 }
 
+/* Bytes that only this process has: those the system cannot put back where they came from. */
+static int64_t anonymous(void) {
+    char line[256];
+    long long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f)) sscanf(line, "RssAnon: %lld", &kib);
+    if (f) fclose(f);
+    return kib * 1024;
+}
+
+static void memory_in_a_file_can_be_given_back(void **state) {
+    (void)state;
+    enum { BYTES = 64 << 20 };
+    kd_ctx *ctx;
+    kd_paths names;
+    kd_arena arena = {.used = BYTES};
+    const char *folder = in_scratch("files");
+    assert_done(kd_ctx_open(&ctx, 1));
+    int64_t before = anonymous();
+    assert_done(kd_ctx_place_in(ctx, &arena, folder));
+    assert_int_equal(arena.size, BYTES);
+    for (int64_t i = 0; i < BYTES; i += 512) {
+        assert_int_equal(arena.base[i], 0);
+        arena.base[i] = (char)(i >> 9);
+    }
+    assert_true(before < 0 || anonymous() - before < BYTES / 8);
+    for (int64_t i = 0; i < BYTES; i += 512) assert_int_equal(arena.base[i], (char)(i >> 9));
+    assert_done(kd_list_folder(&names, folder));
+    assert_int_equal(names.count, 0);  /* nothing is left, however the program ends */
+    kd_paths_free(&names);
+    kd_ctx_unplace(ctx, &arena);
+    arena.used = (int64_t)1 << 50;
+    assert_fails(kd_ctx_place_in(ctx, &arena, folder), KD_EIO, "a file of 1125899906842624 bytes");
+    kd_ctx_close(ctx);
+    assert_done(kd_ctx_open_on(&ctx, &kd_device_guard, 1));
+    arena.used = BYTES;
+    assert_fails(kd_ctx_place_in(ctx, &arena, folder), KD_ENOTSUP, "guard");
+    kd_ctx_close(ctx);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     char *slash = strrchr(argv[0], '/');  /* build/gcc/tests/test_memory, beside build/gcc/kedge */
@@ -243,6 +283,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_window_of_128k_of_short_documents_fits_into_4_gib),
         cmocka_unit_test(what_will_not_fit_is_said_before),
         cmocka_unit_test(memory_of_this_process_is_known),
+        cmocka_unit_test(memory_in_a_file_can_be_given_back),
     };
     return cmocka_run_group_tests(test, scratch_open, scratch_close);
 }

@@ -96,7 +96,7 @@ static kd_status bench_open(bench *b, const options *o) {
     KD_GO(open_windows(b, o));
     model.window = b->windows.tokens;
     KD_GO(kd_model_open(&b->model, b->ctx, &b->config, &model));
-    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false));
+    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false, NULL));
     KD_GO(kd_model_init(b->model, &b->config, 1));
 done:
     if (status) bench_close(b);

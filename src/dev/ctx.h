@@ -54,6 +54,9 @@ kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);
 
 /* Device memory in one piece, for an arena that has been measured: arena->base is set. */
 kd_status kd_ctx_place(kd_ctx *ctx, kd_arena *arena);
+/* The same in a file of this folder, zeroed (mapped.c); folder NULL: in memory. KD_EIO when the disk has no room, KD_ENOTSUP for a device
+ * whose memory is not the host's. */
+kd_status kd_ctx_place_in(kd_ctx *ctx, kd_arena *arena, const char *folder);
 void kd_ctx_unplace(kd_ctx *ctx, kd_arena *arena);
 
 #endif

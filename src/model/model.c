@@ -37,13 +37,18 @@ static void place_gradients(kd_model *m, kd_arena *arena) {
     m->room = kd_arena_take(arena, kd_reduce_room(phase, m->own.ranks), sizeof(float));
 }
 
+/* What the backward of every layer begins with; inputs: where it lies. */
+static void place_inputs(kd_model *m, kd_arena *inputs) {
+    m->x = kd_arena_take(inputs, (m->options.training ? m->L + 1 : 1) * m->options.micro * m->T * m->C, sizeof *m->x);
+}
+
 static kd_status place_activations(kd_model *m, kd_arena *arena) {
     bool training = m->options.training, keep = m->options.recompute == KD_RECOMPUTE_NONE;
     bool several = kd_comm_size(m->sequence) > 1;
     int64_t M = m->options.micro * m->T, all = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
 #define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
     KD_TRY(kd_ulysses_init(&m->ulysses, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
-    m->x = TAKE((training ? m->L + 1 : 1) * M * m->C);
+    if (!m->options.files) place_inputs(m, arena);
     for (int64_t l = 0; l < (keep ? m->L : 1); l++) {
         kd_layer_acts *a = &m->acts[l];
         bool own = l == 0 || !several;
@@ -85,7 +90,7 @@ static int64_t activation_bytes(kd_model *m) {
 static void choose_recompute(kd_model *m) {
     if (!m->options.training) m->options.recompute = KD_RECOMPUTE_LAYER;
     if (m->options.recompute != KD_RECOMPUTE_AUTO) return;
-    m->options.recompute = KD_RECOMPUTE_NONE;
+    m->options.recompute = m->options.files ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_NONE;
     /* Half of what is free: the page cache and the data want the rest. */
     if (activation_bytes(m) > kd_memory_available() / 2) m->options.recompute = KD_RECOMPUTE_LAYER;
 }
@@ -161,6 +166,7 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     place_weights(m, &m->weights);
     if (options->training) place_gradients(m, &m->gradients);
     KD_GO(place_activations(m, &m->activations));
+    if (options->files) place_inputs(m, &m->inputs);
     KD_GO(measure_any(&m->scratch, m));
     *out = m;
 done:
@@ -180,6 +186,10 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     place_weights(m, &m->weights);
     KD_GO(kd_ctx_place(ctx, &m->activations));
     KD_GO(place_activations(m, &m->activations));
+    if (options->files) {
+        KD_GO(kd_ctx_place_in(ctx, &m->inputs, options->files));
+        place_inputs(m, &m->inputs);
+    }
     if (options->training) {
         KD_GO(kd_ctx_place(ctx, &m->gradients));
         place_gradients(m, &m->gradients);
@@ -196,6 +206,7 @@ void kd_model_close(kd_model *m) {
     kd_ctx_unplace(m->ctx, &m->weights);
     kd_ctx_unplace(m->ctx, &m->gradients);
     kd_ctx_unplace(m->ctx, &m->activations);
+    kd_ctx_unplace(m->ctx, &m->inputs);
     kd_comm_free(m->alone);
     for (int i = 0; i < 2; i++) free(m->gathering[i].counts);
     free(m->acts);
@@ -214,5 +225,5 @@ double *kd_model_losses(kd_model *m) { return m->losses; }
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {
     int64_t rope = kd_rope_bytes(m->rope.precision, m->E, m->rope.positions);
-    return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch};
+    return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch, m->inputs.used};
 }

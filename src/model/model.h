@@ -29,6 +29,7 @@ typedef struct kd_model_options {
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
     kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
     kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: one */
+    const char *files;       /* folder for a file that the inputs of layers lie in; NULL: in memory */
     int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;
 
@@ -61,8 +62,9 @@ kd_status kd_model_weights_changed(kd_model *model);
  * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
 
-/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. */
-typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch; } kd_model_memory;
+/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. files: of
+ * activations, not counted there. */
+typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch, files; } kd_model_memory;
 kd_model_memory kd_model_memory_use(const kd_model *model);
 kd_status kd_model_scratch(int64_t *bytes, kd_model *model, const kd_plan *plan);
 

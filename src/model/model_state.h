@@ -39,7 +39,7 @@ struct kd_model {
     float eps, scale;         /* scale: of attention's logits; 0: 1/sqrt(E) */
     bool tied;
     kd_rope rope;
-    kd_arena weights, gradients, activations;
+    kd_arena weights, gradients, activations, inputs;
     kd_comm *alone;           /* stands for a communicator that the options do not have */
     kd_comm *world, *sequence, *data;
     kd_ulysses ulysses;

@@ -85,7 +85,8 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     e->weights = memory.weights;
     e->gradients = memory.gradients;
     e->activations = memory.activations;
-    e->moments = kd_optimizer_bytes(model);
+    e->moments = t->run->offload_state ? 0 : kd_optimizer_bytes(model);
+    e->files = memory.files + kd_optimizer_bytes(model) - e->moments;
     e->recompute = kd_model_recompute(model);
     e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
     if (e->memory < e->reading) e->memory = e->reading;

@@ -9,6 +9,7 @@ typedef struct kd_estimate {
     int64_t parameters;
     /* Bytes. */
     int64_t weights, gradients, moments, activations;
+    int64_t files;            /* of activations and moments, not counted there */
     int64_t scratch;          /* what the sampled windows touch of it */
     int64_t plans;            /* of the windows of a step */
     int64_t program;          /* this process so far: the code, the documents in memory */

@@ -31,11 +31,11 @@ int64_t kd_optimizer_bytes(const kd_model *model) {
     return o.arena.used;
 }
 
-kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, bool decay_all) {
+kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, bool decay_all, const char *files) {
     const kd_parts *parts = kd_model_parts(model);
     *o = (kd_optimizer){.ctx = ctx, .decay_all = decay_all, .segments = count_segments(parts, -1)};
     place(o, parts);
-    KD_TRY(kd_ctx_place(ctx, &o->arena));  /* zeroed: the moments start from 0 */
+    KD_TRY(kd_ctx_place_in(ctx, &o->arena, files));  /* zeroed: the moments start from 0 */
     place(o, parts);
     if (parts->ranks == 1) return KD_OK;
     KD_TRY(kd_new(&o->gathered, o->segments, sizeof *o->gathered));

@@ -18,7 +18,8 @@ typedef struct kd_optimizer {
     int64_t updates;       /* steps that were taken: what the bias correction counts */
 } kd_optimizer;
 
-kd_status kd_optimizer_open(kd_optimizer *optimizer, kd_ctx *ctx, const kd_model *model, bool decay_all);
+/* files: the folder of a file that all of it lies in; NULL: in memory. */
+kd_status kd_optimizer_open(kd_optimizer *optimizer, kd_ctx *ctx, const kd_model *model, bool decay_all, const char *files);
 void kd_optimizer_close(kd_optimizer *optimizer);
 
 /* Bytes of the device that one takes. */

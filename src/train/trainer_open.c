@@ -78,7 +78,8 @@ kd_model_options kd_trainer_model_options(const kd_trainer *t) {
     int64_t windows = run->batch_windows / run->data_ranks;
     return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
                               .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
-                              .precision = run->precision, .sequence = t->sequence, .data = t->data, .world = t->world, .zero = run->zero};
+                              .precision = run->precision, .sequence = t->sequence, .data = t->data, .world = t->world, .zero = run->zero,
+                              .files = run->offload_activations};
 }
 
 /* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
@@ -96,7 +97,7 @@ static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
     kd_model_options options = kd_trainer_model_options(t);
     KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
-    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all));
+    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all, run->offload_state));
     return kd_new(&t->losses, run->window.window, sizeof *t->losses);
 }
 
