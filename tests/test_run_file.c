@@ -340,7 +340,7 @@ static void every_precision_has_its_word(void **state) {
 static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
     later("dtype: {weights: bf16}\n", "run.yaml:1: dtype.weights: bf16: not in this build yet");
-    later("parallel: {zero: 3}\n", "run.yaml:1: parallel.zero: 3: not in this build yet, 1 is");
+    refuse("parallel: {zero: 4}\n", "run.yaml:1: parallel.zero: 4 is outside [1, 3]");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");
 }

@@ -183,7 +183,7 @@ const kd_run_row kd_run_schema[] = {
     {"save.keep", KD_RUN_INTEGER, "2", AT(save_keep), .range = "[1, inf)",
      .about = "checkpoints that stay"},
     {"save.shard", KD_RUN_SIZE, NULL, AT(save_shard), .range = "[1, inf)",
-     .about = "most bytes of a weights file, K, M or G may end it; none: one file"},
+     .about = "most bytes of a file of weights or moments, K, M or G may end it; none: one file"},
     {"export.every", KD_RUN_INTEGER, "0", AT(export_every), .range = "[0, inf)", .within = "export",
      .about = "steps between exports of the weights alone, counted back from the last step; 0: none"},
     {"export.last", KD_RUN_INTEGER, "0", AT(export_last), .range = "[0, inf)", .within = "export",
