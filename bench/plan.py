@@ -79,7 +79,7 @@ def train(path):
 def parts(row):
     """A step's seconds under the names that a plan has for them."""
     own = row["parts"]
-    attention, update = own.get("attn_forward", 0) + own.get("attn_backward", 0), own.get("adamw", 0) + own.get("sum_norm", 0) + own.get("sum_loss", 0)
+    attention, update = own.get("attn_forward", 0) + own.get("attn_backward", 0), own.get("adamw", 0) + own.get("sum_squares", 0) + own.get("sum_norm", 0) + own.get("sum_loss", 0)
     return {"products": own["matmul"], "attention": attention, "update": update, "other": row["seconds"] - own["matmul"] - attention - update}
 
 

@@ -39,6 +39,7 @@ void kd_comm_abort(kd_comm *comm, int code) {
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
 int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent; }
+double kd_comm_seconds(const kd_comm *comm) { return comm->seconds; }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
 
@@ -65,6 +66,7 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     if (bytes != move->recv_bytes[own])
         return kd_fail(KD_EARG, "%s: rank %lld sends itself %lld bytes and takes %lld", move->what, (long long)own, (long long)bytes,
                        (long long)move->recv_bytes[own]);
+    double since = kd_now();
     comm->begun++;
     for (int64_t r = 0; r < comm->size; r++)
         if (r != own) comm->sent += move->send_bytes[r];
@@ -72,6 +74,7 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];
     if (bytes > 0 && from != to) memcpy(to, from, (size_t)bytes);
+    comm->seconds += kd_now() - since;
     return KD_OK;
 }
 
@@ -79,19 +82,18 @@ kd_status kd_comm_end(kd_flight *flight) {
     kd_comm *comm = flight->comm;
     bool done = !comm->backend;
     int64_t missing = -1;
-    double since = 0;
+    double since = kd_now();
     if (flight->number != comm->ended)
         return kd_fail(KD_EARG, "%s: move %lld began before it", flight->move->what, (long long)comm->ended);
     for (int64_t polls = 0; !done; polls++) {
         kd_status status = comm->backend->test(comm, flight, &done, &missing);
-        double now = kd_now();
-        if (polls == 0) since = now;
-        if (!status && !done && now - since > comm->deadline) status = lost(comm, flight, missing);
+        if (!status && !done && kd_now() - since > comm->deadline) status = lost(comm, flight, missing);
         if (status && comm->backend->withdraw) comm->backend->withdraw(comm);
         if (status) return status;
         if (!done) pause_after(polls);
     }
     comm->ended++;
+    comm->seconds += kd_now() - since;
     return KD_OK;
 }
 

@@ -82,7 +82,8 @@ kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n
  * rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 
-/* Bytes that this rank has sent to others so far. */
+/* Bytes that this rank has sent to others so far, and the seconds that it spent in moves, waiting for others included. */
 int64_t kd_comm_sent(const kd_comm *comm);
+double kd_comm_seconds(const kd_comm *comm);
 
 #endif

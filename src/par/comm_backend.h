@@ -23,6 +23,7 @@ struct kd_comm {
     int64_t rank, size;
     int64_t begun, ended;       /* moves so far */
     int64_t sent;
+    double seconds;             /* in moves */
     double deadline;            /* seconds */
     int64_t *scratch;           /* [4][size] arrays of the moves that are made here */
     kd_comm *parent;            /* that it was split from */

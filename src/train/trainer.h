@@ -34,6 +34,8 @@ typedef struct kd_step_report {
     kd_step_sums sums;
     int64_t targets, pairs;
     double lr, seconds;
+    int64_t sent;                    /* bytes that this rank sent to others */
+    double moving;                   /* of the seconds, those in moves between ranks, waiting included */
 } kd_step_report;
 
 /* Opens everything the run names; reads the newest checkpoint when resuming (trainer_open.c). */
@@ -52,6 +54,8 @@ void kd_trainer_part(kd_trainer *trainer);
 /* Of this rank: the run file's, or its share of the host's cores. Collective. */
 kd_status kd_trainer_threads(int64_t *threads, kd_trainer *trainer);
 bool kd_trainer_leads(const kd_trainer *trainer);
+/* Bytes sent and seconds in moves so far, added to the report's times `sign`. */
+void kd_trainer_count_moves(kd_step_report *report, const kd_trainer *trainer, int sign);
 kd_status kd_trainer_agree(const kd_trainer *trainer, const char *what, kd_status status);
 kd_status kd_trainer_give_up(const kd_trainer *trainer, kd_status status);
 /* Checkpoints (trainer_state.c); writing is collective, as every rank writes some of the files. */

@@ -37,6 +37,14 @@ void kd_trainer_part(kd_trainer *t) {
     kd_comm_free(t->alone);
 }
 
+void kd_trainer_count_moves(kd_step_report *r, const kd_trainer *t, int sign) {
+    const kd_comm *const all[] = {t->world, t->sequence, t->data};
+    for (int i = 0; i < 3; i++) {
+        r->sent += sign * kd_comm_sent(all[i]);
+        r->moving += sign * kd_comm_seconds(all[i]);
+    }
+}
+
 kd_status kd_trainer_agree(const kd_trainer *t, const char *what, kd_status status) {
     if (!t->world || kd_comm_size(t->world) == 1) return status;
     if (status == KD_ELOST) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */

@@ -35,11 +35,11 @@ kd_status kd_trainer_write_start(kd_trainer *t) {
     char line[256];
     measure_peak(t);
     json_t *row = json_pack(
-        "{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
+        "{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
         t->step ? "resume" : "start", "step", (json_int_t)t->step, "kedge", KD_VERSION, "device", t->ctx->device->name,
         "cpu", cpu_name(line, sizeof line), "isa", kd_isa_name(t->ctx->isa), "threads",
-        (json_int_t)kd_pool_threads(t->ctx->pool), "model_type", t->config.model_type, "parameters",
-        (json_int_t)kd_model_layout(t->model)->count, "peak_flops", t->peak, "tokens_per_step",
+        (json_int_t)kd_pool_threads(t->ctx->pool), "ranks", (json_int_t)kd_comm_size(t->world), "model_type", t->config.model_type, "parameters",
+        (json_int_t)kd_model_layout(t->model)->count, "peak_flops", t->peak * (double)kd_comm_size(t->world), "tokens_per_step",
         (json_int_t)(t->run->batch_windows * t->run->window.window), "memory", "weights", (json_int_t)memory.weights,
         "gradients", (json_int_t)memory.gradients, "moments", (json_int_t)t->optimizer.arena.size, "activations",
         (json_int_t)memory.activations, "scratch", (json_int_t)memory.scratch);
@@ -63,10 +63,10 @@ done:
     free(path);
 }
 
-/* Seconds of the step by operation. NULL: memory is out. */
-static json_t *parts_of(const kd_clock *clock) {
+/* Seconds of the step by operation, of several ranks with those in moves between them. NULL: memory is out. */
+static json_t *parts_of(const kd_clock *clock, int64_t ranks, double moving) {
     json_t *parts = json_object();
-    bool whole = parts;
+    bool whole = parts && (ranks == 1 || !json_object_set_new(parts, "moves", json_real(moving)));
     for (int64_t i = 0; i < clock->parts && whole; i++) {
         char name[40];
         kd_op_words(name, clock->part[i].op);
@@ -81,13 +81,16 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     int64_t tokens = t->run->batch_windows * t->run->window.window;
     double flops = kd_model_flops(&t->config, tokens, r->pairs);
     bool finite = r->sums.finite;
+    int64_t ranks = kd_comm_size(t->world);
     measure_peak(t);
+    double peak = t->peak * (double)ranks;
     json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
-                            t->peak, "share_of_peak", flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident(),
-                            "parts", parts_of(&t->clock));
+                            peak, "share_of_peak", flops / r->seconds / peak, "memory", (json_int_t)kd_memory_resident(),
+                            "parts", parts_of(&t->clock, ranks, r->moving));
+    if (row && ranks > 1) json_object_set_new(row, "sent", json_integer((json_int_t)r->sent));
     return kd_metrics_write(&t->metrics, row);
 }
