@@ -38,7 +38,7 @@ void kd_comm_abort(kd_comm *comm, int code) {
 
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
-int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent; }
+int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent + (comm->host ? kd_comm_sent(comm->host) : 0); }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
 
@@ -59,6 +59,11 @@ static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) 
 
 kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     int64_t own = comm->rank, bytes = move->send_bytes[own];
+    if (comm->host) {
+        bool yes;
+        KD_TRY(comm->backend->takes(&yes, comm, move));
+        if (!yes) return kd_comm_begin(flight, comm->host, move);
+    }
     *flight = (kd_flight){comm, move, comm->begun};
     if (comm->begun - comm->ended >= KD_COMM_FLIGHT)
         return kd_fail(KD_EARG, "%s: %d moves are under way already", move->what, KD_COMM_FLIGHT);
@@ -71,7 +76,7 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     if (comm->backend) KD_TRY(comm->backend->begin(comm, flight));
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];
-    if (bytes > 0 && from != to) memcpy(to, from, (size_t)bytes);
+    if (bytes > 0 && from != to && !comm->host) memcpy(to, from, (size_t)bytes);
     return KD_OK;
 }
 
