@@ -1,5 +1,5 @@
 # make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
-# CBLAS=1. See CONTRIBUTING.md.
+# NCCL=1, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -11,7 +11,8 @@ SAN    :=
 comma  := ,
 CBLAS  :=
 MPI    :=
-FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+NCCL   :=
+FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if $(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
 # CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
@@ -59,10 +60,27 @@ SOURCES := $(filter-out %_no_mpi.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_mpi.c,$(SOURCES))
 endif
+# NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
+CUDA_HOME ?= /usr/local/cuda
+NCCL_HOME ?= $(firstword $(patsubst %/include/nccl.h,%,$(wildcard $(addsuffix /include/nccl.h,$(CUDA_HOME) /usr /usr/local))))
+ifneq ($(NCCL),)
+library    = $(firstword $(wildcard $(foreach d,lib64 lib lib/*-linux-gnu,$1/$d/$2.so $1/$d/$2.so.*)))
+NCCL_LIBS := $(call library,$(CUDA_HOME),libcudart) $(call library,$(NCCL_HOME),libnccl)
+NCCL_HEADERS := $(wildcard $(CUDA_HOME)/include/cuda_runtime_api.h $(NCCL_HOME)/include/nccl.h)
+ifneq ($(words $(NCCL_LIBS) $(NCCL_HEADERS)),4)
+$(error NCCL=1: of headers and libraries of the CUDA runtime and NCCL there is: $(NCCL_HEADERS) $(NCCL_LIBS). Install the CUDA \
+toolkit and libnccl-dev and say where with CUDA_HOME= and NCCL_HOME=, or type: make NCCL=1 $$(tools/nccl))
+endif
+KD_CPP += -DKD_NCCL $(patsubst %,-isystem %,$(dir $(NCCL_HEADERS)))
+LDLIBS += $(NCCL_LIBS) $(addprefix -Wl$(comma)-rpath$(comma),$(abspath $(dir $(NCCL_LIBS))))
+SOURCES := $(filter-out %_no_nccl.c,$(SOURCES))
+else
+SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
+endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
-HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c,$(wildcard tests/*.c)))
+HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
 FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -83,7 +101,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check check-ranks fuzz demo bench install uninstall clean deps FORCE
+.PHONY: all check check-ranks check-nccl fuzz demo bench install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -142,6 +160,12 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+# test_comm_nccl on GPUs of the host's making, which stand in front of NCCL.
+SIMULATED := $(if $(NCCL),$(BUILD)/tests/on_simulated_nccl)
+$(SIMULATED): $(BUILD)/tests/test_comm_nccl.o $(BUILD)/tests/simulated_nccl.o $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
 # Makes chosen calls of a program fail; it stands in front of libc, so it has no sanitizer.
 $(SHIM): tests/fault_shim.c tests/fault_shim.h | build/deps
 	@mkdir -p $(@D)
@@ -161,12 +185,16 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
-check: build/kedge $(TESTS) $(SHIM) $(FUZZ:%=$(BUILD)/tests/replay_%)
+check: build/kedge $(TESTS) $(SHIM) $(SIMULATED) $(FUZZ:%=$(BUILD)/tests/replay_%)
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
 
 # What takes several processes, with MPI=1 or MPI=mpich.
 check-ranks: build/kedge $(BUILD)/tests/test_comm
 	@tests/run $(BUILD) "script tests/cli_ranks.sh"
+
+# What NCCL=1 adds.
+check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)
+	@tests/run $(BUILD) "program test_comm_nccl" "script tests/cli_nccl.sh"
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.

@@ -61,6 +61,7 @@ kd_status kd_build_describe(json_t *to) {
     add(&status, to, "threads", json_integer(kd_pool_threads(ctx->pool)));
     add(&status, to, "cuda", json_false());
     add(&status, to, "mpi", json_boolean(kd_comm_has_mpi()));
+    add(&status, to, "nccl", json_boolean(kd_comm_has_nccl()));
     add(&status, to, "libraries", libraries);
     kd_ctx_close(ctx);
     return status;

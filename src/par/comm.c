@@ -38,8 +38,8 @@ void kd_comm_abort(kd_comm *comm, int code) {
 
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
-int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent; }
-double kd_comm_seconds(const kd_comm *comm) { return comm->seconds; }
+int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent + (comm->host ? kd_comm_sent(comm->host) : 0); }
+double kd_comm_seconds(const kd_comm *comm) { return comm->seconds + (comm->host ? kd_comm_seconds(comm->host) : 0); }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
 
@@ -60,6 +60,11 @@ static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) 
 
 kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     int64_t own = comm->rank, bytes = move->send_bytes[own];
+    if (comm->host) {
+        bool yes;
+        KD_TRY(comm->backend->takes(&yes, comm, move));
+        if (!yes) return kd_comm_begin(flight, comm->host, move);
+    }
     *flight = (kd_flight){comm, move, comm->begun};
     if (comm->begun - comm->ended >= KD_COMM_FLIGHT)
         return kd_fail(KD_EARG, "%s: %d moves are under way already", move->what, KD_COMM_FLIGHT);
@@ -73,7 +78,7 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     if (comm->backend) KD_TRY(comm->backend->begin(comm, flight));
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];
-    if (bytes > 0 && from != to) memcpy(to, from, (size_t)bytes);
+    if (bytes > 0 && from != to && !comm->host) memcpy(to, from, (size_t)bytes);
     comm->seconds += kd_now() - since;
     return KD_OK;
 }

@@ -1,8 +1,9 @@
 /* Ranks, and the bytes that move between them.
  *
- * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or MPI's processes. A backend
- * moves bytes; the reductions here are exact (integers, maxima), and every sum of floats is made in an order of kedge's own
- * (shards.h). So no result depends on what moved the bytes.
+ * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or MPI's processes. One with a
+ * GPU each has another beneath it, for all that is not in device memory. A backend moves bytes; the reductions here are exact
+ * (integers, maxima), and every sum of floats is made in an order of kedge's own (shards.h). So no result depends on what moved
+ * the bytes.
  *
  * All ranks of a communicator make the same calls in the same order, with a `what` for messages ("keys of layer 3"). All
  * waiting is done in one loop: it polls, yields, then sleeps for moments, and after the deadline it fails with KD_ELOST,
@@ -25,6 +26,15 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
 /* MPI's world, begun if need be; KD_ENOTSUP in a build without MPI. kd_comm_free of it ends MPI. */
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
 bool kd_comm_has_mpi(void);
+
+/* A GPU for each rank of `host`, which stays the caller's and is freed after it; collective. Moves in device memory go by NCCL,
+ * moves in the host's memory and agreements over `host`; a move is of one kind on all its ranks. NCCL does not notice lengths that
+ * differ, nor say who is missing.
+ *   device  this rank's; from now on it is this thread's
+ *   stream  a cudaStream_t, NULL the default one: what it was given before a move begins is done before it
+ * KD_ENOTSUP in a build without NCCL, and where there is no GPU. */
+kd_status kd_comm_nccl(kd_comm **out, kd_comm *host, int64_t device, void *stream, double deadline);
+bool kd_comm_has_nccl(void);
 
 /* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
  * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */

@@ -15,6 +15,8 @@ typedef struct kd_backend {
     void (*withdraw)(kd_comm *comm);
     void (*abort)(kd_comm *comm, int code);
     void (*release)(kd_comm *comm);
+    /* With a host communicator: which moves are the backend's; own bytes are then its to copy. The others go to the host's. */
+    kd_status (*takes)(bool *yes, const kd_comm *comm, const kd_move *move);
 } kd_backend;
 
 struct kd_comm {
@@ -27,6 +29,7 @@ struct kd_comm {
     double deadline;            /* seconds */
     int64_t *scratch;           /* [4][size] arrays of the moves that are made here */
     kd_comm *parent;            /* that it was split from */
+    kd_comm *host;              /* of the same ranks, for what the backend does not take, or NULL */
 };
 
 /* A communicator without a backend's state. */
