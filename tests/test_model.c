@@ -215,6 +215,7 @@ static void any_number_of_ranks_gives_the_same_bits(void **state) {
             for (s.sequence = 1; s.sequence <= 4; s.sequence *= 2)
                 for (s.how.zero = 1; s.how.zero <= 3; s.how.zero++) {
                     int64_t windows = cases[i].windows / data;
+                    if (SANITIZED && s.sequence * data != 4) continue;  /* it takes minutes for all */
                     if (data > 1 && s.how.zero < 2 && (windows & (windows - 1))) continue;
                     s.how.micro = cases[i].micro < windows ? cases[i].micro : windows;
                     if (kd_comm_threads(s.sequence * data, DEADLINE, run_rank, &s)) fail_msg("%s", kd_message());
