@@ -37,7 +37,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_hwloc_
 ranks() { local n=$1; shift; timeout 120 "${run[@]}" -n "$n" "$kedge" "$@" >out 2>err; code=$?; }
 
 for size in 1 2 4 8; do
-    KEDGE_MPI_TEST=1 timeout 120 "${run[@]}" -n $size "$build/tests/test_comm" >out 2>&1
+    KEDGE_RANKS_TEST=1 timeout 120 "${run[@]}" -n $size "$build/tests/test_comm" >out 2>&1
     ok $? "communicators of $size processes"
 done
 

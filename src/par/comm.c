@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +28,7 @@ kd_status kd_comm_self(kd_comm **out) { return kd_comm_new(out, NULL, 0, 1, 0); 
 void kd_comm_free(kd_comm *comm) {
     if (!comm) return;
     if (comm->backend) comm->backend->release(comm);
+    free(comm->world);
     free(comm->scratch);
     free(comm);
 }
@@ -38,6 +40,8 @@ void kd_comm_abort(kd_comm *comm, int code) {
 
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
+const char *kd_comm_backend_name(const kd_comm *comm) { return comm->backend ? comm->backend->name : "self"; }
+int64_t kd_comm_world_rank(const kd_comm *comm, int64_t rank) { return comm->world ? comm->world[rank] : rank; }
 int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent; }
 
 /* ---- waiting ------------------------------------------------------------------------------------------------------- */
@@ -49,12 +53,14 @@ static void pause_after(int64_t polls) {
     else nanosleep(&(struct timespec){0, MOMENT}, NULL);
 }
 
+/* People know ranks by their names in the world. */
 static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) {
-    if (missing < 0)
-        return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): not all was taken after %g s", (long long)comm->rank,
-                       (long long)comm->size, f->move->what, (long long)f->number, comm->deadline);
-    return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): nothing from rank %lld after %g s", (long long)comm->rank,
-                   (long long)comm->size, f->move->what, (long long)f->number, (long long)missing, comm->deadline);
+    const kd_comm *world = comm;
+    char what[64] = "not all was taken";
+    while (world->parent) world = world->parent;
+    if (missing >= 0) snprintf(what, sizeof what, "nothing from rank %lld", (long long)kd_comm_world_rank(comm, missing));
+    return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): %s after %g s", (long long)world->rank, (long long)world->size,
+                   f->move->what, (long long)f->number, what, comm->deadline);
 }
 
 kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
@@ -222,12 +228,15 @@ kd_status kd_comm_split(kd_comm **out, kd_comm *comm, int64_t colour) {
         members[count++] = r;
     }
     if (!status) status = kd_comm_new(&part, comm->backend, rank, count, comm->deadline);
+    if (!status) status = kd_new(&part->world, count, sizeof *part->world);
+    for (int64_t i = 0; !status && i < count; i++) part->world[i] = kd_comm_world_rank(comm, members[i]);
     status = kd_comm_agree(comm, "groups", status);
+    if (!status) part->parent = comm;
     if (!status && comm->backend) {
-        part->parent = comm;
         status = comm->backend->split(part, comm, colour, members, count);
     }
     if (status && part) {
+        free(part->world);
         free(part->scratch);
         free(part);
         part = NULL;

@@ -1,6 +1,6 @@
 /* Ranks, and the bytes that move between them.
  *
- * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or MPI's processes. A backend
+ * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or processes joined by MPI or TCP. A backend
  * moves bytes; the reductions here are exact (integers, maxima), and every sum of floats is made in an order of kedge's own
  * (shards.h). So no result depends on what moved the bytes.
  *
@@ -26,11 +26,18 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
 bool kd_comm_has_mpi(void);
 
-/* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
- * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */
+/* Processes that know rank 0's address. `job`: a number that all of them and no others have. The deadline is also that of
+ * joining. KD_ELOST naming a rank that has not come; KD_ECONFIG if the ranks' jobs or sizes differ; KD_EIO. */
+typedef struct kd_tcp_job { int64_t rank, size; const char *address; int port; uint64_t job; } kd_tcp_job;
+kd_status kd_comm_tcp(kd_comm **out, const kd_tcp_job *job, double deadline);
+
+/* The communicator of this process's job (launch.c): MPI's or TCP's where a launcher says that it has started several processes,
+ * MPI's also where `wanted` ranks are more than one, else this process alone. KD_ECONFIG if a launcher has started several that
+ * do not know of each other, or gives a part of the variables; kd_comm_tcp's. */
 kd_status kd_comm_launched(kd_comm **out, int64_t wanted, double deadline);
-/* Ranks on this one's host, itself included; collective. */
-kd_status kd_comm_neighbours(int64_t *count, kd_comm *comm);
+/* Ranks on this one's host, itself included, and its place among them, from 0: the device it takes. That is LOCAL_RANK where the
+ * variables of this rank give it, else the order of ranks. Collective. */
+kd_status kd_comm_neighbours(int64_t *count, int64_t *place, kd_comm *comm);
 
 /* The ranks with the same colour, in the order of their old ranks; collective. Free it before what it was split from. */
 kd_status kd_comm_split(kd_comm **out, kd_comm *comm, int64_t colour);
@@ -42,6 +49,9 @@ void kd_comm_abort(kd_comm *comm, int code);
 
 int64_t kd_comm_rank(const kd_comm *comm);
 int64_t kd_comm_size(const kd_comm *comm);
+const char *kd_comm_backend_name(const kd_comm *comm);  /* self, threads, MPI, TCP */
+/* What a rank is called in the communicator that this one's groups were split from. */
+int64_t kd_comm_world_rank(const kd_comm *comm, int64_t rank);
 
 /* ---- moves -------------------------------------------------------------------------------------------------------- */
 

@@ -15,6 +15,7 @@ typedef struct kd_backend {
     void (*withdraw)(kd_comm *comm);
     void (*abort)(kd_comm *comm, int code);
     void (*release)(kd_comm *comm);
+    const char *name;
 } kd_backend;
 
 struct kd_comm {
@@ -26,6 +27,7 @@ struct kd_comm {
     double deadline;            /* seconds */
     int64_t *scratch;           /* [4][size] arrays of the moves that are made here */
     kd_comm *parent;            /* that it was split from */
+    int64_t *world;             /* [size] what its ranks are called there; NULL: as here */
 };
 
 /* A communicator without a backend's state. */

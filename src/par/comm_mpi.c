@@ -134,7 +134,7 @@ static void mpi_release(kd_comm *comm) {
     free(s);
 }
 
-static const kd_backend backend = {mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release};
+static const kd_backend backend = {mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release, "MPI"};
 
 kd_status kd_comm_mpi(kd_comm **out, double deadline) {
     int begun = 0, rank = 0, size = 1, provided;
