@@ -190,7 +190,9 @@ static kd_status agree_body(void *arg, kd_comm *comm) {
     if (size < 3) return KD_OK;
     kd_status own = rank == size - 1 ? kd_fail(KD_EIO, "the last") : rank == size - 2 ? kd_fail(KD_ENOMEM, "the last but one") : KD_OK;
     CHECK(kd_comm_agree(comm, "a failure", own) == KD_ENOMEM);
-    CHECK(!strcmp(kd_message(), "the last but one"));
+    char said[64];
+    snprintf(said, sizeof said, "rank %lld: the last but one", (long long)size - 2);
+    CHECK(!strcmp(kd_message(), said));
     return KD_OK;
 }
 

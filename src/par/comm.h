@@ -47,6 +47,11 @@ void kd_comm_free(kd_comm *comm);
  * wait. For a rank that cannot go on and cannot tell the others by kd_comm_agree. */
 void kd_comm_abort(kd_comm *comm, int code);
 
+/* For a rank that fails where the others go into a collective (returns status): it cannot end in order any more, and should
+ * kd_comm_abort. So it is after a move that has failed. */
+kd_status kd_comm_break(kd_comm *comm, kd_status status);
+bool kd_comm_broken(const kd_comm *comm);
+
 int64_t kd_comm_rank(const kd_comm *comm);
 int64_t kd_comm_size(const kd_comm *comm);
 const char *kd_comm_backend_name(const kd_comm *comm);  /* self, threads, MPI, TCP */
@@ -88,7 +93,7 @@ kd_status kd_comm_barrier(kd_comm *comm, const char *what);
 kd_status kd_comm_sum(kd_comm *comm, const char *what, int64_t *values, int64_t n);
 kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n);
 
-/* The status of the lowest rank that has failed, with its message; KD_OK if none has. Before a collective that a failed
+/* The status of the lowest rank that has failed, with its message and, but for rank 0, its name; KD_OK if none has. Before a collective that a failed
  * rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 

@@ -25,7 +25,8 @@ struct kd_comm {
     int64_t begun, ended;       /* moves so far */
     int64_t sent;
     double deadline;            /* seconds */
-    int64_t *scratch;           /* [4][size] arrays of the moves that are made here */
+    int64_t *scratch;           /* [4][size] arrays of the moves that are made here; then values that ranks give each other */
+    bool broken;                /* kd_comm_break */
     kd_comm *parent;            /* that it was split from */
     int64_t *world;             /* [size] what its ranks are called there; NULL: as here */
 };

@@ -377,6 +377,7 @@ static void tcp_release(kd_comm *comm) {
     group *g = comm->state;
     if (!g) return;
     mesh *m = g->mesh;
+    if (comm->broken) tcp_withdraw(comm);
     for (int64_t f = 0; f < KD_COMM_FLIGHT; f++)
         if (g->open[f]) tcp_withdraw(comm);  /* its letters are gone */
     for (group **at = &m->groups; *at; at = &(*at)->next)

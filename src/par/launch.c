@@ -120,7 +120,7 @@ kd_status kd_comm_neighbours(int64_t *count, int64_t *place, kd_comm *comm) {
     const host own = own_host();
     host *all;
     *count = *place = 0;
-    KD_TRY(kd_new(&all, kd_comm_size(comm), sizeof *all));
+    KD_TRY(kd_comm_break(comm, kd_new(&all, kd_comm_size(comm), sizeof *all)));
     kd_status status = kd_comm_gather_equal(comm, "names of hosts", all, &own, sizeof own);
     for (int64_t r = 0; !status && r < kd_comm_size(comm); r++) {
         if (memcmp(&own, &all[r], sizeof own)) continue;

@@ -42,7 +42,7 @@ void kd_trainer_part(kd_trainer *t) {
 
 kd_status kd_trainer_agree(const kd_trainer *t, const char *what, kd_status status) {
     if (!t->world || kd_comm_size(t->world) == 1) return status;
-    if (status == KD_ELOST) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */
+    if (status == KD_ELOST || kd_comm_broken(t->world)) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */
     return kd_comm_agree(t->world, what, status);
 }
 
