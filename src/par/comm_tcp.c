@@ -174,12 +174,15 @@ static void take_header(mesh *m, int64_t r) {
     p->in_at = 0;
 }
 
+/* Of those who give up because another has, the first one's message. */
 static void take_abort(mesh *m, int64_t r) {
     peer *p = &m->peers[r];
     char what[TEXT + 32];
     p->text[p->in.bytes] = 0;
     kd_text_plain(p->text);
-    snprintf(what, sizeof what, "gives up: %s", p->text);
+    const char *first = p->text;
+    for (const char *at; (at = strstr(first, "gives up: ")) != NULL;) first = at + strlen("gives up: ");
+    snprintf(what, sizeof what, "gives up: %s", first);
     fail(m, p->in.number == AGAIN ? KD_ELOST : KD_EIO, r, what);
 }
 
