@@ -45,7 +45,7 @@ for way in "${ways[@]}"; do
     for _ in $(seq 300); do [ "$(cat err.* | grep -c 'gives up')" -ge $([ $way = tcp ] && echo 3 || echo 1) ] && break; sleep 0.05; done
     took=$(since $start); sleep 0.5; kill -KILL "$stopped" 2>/dev/null  # a launcher may wait for it for ever
     ended
-    [ $code -eq 75 ] || [ $code -eq 137 ] && grep -Eq '\(move [0-9]+\): (nothing from rank|not all was taken)' err && [ "${took%.*}" -lt 10 ]
+    [ $code -eq 75 ] || [ $code -eq 137 ] && grep -Eq '\(move [0-9]+\): (nothing from|not all was taken by) rank [0-3]' err && [ "${took%.*}" -lt 10 ]
     ok $? "$way: a rank is stopped: with a deadline of 2 s the others name the move and the rank after $took s"
     [ $way = mpi ] || [ "$codes" = "75 75 75 137 " ]; ok $? "$way: and end with 75"
 
@@ -68,8 +68,10 @@ pair() {
     ended
 }
 if [ $plain -eq 1 ]; then
+    least=8192  # KiB that its libraries map
+    until (ulimit -v $least; "$kedge" info >out 2>err) 2>/dev/null; do least=$((least + 2048)); done
     start=$(now)
-    pair 1 bash -c 'ulimit -v 20480; exec "$@"' bash
+    pair 1 bash -c "ulimit -v $((least + 4096)); exec \"\$@\"" bash
     [ "$codes" = "1 1 " ] && grep -q '^kedge: rank 1: out of memory: [0-9]* bytes' err.0; ok $? "tcp: no memory for rank 1: both end with 1 and name it, after $(since $start) s"
     [ ! -e runs/pair ]; ok $? "and leave nothing"
     # Each place that asks for memory, or a sample of the later ones. Before the ranks have joined there is nobody to tell: the

@@ -71,6 +71,7 @@ static void pause_after(int64_t polls) {
 static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) {
     const kd_comm *world = world_of(comm);
     char what[64] = "not all was taken";
+    if (missing < -1) snprintf(what, sizeof what, "not all was taken by rank %lld", (long long)kd_comm_world_rank(comm, -2 - missing));
     if (missing >= 0) snprintf(what, sizeof what, "nothing from rank %lld", (long long)kd_comm_world_rank(comm, missing));
     return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): %s after %g s", (long long)world->rank, (long long)world->size,
                    f->move->what, (long long)f->number, what, comm->deadline);

@@ -7,7 +7,7 @@
 typedef struct kd_backend {
     /* Starts a move's messages to and from other ranks. */
     kd_status (*begin)(kd_comm *comm, const kd_flight *flight);
-    /* One poll. missing: a rank whose message has not come, or -1. */
+    /* One poll. missing: a rank whose message has not come; or -2 - r, r one that has not taken its own; or -1. */
     kd_status (*test)(kd_comm *comm, const kd_flight *flight, bool *done, int64_t *missing);
     /* members [count]: old ranks of the group that this rank is in. */
     kd_status (*split)(kd_comm *part, kd_comm *comm, int64_t colour, const int64_t *members, int64_t count);

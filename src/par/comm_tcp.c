@@ -269,6 +269,7 @@ static kd_status tcp_test(kd_comm *comm, const kd_flight *flight, bool *done, in
         if (i == comm->rank) continue;
         bool in = letter_of(g, flight->number, false, i)->stage != NONE, out = letter_of(g, flight->number, true, i)->stage != NONE;
         if (in) *missing = i;
+        else if (out && *missing == -1) *missing = -2 - i;
         if ((in || out) && m->peers[g->member[i]].left) fail(m, KD_ELOST, g->member[i], "has left");
     }
     return m->failed ? failure(comm, flight, *missing) : KD_OK;

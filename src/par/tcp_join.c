@@ -266,6 +266,16 @@ static void accept_stranger(join *j) {
     print_place(p->from, sizeof p->from, &from);
 }
 
+/* Of the ranks above this one; who has never come, before who has given up waiting. */
+static int64_t first_absent(const join *j) {
+    int64_t first = j->job->rank + 1;
+    for (int64_t r = j->job->size - 1; r > j->job->rank; r--)
+        if (j->fd[r] < 0) first = r;
+    for (int64_t r = j->job->size - 1; r > j->job->rank; r--)
+        if (!j->places[r].port) first = r;
+    return first;
+}
+
 /* Until all ranks above this one have come. Nobody who is there has anything to say yet: a connection that can be read
  * has ended. Rank 0 then waits for the rank's next attempt, since it may have been started again. */
 static kd_status accept_all(join *j) {
@@ -276,11 +286,7 @@ static kd_status accept_all(join *j) {
         for (int64_t i = 0; i < strangers; i++) j->polls[n++] = (struct pollfd){.fd = j->strangers[i].fd, .events = POLLIN};
         for (int64_t r = 0; r < size; r++)  /* a lower rank's reply is read later */
             j->polls[n++] = (struct pollfd){.fd = r == rank || (r > 0 && r < rank) ? -1 : j->fd[r], .events = POLLIN};
-        if (kd_now() > j->until) {
-            int64_t first = rank + 1;
-            while (j->fd[first] >= 0) first++;
-            return absent(j, first, "nothing from");
-        }
+        if (kd_now() > j->until) return absent(j, first_absent(j), "nothing from");
         if (poll_until(j->polls, n, j->until) == 0) continue;
         for (int64_t r = 0; r < size; r++) {
             if (!j->polls[1 + strangers + r].revents) continue;
