@@ -10,7 +10,7 @@ unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT
 try train run.yaml
 ok $code "a run on one rank"
 whole=$(sum runs/one/step-6)
-for layout in "2 1" "1 2" "4 1" "2 2"; do
+for layout in "2 1" "1 2" "2 2" "4 1" "1 4" "4 2"; do
     read -r s d <<<"$layout"
     ranks tcp $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set output=runs/$s-$d
     [ $code -eq 0 ] && same runs/$s-$d; ok $? "$s ranks a window times $d: the same losses, weights and moments"
