@@ -86,7 +86,7 @@ done
 
 # ---- a cable is pulled ----
 for way in "${ways[@]}"; do
-    eight $way train run.yaml --set parallel.sequence=4 --set parallel.data=2 --set parallel.deadline=3 --set steps=100000 --set save.every=5 \
+    eight $way train run.yaml --set parallel.sequence=4 --set parallel.data=2 --set parallel.deadline=5 --set steps=100000 --set save.every=5 \
         --set eval.every=0 --set output=runs/$way-cut
     wait_step runs/$way-cut 11
     start=$(now)
@@ -94,17 +94,17 @@ for way in "${ways[@]}"; do
     if [ $way = tcp ]; then
         ended
         took=$(since $start)
-        [ "$codes" = "75 75 75 75 75 75 75 75 " ] && [ "${took%.*}" -lt 20 ]; ok $? "tcp: a host is cut off, with a deadline of 3 s: every rank, on both sides, ends with 75, after $took s ($codes)"
+        [ "$codes" = "75 75 75 75 75 75 75 75 " ] && [ "${took%.*}" -lt 20 ]; ok $? "tcp: a host is cut off, with a deadline of 5 s: every rank, on both sides, ends with 75, after $took s ($codes)"
     else
         for _ in $(seq 200); do grep -q 'gives up' err.0 && break; sleep 0.05; done
         took=$(since $start)
         # MPI_Abort may hang, for 10 s; a launcher waits for its lost daemon for ever.
         for _ in $(seq 300); do pgrep -x kedge >/dev/null || break; sleep 0.05; done
-        ! pgrep -x kedge >/dev/null; ok $? "mpi: a host is cut off, with a deadline of 3 s: every rank has ended after $(since $start) s"
+        ! pgrep -x kedge >/dev/null; ok $? "mpi: a host is cut off, with a deadline of 5 s: every rank has ended after $(since $start) s"
         kill "${pids[0]}" 2>/dev/null; sleep 0.2; kill -KILL "${pids[0]}" 2>/dev/null
         ended
     fi
-    grep -Eq 'rank [0-7] of 8: [a-z ]+[0-9]* ?.*\(move [0-9]+\): (nothing from|not all was taken by) rank [0-7] after 3 s' err; ok $? "$way: named are the rank, the move, and who did not come ($took s)"
+    grep -Eq 'rank [0-7] of 8: [a-z ]+[0-9]* ?.*\(move [0-9]+\): (nothing from|not all was taken by) rank [0-7] after 5 s' err; ok $? "$way: named are the rank, the move, and who did not come ($took s)"
     ip link set kv2 up
     last=$(ls runs/$way-cut | grep -oE '^step-[0-9]+$' | sort -V | tail -1) next=$((${last#step-} + 1))
     ranks tcp 2 train run.yaml --set parallel.sequence=2 --set steps=$next --set output=runs/$way-cut --resume

@@ -40,13 +40,13 @@ for way in "${ways[@]}"; do
     ok $? "$way: a rank is killed: $([ $way = tcp ] && echo "the others end with 75, naming it" || echo "exit $code"), after $(since $start) s"
     goes_on $way-killed $way
 
-    long $way $way-stopped 2
+    long $way $way-stopped 3
     start=$(now); stopped=$(rank_of 3); kill -STOP "$stopped"
     for _ in $(seq 300); do [ "$(cat err.* | grep -c 'gives up')" -ge $([ $way = tcp ] && echo 3 || echo 1) ] && break; sleep 0.05; done
     took=$(since $start); sleep 0.5; kill -KILL "$stopped" 2>/dev/null  # a launcher may wait for it for ever
     ended
     [ $code -eq 75 ] || [ $code -eq 137 ] && grep -Eq '\(move [0-9]+\): (nothing from|not all was taken by) rank [0-3]' err && [ "${took%.*}" -lt 10 ]
-    ok $? "$way: a rank is stopped: with a deadline of 2 s the others name the move and the rank after $took s"
+    ok $? "$way: a rank is stopped: with a deadline of 3 s the others name the move and the rank after $took s"
     [ $way = mpi ] || [ "$codes" = "75 75 75 137 " ]; ok $? "$way: and end with 75"
 
     long $way $way-asked 60
@@ -63,7 +63,7 @@ pair() {
     for r in 0 1; do
         under=(); [ $r = $odd ] && under=("$@")
         RANK=$r WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 60 "${under[@]}" "$kedge" train run.yaml --set parallel.data=2 \
-            --set threads=1 --set parallel.deadline=2 --set output=runs/pair --quiet >out.$r 2>err.$r & pids+=($!)
+            --set threads=1 --set parallel.deadline=5 --set output=runs/pair --quiet >out.$r 2>err.$r & pids+=($!)
     done
     ended
 }

@@ -60,4 +60,4 @@ ranks() { started "$@"; ended; }
 rank_of() { grep -lzE "^(OMPI_COMM_WORLD_RANK|PMI_RANK|RANK)=$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | while read -r p; do
     [ "$(readlink /proc/"$p"/exe)" = "$(realpath "$kedge")" ] && [ "$(readlink /proc/"$p"/cwd)" = "$home" ] && echo "$p"; done | head -1; }
 # wait_step FOLDER N: until metrics.jsonl has step N
-wait_step() { for _ in $(seq 500); do grep -qs "\"step\": *$2[,}]" "$1/metrics.jsonl" && return; sleep 0.02; done; }
+wait_step() { for _ in $(seq 1500); do grep -qs "\"step\": *$2[,}]" "$1/metrics.jsonl" && return; sleep 0.02; done; }

@@ -185,8 +185,8 @@ static void what_is_no_message_ends_the_job_and_nothing_else(void **state) {
     enum { READY = 0x6b650001, DATA, ABORT };
     /* roll call: 8 bytes each way, move 0 of the group 0 */
     const int64_t bad[][4] = {
-        {0, 0, 0, 0}, {-1, -1, -1, -1}, {READY, 0, 0, -8}, {READY, 0, -1, 8}, {READY, 0, 0, 9}, {READY, 0, 0, INT64_MAX}, {DATA, 0, 0, INT64_MAX},
-        {DATA, 0, 0, 7}, {DATA, 0, 4, 8}, {DATA, 1, 0, 8}, {ABORT, 0, 1, INT64_MAX}, {ABORT, 0, 1, 501}, {READY, 0, 0, 0},
+        {0, 0, 0, 0}, {-1, -1, -1, -1}, {READY, 0, 0, -8}, {READY, 0, -1, 8}, {READY, 0, 0, 9}, {READY, 0, 0, INT64_MAX},
+        {DATA, 0, 0, INT64_MAX}, {DATA, 0, 0, 7}, {DATA, 0, 4, 8}, {DATA, 1, 0, 8}, {ABORT, 0, 1, INT64_MAX}, {ABORT, 0, 1, 501}, {READY, 0, 0, 0},
     };
     for (size_t i = 0; i <= sizeof bad / sizeof *bad; i++) {
         kd_tcp_job job = {.size = 2, .address = "127.0.0.1", .port = free_port()};
@@ -235,7 +235,8 @@ static void a_rank_that_dies_ends_the_others_at_once(void **state) {
         assert_int_equal(t.code[2], i ? 0 : 128 + SIGKILL);
         for (int r = 0; r < 4; r++) {
             if (r == 2) continue;
-            if (t.code[r] != 75 || t.said[r].status != KD_ELOST) fail_msg("%s: rank %d: exit %d, %s", ways[i], r, t.code[r], t.said[r].message);
+            if (t.code[r] != 75 || t.said[r].status != KD_ELOST)
+                fail_msg("%s: rank %d: exit %d, %s", ways[i], r, t.code[r], t.said[r].message);
             SAYS(t.said[r], " of 4: letters (move ");
             /* It has seen the end itself, or hears it from one that has. */
             SAYS(t.said[r], i == 2 ? "rank 2 has left" : "rank 2 is gone");

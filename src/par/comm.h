@@ -93,8 +93,8 @@ kd_status kd_comm_barrier(kd_comm *comm, const char *what);
 kd_status kd_comm_sum(kd_comm *comm, const char *what, int64_t *values, int64_t n);
 kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n);
 
-/* The status of the lowest rank that has failed, with its message and, but for rank 0, its name; KD_OK if none has. Before a collective that a failed
- * rank would not come to. */
+/* The status of the lowest rank that has failed, with its message and, but for rank 0, its name; KD_OK if none has. Before a
+ * collective that a failed rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 
 /* Bytes that this rank has sent to others so far. */

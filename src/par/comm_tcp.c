@@ -143,7 +143,7 @@ static void take_ready(mesh *m, int64_t r) {
     peer *p = &m->peers[r];
     if (answer(m, find_group(m, p->in.group, r), r, &p->in)) return;
     if (p->early_count == EARLY) fail(m, KD_EFORMAT, r, "asks for too many moves that nobody else has begun");
-    else if (kd_grow(&p->early, &p->early_room, p->early_count + 1, sizeof *p->early)) fail(m, KD_ENOMEM, r, "asks for a move: out of memory");
+    else if (kd_grow(&p->early, &p->early_room, p->early_count + 1, sizeof *p->early)) fail(m, KD_ENOMEM, r, "cannot be noted: out of memory");
     else p->early[p->early_count++] = p->in;
 }
 
@@ -219,8 +219,11 @@ static void progress(mesh *m) {
         if (r != m->rank) transmit(m, r);
     for (int64_t r = 0; r < m->size; r++) m->polls[r] = (struct pollfd){.fd = m->peers[r].fd, .events = POLLIN};
     if (m->failed || poll(m->polls, (nfds_t)m->size, 0) <= 0) return;
-    for (int64_t r = 0; r < m->size && !m->failed; r++)
-        if (m->polls[r].revents) receive(m, r);
+    for (int64_t r = 0; r < m->size && !m->failed; r++) {
+        if (!m->polls[r].revents) continue;
+        receive(m, r);
+        if (!m->failed) transmit(m, r);  /* what it has asked for */
+    }
 }
 
 /* ---- the seam --------------------------------------------------------------------------------------------------------- */
@@ -275,7 +278,10 @@ static kd_status tcp_test(kd_comm *comm, const kd_flight *flight, bool *done, in
     return m->failed ? failure(comm, flight, *missing) : KD_OK;
 }
 
-static void tcp_withdraw(kd_comm *comm) { fail(((group *)comm->state)->mesh, KD_ELOST, ((group *)comm->state)->mesh->rank, "has failed before"); }
+static void tcp_withdraw(kd_comm *comm) {
+    mesh *m = ((group *)comm->state)->mesh;
+    fail(m, KD_ELOST, m->rank, "has failed before");
+}
 
 /* ---- groups ----------------------------------------------------------------------------------------------------------- */
 

@@ -24,7 +24,9 @@ static int64_t launched(const char **by) {
 }
 
 /* srun without PMIx starts processes that MPI does not bring together. */
-static bool by_mpi(const char *by) { return kd_comm_has_mpi() && by && (strcmp(by, "SLURM_NTASKS") || getenv("PMIX_RANK") || getenv("PMI_RANK")); }
+static bool by_mpi(const char *by) {
+    return kd_comm_has_mpi() && by && (strcmp(by, "SLURM_NTASKS") || getenv("PMIX_RANK") || getenv("PMI_RANK"));
+}
 
 /* A variable's number; absent: -1. */
 static kd_status number_of(int64_t *out, const char *name, int64_t least, int64_t most) {
@@ -63,8 +65,8 @@ static kd_status read_variables(kd_tcp_job *job) {
     KD_TRY(number_of(&port, "MASTER_PORT", 1, 65534));
     missing = job->rank < 0 ? "RANK" : !address || !*address ? "MASTER_ADDR" : port < 0 ? "MASTER_PORT" : NULL;
     if (missing)
-        return kd_fail(KD_ECONFIG, "WORLD_SIZE says %lld processes, but %s is not set: torchrun sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
-                       (long long)job->size, missing);
+        return kd_fail(KD_ECONFIG, "WORLD_SIZE says %lld processes, but %s is not set: torchrun sets RANK, WORLD_SIZE, MASTER_ADDR "
+                       "and MASTER_PORT", (long long)job->size, missing);
     if (job->rank >= job->size)
         return kd_fail(KD_ECONFIG, "RANK is %lld of WORLD_SIZE %lld: ranks count from 0", (long long)job->rank, (long long)job->size);
     /* torchrun itself may listen at the port that it names. */

@@ -91,7 +91,8 @@ static outcome transfer(int fd, void *data, int64_t size, bool sends, double unt
         struct pollfd p = {.fd = fd, .events = sends ? POLLOUT : POLLIN};
         if (kd_now() > until) return TIMEOUT;
         if (poll_until(&p, 1, until) == 0) continue;
-        ssize_t n = sends ? send(fd, (char *)data + at, (size_t)(size - at), MSG_NOSIGNAL) : recv(fd, (char *)data + at, (size_t)(size - at), 0);
+        char *from = (char *)data + at;
+        ssize_t n = sends ? send(fd, from, (size_t)(size - at), MSG_NOSIGNAL) : recv(fd, from, (size_t)(size - at), 0);
         if (n > 0) at += n;
         else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) return OVER;
     }
@@ -157,7 +158,8 @@ static int64_t try_listen(join *j, place p, bool anywhere) {
     setsockopt(j->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     make_nonblocking(j->listener);
     socklen_t size = address_of(&a, &p);
-    if (!bind(j->listener, (struct sockaddr *)&a, size) && !listen(j->listener, BACKLOG) && !getsockname(j->listener, (struct sockaddr *)&a, &size))
+    if (!bind(j->listener, (struct sockaddr *)&a, size) && !listen(j->listener, BACKLOG) &&
+        !getsockname(j->listener, (struct sockaddr *)&a, &size))
         return ntohs(p.six ? ((struct sockaddr_in6 *)&a)->sin6_port : ((struct sockaddr_in *)&a)->sin_port);
     int error = errno;
     close_fd(&j->listener);
@@ -202,7 +204,8 @@ static int connect_to(const struct sockaddr *a, socklen_t size, double until) {
 /* ---- who has come ----------------------------------------------------------------------------------------------------- */
 
 static hello hello_of(const join *j, verdict v) {
-    hello h = {.order = ORDER, .version = VERSION, .rank = j->job->rank, .size = j->job->size, .job = j->job->job, .port = j->port, .verdict = v};
+    hello h = {.order = ORDER, .version = VERSION, .rank = j->job->rank, .size = j->job->size, .job = j->job->job, .port = j->port,
+               .verdict = v};
     memcpy(h.magic, MAGIC, sizeof h.magic);
     return h;
 }
@@ -310,9 +313,11 @@ static kd_status read_reply(join *j, int fd, int64_t lower, outcome *how) {
         return kd_fail(KD_ECONFIG, "joining: who listens at %s port %d is no rank 0 of kedge", j->job->address, j->job->port);
     if (reply.verdict < 0 || reply.verdict >= VERDICTS) reply.verdict = OTHER_VERSION;
     if (reply.verdict != WELCOME)
-        return kd_fail(KD_ECONFIG, "joining: rank %lld of %lld is refused by rank %lld of %lld at %s port %d: %s", (long long)j->job->rank,
-                       (long long)j->job->size, (long long)reply.rank, (long long)reply.size, j->job->address, j->job->port, reason[reply.verdict]);
-    if (reply.rank != lower) return kd_fail(KD_ECONFIG, "joining: rank %lld answers for rank %lld", (long long)reply.rank, (long long)lower);
+        return kd_fail(KD_ECONFIG, "joining: rank %lld of %lld is refused by rank %lld of %lld at %s port %d: %s",
+                       (long long)j->job->rank, (long long)j->job->size, (long long)reply.rank, (long long)reply.size, j->job->address,
+                       j->job->port, reason[reply.verdict]);
+    if (reply.rank != lower)
+        return kd_fail(KD_ECONFIG, "joining: rank %lld answers for rank %lld", (long long)reply.rank, (long long)lower);
     return KD_OK;
 }
 

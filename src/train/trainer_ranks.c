@@ -28,8 +28,8 @@ kd_status kd_trainer_threads(int64_t *threads, kd_trainer *t) {
     *threads = t->run->threads;
     if (!t->world || kd_comm_size(t->world) == 1) return KD_OK;
     KD_TRY(kd_comm_neighbours(&ranks, &place, t->world));
-    kd_info("rank %lld of %lld, %lld of %lld on its host, joined by %s", (long long)kd_comm_rank(t->world), (long long)kd_comm_size(t->world),
-            (long long)place, (long long)ranks, kd_comm_backend_name(t->world));
+    kd_info("rank %lld of %lld, %lld of %lld on its host, joined by %s", (long long)kd_comm_rank(t->world),
+            (long long)kd_comm_size(t->world), (long long)place, (long long)ranks, kd_comm_backend_name(t->world));
     if (*threads < 1) *threads = kd_cores() > ranks ? kd_cores() / ranks : 1;
     return KD_OK;
 }
