@@ -1,8 +1,8 @@
 /* Ranks, and the bytes that move between them.
  *
- * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or processes joined by MPI or TCP. A backend
- * moves bytes; the reductions here are exact (integers, maxima), and every sum of floats is made in an order of kedge's own
- * (shards.h). So no result depends on what moved the bytes.
+ * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or processes joined by MPI or
+ * TCP. A backend moves bytes; the reductions here are exact (integers, maxima), and every sum of floats is made in an order of
+ * kedge's own (shards.h). So no result depends on what moved the bytes.
  *
  * All ranks of a communicator make the same calls in the same order, with a `what` for messages ("keys of layer 3"). All
  * waiting is done in one loop: it polls, yields, then sleeps for moments, and after the deadline it fails with KD_ELOST,

@@ -53,9 +53,9 @@ typedef struct join {
     int64_t waiting;           /* strangers */
 } join;
 
-static kd_status absent(const join *j, int64_t rank, const char *why) {
-    return kd_fail(KD_ELOST, "rank %lld of %lld: joining by %s port %d: %s rank %lld after %g s", (long long)j->job->rank,
-                   (long long)j->job->size, j->job->address, j->job->port, why, (long long)rank, j->deadline);
+static kd_status absent(const join *j, int64_t rank) {
+    return kd_fail(KD_ELOST, "rank %lld of %lld: joining by %s port %d: nothing from rank %lld after %g s", (long long)j->job->rank,
+                   (long long)j->job->size, j->job->address, j->job->port, (long long)rank, j->deadline);
 }
 
 static kd_status left(const join *j, int64_t rank) {
@@ -289,7 +289,7 @@ static kd_status accept_all(join *j) {
         for (int64_t i = 0; i < strangers; i++) j->polls[n++] = (struct pollfd){.fd = j->strangers[i].fd, .events = POLLIN};
         for (int64_t r = 0; r < size; r++)  /* a lower rank's reply is read later */
             j->polls[n++] = (struct pollfd){.fd = r == rank || (r > 0 && r < rank) ? -1 : j->fd[r], .events = POLLIN};
-        if (kd_now() > j->until) return absent(j, first_absent(j), "nothing from");
+        if (kd_now() > j->until) return absent(j, first_absent(j));
         if (poll_until(j->polls, n, j->until) == 0) continue;
         for (int64_t r = 0; r < size; r++) {
             if (!j->polls[1 + strangers + r].revents) continue;
@@ -352,7 +352,7 @@ static kd_status find_rank_0(join *j) {
     enum { ATTEMPT = 5 };  /* seconds for a connection: a packet may be lost */
     for (int64_t wait = 10; j->fd[0] < 0; wait = wait < 500 ? 2 * wait : wait) {
         double now = kd_now();
-        if (now > j->until) return absent(j, 0, "nothing from");
+        if (now > j->until) return absent(j, 0);
         KD_TRY(try_rank_0(j, now + ATTEMPT < j->until ? now + ATTEMPT : j->until));
         if (j->fd[0] < 0) nanosleep(&(struct timespec){wait / 1000, wait % 1000 * 1000000}, NULL);
     }
@@ -360,7 +360,7 @@ static kd_status find_rank_0(join *j) {
 }
 
 static kd_status checked(const join *j, int64_t rank, outcome how) {
-    return how == DONE ? KD_OK : how == OVER ? left(j, rank) : absent(j, rank, "nothing from");
+    return how == DONE ? KD_OK : how == OVER ? left(j, rank) : absent(j, rank);
 }
 
 /* A rank of rank 0's own host may be known to it by a loopback address; others reach it where they reached rank 0. */
@@ -389,7 +389,12 @@ static kd_status connect_lower(join *j) {
         socklen_t size = address_of(&a, &j->places[r]);
         hello h = hello_of(j, WELCOME);
         j->fd[r] = connect_to((struct sockaddr *)&a, size, j->until);
-        if (j->fd[r] < 0) return absent(j, r, "no connection to");
+        if (j->fd[r] < 0) {
+            char at[64];
+            print_place(at, sizeof at, &j->places[r]);
+            return kd_fail(KD_ELOST, "rank %lld of %lld: joining: rank %lld is not reached at %s port %d: it is gone, or something is "
+                           "in between", (long long)j->job->rank, (long long)j->job->size, (long long)r, at, ntohs(j->places[r].port));
+        }
         KD_TRY(checked(j, r, transfer(j->fd[r], &h, sizeof h, true, j->until)));
     }
     return KD_OK;
@@ -403,7 +408,7 @@ static kd_status all_ready(join *j) {
         if (kd_now() > j->until) {
             int64_t first = 1;
             while (j->polls[first].fd < 0) first++;
-            return absent(j, first, "nothing from");
+            return absent(j, first);
         }
         poll_until(j->polls, size, j->until);
         for (int64_t r = 1; r < size; r++) {
