@@ -188,9 +188,9 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 check: build/kedge $(TESTS) $(SHIM) $(SIMULATED) $(FUZZ:%=$(BUILD)/tests/replay_%)
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
 
-# What takes several processes, with MPI=1 or MPI=mpich.
-check-ranks: build/kedge $(BUILD)/tests/test_comm
-	@tests/run $(BUILD) "script tests/cli_ranks.sh"
+# What takes several processes: by TCP, and by MPI with MPI=1 or MPI=mpich.
+check-ranks: build/kedge $(BUILD)/tests/test_comm $(SHIM)
+	@JOBS=1 tests/run $(BUILD) "script tests/cli_ranks.sh" "script tests/cli_launch.sh" "script tests/cli_rank_faults.sh" "script tests/cli_hosts.sh"
 
 # What NCCL=1 adds.
 check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)

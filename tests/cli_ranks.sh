@@ -1,107 +1,52 @@
 #!/bin/bash
-# Several ranks as a user starts them: the same bits on any number of them, faults, refusals. Usage: tests/cli_ranks.sh build/gcc-openmpi
+# Several ranks started by MPI's launcher: the same bits on any number of them, refusals. Usage: tests/cli_ranks.sh build/gcc-openmpi
 build=$(realpath "$1")
+source_of=$PWD
 . tests/command.sh
-numbered 60 >a.jsonl
-cat >run.yaml <<'YAML'
-model: {init: {arch: qwen2, preset: tiny, seed: 1}}
-tokenizer: bytes
-data: {train: [a.jsonl], valid: [a.jsonl]}
-window: 512
-mask: anchor
-batch: {windows: 4, micro: 1}
-optim: {lr: 4e-3}
-steps: 6
-save: {every: 3, keep: 2}
-eval: {every: 3, windows: 2}
-parallel: {deadline: 60}
-output: runs/one
-YAML
-
-try train run.yaml --set parallel.sequence=2
-case $build in
-*-openmpi) run=(mpirun.openmpi --oversubscribe) ;;
-*-mpich) run=(mpirun.mpich) ;;
-*)
-    says 1 "this build has no MPI: make MPI=1"
-    OMPI_COMM_WORLD_SIZE=2 try train run.yaml
-    says 1 "OMPI_COMM_WORLD_SIZE says 2 processes: this build has no MPI"
-    echo "skipped: several ranks: a build without MPI"
+. "$source_of/tests/ranks.sh"
+if [ ${#mpi[@]} -eq 0 ]; then
+    echo "skipped: ranks by MPI: a build without it"
     echo done
     exit
-    ;;
-esac
+fi
+try train run.yaml --set parallel.sequence=2
 says 2 "sequence 2 times data 1 are 2 ranks, this job has 1"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_hwloc_base_binding_policy=none
-# ranks N arguments: N processes
-ranks() { local n=$1; shift; timeout 120 "${run[@]}" -n "$n" "$kedge" "$@" >out 2>err; code=$?; }
 
 for size in 1 2 4 8; do
-    KEDGE_MPI_TEST=1 timeout 120 "${run[@]}" -n $size "$build/tests/test_comm" >out 2>&1
+    KEDGE_RANKS_TEST=1 timeout 120 "${mpi[@]}" -n $size "$build/tests/test_comm" >out 2>&1
     ok $? "communicators of $size processes"
 done
 
 try train run.yaml
 ok $code "a run on one rank"
 whole=$(sum runs/one/step-6)
-losses() { grep -o '"loss": [^,]*' "$1/metrics.jsonl"; }
 for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4 2 2" "2 1 3" "1 2 3" "2 2 3" "4 2 3"; do
     read -r s d z <<<"$layout"
-    ranks $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
-    [ $code -eq 0 ] && [ "$(sum runs/$s-$d-$z/step-6)" = "$whole" ] && [ "$(losses runs/$s-$d-$z)" = "$(losses runs/one)" ]
-    ok $? "$s ranks a window times $d, zero $z: the same losses, weights and moments"
+    ranks mpi $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
+    [ $code -eq 0 ] && same runs/$s-$d-$z; ok $? "$s ranks a window times $d, zero $z: the same losses, weights and moments"
 done
-ranks 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
+ranks mpi 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
 [ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"
 
 # The files of a checkpoint in shards are the same, whoever writes them.
 try train run.yaml --set steps=3 --set save.shard=200K --set output=runs/cut
-ranks 4 train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set parallel.zero=3 --set steps=3 --set save.shard=200K \
+ranks mpi 4 train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set parallel.zero=3 --set steps=3 --set save.shard=200K \
     --set offload.state=swap --set offload.activations=swap --set output=runs/change
 (cd runs/cut/step-3 && [ -e optimizer-00005-of-00005.safetensors ] && sha256sum ./*.safetensors*) >files
 [ $code -eq 0 ] && (cd runs/change/step-3 && sha256sum --quiet -c) <files; ok $? "three steps on four ranks, which all write: the same files"
-ranks 2 train run.yaml --set parallel.data=2 --set parallel.zero=2 --set output=runs/change --resume
+ranks mpi 2 train run.yaml --set parallel.data=2 --set parallel.zero=2 --set output=runs/change --resume
 [ $code -eq 0 ] && [ "$(sum runs/change/step-6)" = "$whole" ]; ok $? "resumed on two other ranks: the same weights and moments"
 
-ranks 2 train run.yaml --set parallel.sequence=2 --set output=runs/one
+ranks mpi 2 train run.yaml --set parallel.data=2 --set output=runs/places --log-ranks
+[ "$(grep -Eo 'rank . of 2, . of 2 on its host, joined by MPI' err | sort | tr '\n' ' ')" = "rank 0 of 2, 0 of 2 on its host, joined by MPI rank 1 of 2, 1 of 2 on its host, joined by MPI " ]
+ok $? "--log-ranks says each rank's place on its host"
+ranks mpi 2 train run.yaml --set parallel.sequence=2 --set output=runs/one
 says 2 "runs/one holds a run already" 20
-ranks 2 train run.yaml --set parallel.data=2 --set batch.windows=3 --set output=runs/odd
+ranks mpi 2 train run.yaml --set parallel.data=2 --set batch.windows=3 --set output=runs/odd
 says 2 "batch.windows: 3 are not shared by 2 data ranks" 20
-ranks 3 train run.yaml --set parallel.sequence=3 --set output=runs/odd
+ranks mpi 3 train run.yaml --set parallel.sequence=3 --set output=runs/odd
 says 1 "3 ranks do not" 20
-SLURM_NTASKS=4 try train run.yaml --set output=runs/odd
-says 2 "SLURM_NTASKS says 4 processes, but this one is alone"
+WORLD_SIZE=2 ranks mpi 2 train run.yaml --set parallel.data=2 --set output=runs/left
+[ $code -eq 0 ] && same runs/left; ok $? "a variable that is left from elsewhere does not matter"
 [ ! -e runs/odd ]; ok $? "what never began left nothing"
-
-# long NAME DEADLINE: a run that goes on for minutes, in the background, once it has saved.
-long() {
-    timeout 120 "${run[@]}" -n 4 "$kedge" train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set parallel.deadline=$2 \
-        --set steps=100000 --set save.every=5 --set eval.every=0 --set output=runs/$1 >out 2>err &
-    for i in $(seq 100); do [ -e runs/$1/step-5 ] || [ -e runs/$1/step-10 ] && break; sleep 0.1; done
-}
-# rank_of N: the process of rank N
-rank_of() { grep -lzE "^(OMPI_COMM_WORLD_RANK|PMI_RANK)=$1\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | while read -r p; do
-    [ "$(readlink /proc/"$p"/exe)" = "$(realpath "$kedge")" ] && echo "$p"; done | head -1; }
-
-long stopped 2
-job=$! stopped=$(rank_of 3)
-kill -STOP "$stopped"; start=$SECONDS
-for i in $(seq 200); do grep -q 'gives up' err && break; sleep 0.1; done
-took=$((SECONDS - start))
-sleep 1; kill -KILL "$stopped" 2>/dev/null  # a launcher may wait for it for ever
-wait $job; code=$?
-[ $code -eq 75 ] || [ $code -eq 137 ]; ok $? "a rank that is stopped: exit 75, or the launcher's of a killed one"
-grep -Eq 'nothing from rank|not all was taken' err; ok $? "a rank that is stopped: the others name the move and the rank"
-[ $took -lt 15 ]; ok $? "within the deadline and some seconds"
-long killed 30
-kill -KILL "$(rank_of 2)"; start=$SECONDS; wait $!; code=$?
-[ $code -ne 0 ] && [ $((SECONDS - start)) -lt 30 ]; ok $? "a rank that is killed ends the job"
-last=$(ls runs/killed | grep -oE '^step-[0-9]+$' | sort -V | tail -1)
-next=$((${last#step-} + 1))
-ranks 2 train run.yaml --set parallel.sequence=2 --set steps=$next --set output=runs/killed --resume
-try train run.yaml --set steps=$next --set output=runs/again
-[ "$(sum runs/killed/step-$next)" = "$(sum runs/again/step-$next)" ]; ok $? "it goes on from its last checkpoint, on other ranks, bit for bit"
-long asked 60
-kill -USR1 "$(rank_of 1)"; wait $!; code=$?
-says 75 "and saved: --resume goes on" 60
 echo done

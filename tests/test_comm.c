@@ -1,5 +1,5 @@
-/* Communicators: bytes arrive, errors travel, nobody waits for ever; and sums over ranks are one tree. Ranks are threads, or
- * with KEDGE_MPI_TEST=1 under a launcher MPI's processes. */
+/* Communicators: bytes arrive, errors travel, nobody waits for ever; and sums over ranks are one tree. Ranks are threads, and
+ * processes over TCP; with KEDGE_RANKS_TEST=1 the processes of a launcher. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "par/shards.h"
+#include "tcp_ranks.h"
 
 enum { DEADLINE = 60 };
 
@@ -20,7 +21,7 @@ enum { DEADLINE = 60 };
         if (!(what)) return kd_fail(KD_EFORMAT, "rank %lld: %s:%d: %s", (long long)kd_comm_rank(comm), __FILE__, __LINE__, #what); \
     } while (0)
 
-static kd_comm *world;  /* MPI's, if that is tested */
+static kd_comm *world;  /* the launcher's, if that is tested */
 
 /* run on every number of ranks that can be had. */
 static void on_ranks(kd_comm_body *run, void *arg) {
@@ -30,7 +31,9 @@ static void on_ranks(kd_comm_body *run, void *arg) {
         return;
     }
     for (int64_t size = 1; size <= 8; size++)
-        if (kd_comm_threads(size, DEADLINE, run, arg)) fail_msg("%lld ranks: %s", (long long)size, kd_message());
+        if (kd_comm_threads(size, DEADLINE, run, arg)) fail_msg("%lld threads: %s", (long long)size, kd_message());
+    for (int64_t size = 2; size <= 8; size += size < 4 ? 1 : 4)
+        if (on_tcp(size, DEADLINE, run, arg)) fail_msg("%lld processes: %s", (long long)size, kd_message());
 }
 
 /* What rank a sends rank b: its length differs for each pair, some send nothing. */
@@ -93,6 +96,57 @@ static void moves_overlap(void **state) {
     on_ranks(flight_body, NULL);
 }
 
+/* Two groups whose moves are begun in another order by every other rank. */
+static kd_status crossing_body(void *arg, kd_comm *comm) {
+    (void)arg;
+    enum { N = 40000, ROUNDS = 5 };
+    int64_t size = kd_comm_size(comm), rank = kd_comm_rank(comm), counts[4][16] = {{0}};
+    kd_comm *group[2];
+    int64_t *send = malloc(2 * N * 8), *recv = malloc(2 * 16 * N * 8);
+    for (int g = 0; g < 2; g++) KD_TRY(kd_comm_split(&group[g], comm, 0));
+    for (int64_t r = 0; r < size; r++) counts[1][r] = counts[3][r] = N * 8, counts[2][r] = r * N * 8;
+    for (int64_t round = 0; round < ROUNDS; round++) {
+        kd_move move[2];
+        kd_flight flight[2];
+        for (int64_t i = 0; i < 2 * N; i++) send[i] = round * 1000000000 + rank * 100000000 + i;
+        for (int i = 0; i < 2; i++) {
+            int g = (i + (int)rank) % 2;
+            move[g] = (kd_move){g ? "one" : "other", send + g * N, recv + g * 16 * N, counts[0], counts[1], counts[2], counts[3]};
+            KD_TRY(kd_comm_begin(&flight[g], group[g], &move[g]));
+        }
+        for (int i = 0; i < 2; i++) KD_TRY(kd_comm_end(&flight[i]));
+        for (int g = 0; g < 2; g++)
+            for (int64_t r = 0; r < size; r++)
+                for (int64_t i = 0; i < N; i += 97)
+                    CHECK(recv[(g * 16 + r) * N + i] == round * 1000000000 + r * 100000000 + g * N + i);
+    }
+    for (int g = 0; g < 2; g++) kd_comm_free(group[g]);
+    free(recv);
+    free(send);
+    return KD_OK;
+}
+
+static void moves_of_groups_cross(void **state) {
+    (void)state;
+    on_ranks(crossing_body, NULL);
+}
+
+static kd_status hosts_body(void *arg, kd_comm *comm) {
+    (void)arg;
+    int64_t count, place, sum;
+    KD_TRY(kd_comm_neighbours(&count, &place, comm));
+    sum = place;
+    CHECK(count == kd_comm_size(comm) && place >= 0 && place < count);
+    KD_TRY(kd_comm_sum(comm, "places", &sum, 1));
+    CHECK(sum == count * (count - 1) / 2);
+    return KD_OK;
+}
+
+static void ranks_of_one_host_have_places_on_it(void **state) {
+    (void)state;
+    on_ranks(hosts_body, NULL);
+}
+
 static kd_status kinds_body(void *arg, kd_comm *comm) {
     (void)arg;
     int64_t size = kd_comm_size(comm), rank = kd_comm_rank(comm), all[16], at[16], bytes[16], value[2] = {rank, 1};
@@ -136,7 +190,9 @@ static kd_status agree_body(void *arg, kd_comm *comm) {
     if (size < 3) return KD_OK;
     kd_status own = rank == size - 1 ? kd_fail(KD_EIO, "the last") : rank == size - 2 ? kd_fail(KD_ENOMEM, "the last but one") : KD_OK;
     CHECK(kd_comm_agree(comm, "a failure", own) == KD_ENOMEM);
-    CHECK(!strcmp(kd_message(), "the last but one"));
+    char said[64];
+    snprintf(said, sizeof said, "rank %lld: the last but one", (long long)size - 2);
+    CHECK(!strcmp(kd_message(), said));
     return KD_OK;
 }
 
@@ -145,7 +201,7 @@ static void the_lowest_failing_rank_is_heard_by_all(void **state) {
     on_ranks(agree_body, NULL);
 }
 
-/* ---- what goes wrong; threads alone ------------------------------------------------------------------------------------ */
+/* ---- what goes wrong; threads alone: test_comm_tcp.c has that of processes --------------------------------------------- */
 
 static kd_status absent_body(void *arg, kd_comm *comm) {
     (void)arg;
@@ -244,13 +300,15 @@ static void shards_are_disjoint_and_everything(void **state) {
 }
 
 int main(void) {
-    if (getenv("KEDGE_MPI_TEST") && kd_comm_mpi(&world, DEADLINE)) {
+    if (getenv("KEDGE_RANKS_TEST") && kd_comm_launched(&world, 2, DEADLINE)) {
         fprintf(stderr, "%s\n", kd_message());
         return 1;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_of_any_length_arrive),
         cmocka_unit_test(moves_overlap),
+        cmocka_unit_test(moves_of_groups_cross),
+        cmocka_unit_test(ranks_of_one_host_have_places_on_it),
         cmocka_unit_test(gathers_broadcasts_reductions_and_groups),
         cmocka_unit_test(the_lowest_failing_rank_is_heard_by_all),
         cmocka_unit_test(a_silent_rank_is_named_after_the_deadline),

@@ -55,11 +55,13 @@ int kd_cmd_train(int argc, char **argv) {
         "SIGTERM, SIGUSR1 or Ctrl-C: the step is finished and saved, exit code 75, 75 or 130; --resume goes on bit for bit. A "
         "second signal, a second later or more, ends the process at once with 128 and its number. After a crash or a kill "
         "--resume goes on from the last whole checkpoint.\n\n"
-        "A build with MPI (make MPI=1) trains on as many ranks as parallel.sequence times parallel.data says, started by mpirun or "
-        "srun: the results have the same bits. A rank that is lost or silent ends the job with exit code 75.",
+        "It trains on as many ranks as parallel.sequence times parallel.data says: the results have the same bits. torchrun, or whoever "
+        "sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, starts them, or mpirun and srun in a build with MPI (make MPI=1). A rank "
+        "that is lost or silent ends the job with exit code 75.",
         "  kedge train run.yaml\n"
         "  kedge train run.yaml --set mask=document --set output=runs/document\n"
         "  kedge train run.yaml --resume\n"
+        "  torchrun --nproc-per-node 2 --no-python kedge train run.yaml --set parallel.sequence=2\n"
         "  mpirun -n 2 kedge train run.yaml --set parallel.sequence=2\n",
         option, sizeof option / sizeof *option};
     const char *path = NULL;

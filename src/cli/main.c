@@ -27,7 +27,7 @@ static const row exits[] = {
     {"0", "done"},
     {"1", "failed, or a check failed"},
     {"2", "wrong usage or a wrong run file: nothing was changed"},
-    {"75", "stopped by SIGTERM or SIGUSR1 and saved: the same command with --resume goes on"},
+    {"75", "stopped by SIGTERM or SIGUSR1 and saved, or a rank was lost: the same command with --resume goes on"},
     {"130", "interrupted (Ctrl-C) and saved"},
 };
 static const row variables[] = {

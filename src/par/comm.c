@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,12 +12,14 @@
 #include "base/log.h"
 #include "comm_backend.h"
 
+enum { VALUES = 64 };  /* of 8 bytes, that each rank gives at once */
+
 kd_status kd_comm_new(kd_comm **out, const kd_backend *backend, int64_t rank, int64_t size, double deadline) {
     kd_comm *comm;
     *out = NULL;
     KD_TRY(kd_new(&comm, 1, sizeof *comm));
     *comm = (kd_comm){.backend = backend, .rank = rank, .size = size, .deadline = deadline};
-    kd_status status = kd_new(&comm->scratch, 4 * size, sizeof *comm->scratch);
+    kd_status status = kd_new(&comm->scratch, (4 + VALUES) * size, sizeof *comm->scratch);
     if (status) free(comm);
     else *out = comm;
     return status;
@@ -27,6 +30,7 @@ kd_status kd_comm_self(kd_comm **out) { return kd_comm_new(out, NULL, 0, 1, 0); 
 void kd_comm_free(kd_comm *comm) {
     if (!comm) return;
     if (comm->backend) comm->backend->release(comm);
+    free(comm->world);
     free(comm->scratch);
     free(comm);
 }
@@ -36,8 +40,22 @@ void kd_comm_abort(kd_comm *comm, int code) {
     else exit(code);
 }
 
+static const kd_comm *world_of(const kd_comm *comm) {
+    while (comm->parent) comm = comm->parent;
+    return comm;
+}
+
+kd_status kd_comm_break(kd_comm *comm, kd_status status) {
+    for (; status && comm; comm = comm->parent) comm->broken = true;
+    return status;
+}
+
+bool kd_comm_broken(const kd_comm *comm) { return world_of(comm)->broken; }
+
 int64_t kd_comm_rank(const kd_comm *comm) { return comm->rank; }
 int64_t kd_comm_size(const kd_comm *comm) { return comm->size; }
+const char *kd_comm_backend_name(const kd_comm *comm) { return comm->backend ? comm->backend->name : "self"; }
+int64_t kd_comm_world_rank(const kd_comm *comm, int64_t rank) { return comm->world ? comm->world[rank] : rank; }
 int64_t kd_comm_sent(const kd_comm *comm) { return comm->sent + (comm->host ? kd_comm_sent(comm->host) : 0); }
 double kd_comm_seconds(const kd_comm *comm) { return comm->seconds + (comm->host ? kd_comm_seconds(comm->host) : 0); }
 
@@ -50,12 +68,14 @@ static void pause_after(int64_t polls) {
     else nanosleep(&(struct timespec){0, MOMENT}, NULL);
 }
 
+/* People know ranks by their names in the world. */
 static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) {
-    if (missing < 0)
-        return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): not all was taken after %g s", (long long)comm->rank,
-                       (long long)comm->size, f->move->what, (long long)f->number, comm->deadline);
-    return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): nothing from rank %lld after %g s", (long long)comm->rank,
-                   (long long)comm->size, f->move->what, (long long)f->number, (long long)missing, comm->deadline);
+    const kd_comm *world = world_of(comm);
+    char what[64] = "not all was taken";
+    if (missing < -1) snprintf(what, sizeof what, "not all was taken by rank %lld", (long long)kd_comm_world_rank(comm, -2 - missing));
+    if (missing >= 0) snprintf(what, sizeof what, "nothing from rank %lld", (long long)kd_comm_world_rank(comm, missing));
+    return kd_fail(KD_ELOST, "rank %lld of %lld: %s (move %lld): %s after %g s", (long long)world->rank, (long long)world->size,
+                   f->move->what, (long long)f->number, what, comm->deadline);
 }
 
 kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
@@ -69,13 +89,13 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     if (comm->begun - comm->ended >= KD_COMM_FLIGHT)
         return kd_fail(KD_EARG, "%s: %d moves are under way already", move->what, KD_COMM_FLIGHT);
     if (bytes != move->recv_bytes[own])
-        return kd_fail(KD_EARG, "%s: rank %lld sends itself %lld bytes and takes %lld", move->what, (long long)own, (long long)bytes,
-                       (long long)move->recv_bytes[own]);
+        return kd_comm_break(comm, kd_fail(KD_EARG, "%s: rank %lld sends itself %lld bytes and takes %lld", move->what, (long long)own,
+                                           (long long)bytes, (long long)move->recv_bytes[own]));
     double since = kd_now();
     comm->begun++;
     for (int64_t r = 0; r < comm->size; r++)
         if (r != own) comm->sent += move->send_bytes[r];
-    if (comm->backend) KD_TRY(comm->backend->begin(comm, flight));
+    if (comm->backend) KD_TRY(kd_comm_break(comm, comm->backend->begin(comm, flight)));
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];
     if (bytes > 0 && from != to && !comm->host) memcpy(to, from, (size_t)bytes);
@@ -94,7 +114,7 @@ kd_status kd_comm_end(kd_flight *flight) {
         kd_status status = comm->backend->test(comm, flight, &done, &missing);
         if (!status && !done && kd_now() - since > comm->deadline) status = lost(comm, flight, missing);
         if (status && comm->backend->withdraw) comm->backend->withdraw(comm);
-        if (status) return status;
+        if (status) return kd_comm_break(comm, status);
         if (!done) pause_after(polls);
     }
     comm->ended++;
@@ -161,18 +181,12 @@ kd_status kd_comm_broadcast(kd_comm *comm, const char *what, int64_t root, void 
 
 /* ---- what ranks agree on --------------------------------------------------------------------------------------------- */
 
-enum { VALUES = 64 };
-
-/* all [size][n] of 8 bytes each; free it. */
+/* *out: [size][n] of 8 bytes each, valid until the next call of this kind. No memory is asked for: a rank that has none still
+ * comes to say so. */
 static kd_status gather_values(void *out, kd_comm *comm, const char *what, const void *own, int64_t n) {
-    char *all;
-    *(char **)out = NULL;
-    if (n < 1 || n > VALUES) return kd_fail(KD_EARG, "%s: %lld values are not 1 to %d", what, (long long)n, VALUES);
-    KD_TRY(kd_new(&all, comm->size * n, 8));
-    kd_status status = kd_comm_gather_equal(comm, what, all, own, 8 * n);
-    if (status) free(all);
-    else *(char **)out = all;
-    return status;
+    *(int64_t **)out = comm->scratch + 4 * comm->size;
+    if (n < 1 || n > VALUES) return kd_comm_break(comm, kd_fail(KD_EARG, "%s: %lld values are not 1 to %d", what, (long long)n, VALUES));
+    return kd_comm_gather_equal(comm, what, comm->scratch + 4 * comm->size, own, 8 * n);
 }
 
 kd_status kd_comm_barrier(kd_comm *comm, const char *what) {
@@ -185,7 +199,6 @@ kd_status kd_comm_sum(kd_comm *comm, const char *what, int64_t *values, int64_t 
     KD_TRY(gather_values(&all, comm, what, values, n));
     for (int64_t i = 0; i < n; i++) values[i] = 0;
     for (int64_t i = 0; i < comm->size * n; i++) values[i % n] += all[i];
-    free(all);
     return KD_OK;
 }
 
@@ -195,7 +208,6 @@ kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n
     for (int64_t i = 0; i < n; i++) values[i] = all[i];
     for (int64_t i = n; i < comm->size * n; i++)
         if (isnan(all[i]) || all[i] > values[i % n]) values[i % n] = all[i];
-    free(all);
     return KD_OK;
 }
 
@@ -207,12 +219,12 @@ kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status) {
     KD_TRY(gather_values(&all, comm, what, &own, 1));
     for (int64_t r = comm->size - 1; r >= 0; r--)
         if (all[r]) first = r;
-    free(all);
     if (first < 0) return KD_OK;
     verdict v = {.status = status};
     if (comm->rank == first) strncpy(v.message, kd_message(), TEXT - 1);
     KD_TRY(kd_comm_broadcast(comm, what, first, &v, sizeof v));
-    return kd_fail((kd_status)v.status, "%s", v.message);
+    if (first == 0) return kd_fail((kd_status)v.status, "%s", v.message);  /* mostly the run file's fault, not a rank's */
+    return kd_fail((kd_status)v.status, "rank %lld: %s", (long long)kd_comm_world_rank(comm, first), v.message);
 }
 
 /* ---- groups -------------------------------------------------------------------------------------------------------- */
@@ -229,18 +241,18 @@ kd_status kd_comm_split(kd_comm **out, kd_comm *comm, int64_t colour) {
         members[count++] = r;
     }
     if (!status) status = kd_comm_new(&part, comm->backend, rank, count, comm->deadline);
+    if (!status) status = kd_new(&part->world, count, sizeof *part->world);
+    for (int64_t i = 0; !status && i < count; i++) part->world[i] = kd_comm_world_rank(comm, members[i]);
     status = kd_comm_agree(comm, "groups", status);
-    if (!status && comm->backend) {
-        part->parent = comm;
-        status = comm->backend->split(part, comm, colour, members, count);
-    }
+    if (!status) part->parent = comm;
+    if (!status && comm->backend) status = kd_comm_break(comm, comm->backend->split(part, comm, colour, members, count));
     if (status && part) {
+        free(part->world);
         free(part->scratch);
         free(part);
         part = NULL;
     }
     free(members);
-    free(all);
     *out = part;
     return status;
 }

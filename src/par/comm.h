@@ -1,9 +1,9 @@
 /* Ranks, and the bytes that move between them.
  *
- * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or MPI's processes. One with a
- * GPU each has another beneath it, for all that is not in device memory. A backend moves bytes; the reductions here are exact
- * (integers, maxima), and every sum of floats is made in an order of kedge's own (shards.h). So no result depends on what moved
- * the bytes.
+ * A communicator is a group of ranks 0 .. size-1: this process alone, threads of one process, or processes joined by MPI or
+ * TCP. One with a GPU each has another beneath it, for all that is not in device memory. A backend moves bytes; the reductions
+ * here are exact (integers, maxima), and every sum of floats is made in an order of kedge's own (shards.h). So no result depends
+ * on what moved the bytes.
  *
  * All ranks of a communicator make the same calls in the same order, with a `what` for messages ("keys of layer 3"). All
  * waiting is done in one loop: it polls, yields, then sleeps for moments, and after the deadline it fails with KD_ELOST,
@@ -27,6 +27,11 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
 bool kd_comm_has_mpi(void);
 
+/* Processes that know rank 0's address. `job`: a number that all of them and no others have. The deadline is also that of
+ * joining. KD_ELOST naming a rank that has not come; KD_ECONFIG if the ranks' jobs or sizes differ; KD_EIO. */
+typedef struct kd_tcp_job { int64_t rank, size; const char *address; int port; uint64_t job; } kd_tcp_job;
+kd_status kd_comm_tcp(kd_comm **out, const kd_tcp_job *job, double deadline);
+
 /* A GPU for each rank of `host`, which stays the caller's and is freed after it; collective. Moves in device memory go by NCCL,
  * moves in the host's memory and agreements over `host`; a move is of one kind on all its ranks. NCCL does not notice lengths that
  * differ, nor say who is missing.
@@ -36,11 +41,13 @@ bool kd_comm_has_mpi(void);
 kd_status kd_comm_nccl(kd_comm **out, kd_comm *host, int64_t device, void *stream, double deadline);
 bool kd_comm_has_nccl(void);
 
-/* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
- * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */
+/* The communicator of this process's job (launch.c): MPI's or TCP's where a launcher says that it has started several processes,
+ * MPI's also where `wanted` ranks are more than one, else this process alone. KD_ECONFIG if a launcher has started several that
+ * do not know of each other, or gives a part of the variables; kd_comm_tcp's. */
 kd_status kd_comm_launched(kd_comm **out, int64_t wanted, double deadline);
-/* Ranks on this one's host, itself included; collective. */
-kd_status kd_comm_neighbours(int64_t *count, kd_comm *comm);
+/* Ranks on this one's host, itself included, and its place among them, from 0: the device it takes. That is LOCAL_RANK where the
+ * variables of this rank give it, else the order of ranks. Collective. */
+kd_status kd_comm_neighbours(int64_t *count, int64_t *place, kd_comm *comm);
 
 /* The ranks with the same colour, in the order of their old ranks; collective. Free it before what it was split from. */
 kd_status kd_comm_split(kd_comm **out, kd_comm *comm, int64_t colour);
@@ -50,8 +57,16 @@ void kd_comm_free(kd_comm *comm);
  * wait. For a rank that cannot go on and cannot tell the others by kd_comm_agree. */
 void kd_comm_abort(kd_comm *comm, int code);
 
+/* For a rank that fails where the others go into a collective (returns status): it cannot end in order any more, and should
+ * kd_comm_abort. So it is after a move that has failed. */
+kd_status kd_comm_break(kd_comm *comm, kd_status status);
+bool kd_comm_broken(const kd_comm *comm);
+
 int64_t kd_comm_rank(const kd_comm *comm);
 int64_t kd_comm_size(const kd_comm *comm);
+const char *kd_comm_backend_name(const kd_comm *comm);  /* self, threads, MPI, TCP */
+/* What a rank is called in the communicator that this one's groups were split from. */
+int64_t kd_comm_world_rank(const kd_comm *comm, int64_t rank);
 
 /* ---- moves -------------------------------------------------------------------------------------------------------- */
 
@@ -88,8 +103,8 @@ kd_status kd_comm_barrier(kd_comm *comm, const char *what);
 kd_status kd_comm_sum(kd_comm *comm, const char *what, int64_t *values, int64_t n);
 kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n);
 
-/* The status of the lowest rank that has failed, with its message; KD_OK if none has. Before a collective that a failed
- * rank would not come to. */
+/* The status of the lowest rank that has failed, with its message and, but for rank 0, its name; KD_OK if none has. Before a
+ * collective that a failed rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 
 /* Bytes that this rank has sent to others so far, and the seconds that it spent in moves, waiting for others included. */

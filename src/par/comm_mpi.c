@@ -12,7 +12,7 @@ enum { CHUNK = 1 << 30, TAGS = 1 << 14 };  /* MPI counts in int */
 
 typedef struct letter {
     MPI_Request request;
-    int64_t from;             /* the rank it comes from, or -1: it is sent */
+    int64_t from;             /* the rank it comes from, or -2 - the rank it goes to */
     int bytes;
 } letter;
 
@@ -46,7 +46,7 @@ static kd_status post_letters(kd_comm *comm, const kd_flight *f, int64_t rank, b
         now = bytes - done < CHUNK ? bytes - done : CHUNK;
         KD_TRY(kd_grow(&l->item, &l->room, l->count + 1, sizeof *l->item));
         letter *x = &l->item[l->count];
-        *x = (letter){.from = sends ? -1 : rank, .bytes = (int)now};
+        *x = (letter){.from = sends ? -2 - rank : rank, .bytes = (int)now};
         int code = sends ? MPI_Isend(at + done, x->bytes, MPI_BYTE, (int)rank, tag, s->comm, &x->request)
                          : MPI_Irecv(at + done, x->bytes, MPI_BYTE, (int)rank, tag, s->comm, &x->request);
         if (code) return mpi_failed(comm, move->what, code);
@@ -73,7 +73,7 @@ static kd_status mpi_test(kd_comm *comm, const kd_flight *f, bool *done, int64_t
         int came = 0, bytes = x->bytes, code = MPI_Test(&x->request, &came, &about);
         if (code) return mpi_failed(comm, f->move->what, code);
         if (!came) {
-            if (x->from >= 0) *missing = x->from;
+            if (x->from >= 0 || *missing == -1) *missing = x->from;
             i++;
             continue;
         }
@@ -134,7 +134,7 @@ static void mpi_release(kd_comm *comm) {
     free(s);
 }
 
-static const kd_backend backend = {mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release, NULL};
+static const kd_backend backend = {mpi_begin, mpi_test, mpi_split, NULL, mpi_abort, mpi_release, "MPI", NULL};
 
 kd_status kd_comm_mpi(kd_comm **out, double deadline) {
     int begun = 0, rank = 0, size = 1, provided;

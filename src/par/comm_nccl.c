@@ -203,7 +203,7 @@ static kd_status nccl_split(kd_comm *part, kd_comm *comm, int64_t colour, const 
     return status;
 }
 
-static const kd_backend backend = {nccl_begin, nccl_test, nccl_split, nccl_withdraw, nccl_abort, nccl_release, nccl_takes};
+static const kd_backend backend = {nccl_begin, nccl_test, nccl_split, nccl_withdraw, nccl_abort, nccl_release, "NCCL", nccl_takes};
 
 kd_status kd_comm_nccl(kd_comm **out, kd_comm *host, int64_t device, void *stream, double deadline) {
     kd_comm *comm;

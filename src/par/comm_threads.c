@@ -140,7 +140,7 @@ static void threads_abort(kd_comm *comm, int code) {
 
 static void threads_release(kd_comm *comm) { hub_drop(comm->state, 1); }
 
-static const kd_backend backend = {threads_begin, threads_test, threads_split, give_up, threads_abort, threads_release, NULL};
+static const kd_backend backend = {threads_begin, threads_test, threads_split, give_up, threads_abort, threads_release, "threads", NULL};
 
 /* ---- running them ---------------------------------------------------------------------------------------------------- */
 

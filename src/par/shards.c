@@ -40,7 +40,7 @@ kd_status kd_reduce_scatter(kd_ctx *ctx, kd_comm *comm, const char *what, float 
 
 kd_status kd_gather_shards(kd_comm *comm, const char *what, float *x, int64_t n) {
     int64_t size = kd_comm_size(comm), *at;
-    KD_TRY(kd_new(&at, 2 * size, sizeof *at));
+    KD_TRY(kd_comm_break(comm, kd_new(&at, 2 * size, sizeof *at)));
     for (int64_t r = 0; r < size; r++) {
         kd_range shard = kd_rank_range(n, size, r);
         at[r] = shard.at * (int64_t)sizeof *x;

@@ -180,8 +180,9 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     const kd_plan **view = NULL;
     kd_progress bar = {0};
     kd_status status;
-    KD_GO(kd_new(&plan, run->batch_windows, sizeof *plan));
-    KD_GO(kd_new(&view, run->micro, sizeof *view));
+    status = kd_new(&plan, run->batch_windows, sizeof *plan);
+    if (!status) status = kd_new(&view, run->micro, sizeof *view);
+    KD_GO(kd_trainer_agree(&t, "memory for windows", status));
     bool leads = kd_trainer_leads(&t), shows = leads && !options->quiet;
     announce(&t);
     KD_GO(kd_trainer_agree(&t, "metrics", leads ? kd_trainer_write_start(&t) : KD_OK));
@@ -193,6 +194,7 @@ kd_status kd_train(const kd_run_file *run, const kd_train_options *options) {
     if (!status) kd_info("done: %s/step-%lld", run->output, (long long)t.step);
     report(&t, status);
 done:
+    if (status && kd_comm_broken(t.world)) kd_trainer_give_up(&t, status);
     free(view);
     free(plan);
     kd_trainer_close(&t);

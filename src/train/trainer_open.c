@@ -149,6 +149,11 @@ static kd_status find_checkpoint(kd_trainer *t, char **checkpoint) {
     return *checkpoint ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
 }
 
+static kd_status open_files(kd_trainer *t) {
+    KD_TRY(kd_metrics_open(&t->metrics, t->run->output, t->step ? t->step + 1 : 0));
+    return write_run_file(t);
+}
+
 kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_options *options) {
     *t = (kd_trainer){.run = run, .options = options, .lock = -1, .metrics.fd = -1};
     char *checkpoint = NULL;
@@ -165,14 +170,12 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
     else if (run->model_path) KD_GO(kd_model_load(t->model, run->model_path));
     else KD_GO(kd_model_init(t->model, &t->config, run->init_seed));
-    if (kd_trainer_leads(t)) {
-        KD_GO(kd_metrics_open(&t->metrics, run->output, t->step ? t->step + 1 : 0));
-        KD_GO(write_run_file(t));
-    }
 done:
     if (shared) status = kd_trainer_agree(t, "opening the run", status);
+    if (!status) status = kd_trainer_agree(t, "the run's files", kd_trainer_leads(t) ? open_files(t) : KD_OK);
     free(checkpoint);
     if (status) {
+        if (t->world && kd_comm_broken(t->world)) kd_trainer_give_up(t, status);
         bool claimed = t->lock >= 0;
         kd_trainer_close(t);
         if (!existed && claimed) {  /* a run that never began leaves nothing behind */

@@ -23,10 +23,12 @@ kd_status kd_trainer_share(kd_trainer *t) {
 }
 
 kd_status kd_trainer_threads(int64_t *threads, kd_trainer *t) {
-    int64_t ranks = 1;
+    int64_t ranks = 1, place = 0;
     *threads = t->run->threads;
     if (!t->world || kd_comm_size(t->world) == 1) return KD_OK;
-    KD_TRY(kd_comm_neighbours(&ranks, t->world));
+    KD_TRY(kd_comm_neighbours(&ranks, &place, t->world));
+    kd_info("rank %lld of %lld, %lld of %lld on its host, joined by %s", (long long)kd_comm_rank(t->world),
+            (long long)kd_comm_size(t->world), (long long)place, (long long)ranks, kd_comm_backend_name(t->world));
     if (*threads < 1) *threads = kd_cores() > ranks ? kd_cores() / ranks : 1;
     return KD_OK;
 }
@@ -47,7 +49,7 @@ void kd_trainer_count_moves(kd_step_report *r, const kd_trainer *t, int sign) {
 
 kd_status kd_trainer_agree(const kd_trainer *t, const char *what, kd_status status) {
     if (!t->world || kd_comm_size(t->world) == 1) return status;
-    if (status == KD_ELOST) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */
+    if (status == KD_ELOST || kd_comm_broken(t->world)) return kd_trainer_give_up(t, status);  /* there is nobody to agree with */
     return kd_comm_agree(t->world, what, status);
 }
 
