@@ -52,8 +52,8 @@ kd_status kd_layer_attend(kd_model *m, int64_t l) {
     int64_t C = m->C, HE = m->H * m->E, M = m->count * m->T;
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
-        kd_ulysses_kept kept = kd_ulysses_kept_of(&a->kept, &m->ulysses, j);
-        KD_TRY(kd_ulysses_forward(ctx, &m->ulysses, &attn, &kept));
+        kd_sequence_kept kept = kd_sequence_kept_of(&a->kept, &m->attention, j);
+        KD_TRY(kd_sequence_forward(ctx, &m->attention, &attn, &kept));
     }
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);

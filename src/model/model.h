@@ -10,7 +10,7 @@
 
 #include "format/safetensors.h"
 #include "nn/nn.h"
-#include "par/comm.h"
+#include "par/sequence.h"
 #include "params.h"
 
 typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
@@ -27,6 +27,7 @@ typedef struct kd_model_options {
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
+    kd_sequence_mode mode;   /* how they share attention; ulysses unless set */
     kd_comm *data;           /* ranks that have windows of their own, `windows` each, then a power of two; NULL: one */
 } kd_model_options;
 
