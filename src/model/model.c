@@ -112,6 +112,7 @@ static kd_status check_options(const kd_model_options *o) {
         return kd_fail(KD_EARG, "%lld windows at once of %lld in a step", (long long)o->micro, (long long)o->windows);
     if (o->leaves < 1 || o->leaves >= 1 << (KD_TREE_SLOTS - 1) || (o->leaves & (o->leaves - 1)))
         return kd_fail(KD_EARG, "leaves: %lld is not a power of two in 1..%d", (long long)o->leaves, 1 << (KD_TREE_SLOTS - 2));
+    if (o->training && o->bf16_activations) return kd_fail(KD_ENOTSUP, "bf16 activations are emulated in the forward alone: not for training");
     if (o->training && o->leaves > o->window)
         return kd_fail(KD_EARG, "leaves: %lld of a window of %lld tokens", (long long)o->leaves, (long long)o->window);
     return KD_OK;

@@ -24,6 +24,8 @@ typedef struct kd_model_options {
     kd_recompute recompute;  /* layer: the backward computes a layer again from its input; none: everything is kept;
                                 auto: none if that fits into half of the memory that is free, else layer */
     bool training;           /* false: no gradients, one layer's activations at a time */
+    bool bf16_activations;   /* every operation's output is rounded to bf16, as a bf16 network stores it; computing stays float32. To
+                                measure what that does: KD_ENOTSUP with training */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */

@@ -74,6 +74,8 @@ static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
 /* Tokens of the block that begins at t. */
 static inline int64_t kd_block(int64_t t, int64_t end) { return end - t < KD_BLOCK ? end - t : KD_BLOCK; }
 
+/* x [n], an operation's output, as it is stored. */
+kd_status kd_model_store(kd_model *model, float *x, int64_t n);
 /* model->logits of tokens t .. t+B-1, from the last norm of the last layer's output, which stays in model->h. */
 kd_status kd_block_logits(kd_model *model, int64_t t, int64_t B);
 /* The plans that the following is of, checked and mirrored. */

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "dev/ctx.h"
 #include "nn/nn.h"
 #include "sequence_ways.h"
@@ -147,10 +146,6 @@ static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const
 /* Of keys and values, or their gradients, of rank `from`: chunk j's keys. The values stand behind all keys. */
 static float *chunk_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + row_of(s, from, j) * s->G * s->E; }
 
-static void round_all(float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) x[i] = kd_bf16_widen(kd_bf16_round(x[i]));
-}
-
 /* Rows of a chunk and what is merged into them. */
 typedef struct merging { float *o, *lse; const float *part, *part_lse; int64_t rows, H, E; } merging;
 
@@ -199,7 +194,7 @@ static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *
             if (!ctx->measuring && seen++) KD_TRY(merge(ctx, s, z->step, z->step_lse, z->part, z->part_lse, rows));
         }
         if (!seen) continue;
-        if (z->bf16) round_all(z->step, rows * s->H * s->E);
+        if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step, rows * s->H * s->E));
         KD_TRY(merge(ctx, s, kept->o + at * s->H * s->E, kept->lse + at * s->H, z->step, z->step_lse, rows));
     }
     return KD_OK;
@@ -228,11 +223,11 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
             KD_TRY(kd_add(ctx, dv, z->part_dkv + keys, keys));
         }
         if (!seen) continue;
-        if (z->bf16) round_all(z->step, rows * HE);
+        if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step, rows * HE));
         KD_TRY(kd_add(ctx, z->dq + at * HE, z->step, rows * HE));
     }
     if (ctx->measuring) return KD_OK;
-    if (z->bf16) round_all(z->step_dkv, load);
+    if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step_dkv, load));
     return kd_add(ctx, dkv, z->step_dkv, load);
 }
 
