@@ -86,6 +86,7 @@ static kd_status compute(trial *t, kd_comm *comm) {
     int64_t sent = comm ? kd_comm_sent(comm) : 0;
     KD_GO(kd_model_forward(model, &t->plan, 1, 0));
     t->sent[rank] = comm ? kd_comm_sent(comm) - sent : 0;
+    t->pairs[rank] = kd_model_pairs(model, t->plan);
     for (int64_t at = from; at < end; at += KD_BLOCK) {
         int64_t count = end - at < KD_BLOCK ? end - at : KD_BLOCK;
         KD_GO(kd_model_logits(model, logits, at - from, count));
@@ -99,11 +100,7 @@ done:
 }
 
 static kd_status rank_body(void *arg, kd_comm *comm) {
-    trial *t = arg;
-    kd_sequence s;
-    KD_TRY(kd_sequence_init(&s, t->mode, comm, t->plan->T, t->config->H, t->config->G, t->config->E, false, &(kd_arena){0}));
-    t->pairs[kd_comm_rank(comm)] = kd_sequence_pairs(&s, t->plan);
-    return kd_comm_agree(comm, "a forward", compute(t, comm));
+    return kd_comm_agree(comm, "a forward", compute(arg, comm));
 }
 
 static void print(const trial *t) {
