@@ -37,6 +37,11 @@ static kd_move pass_on(const kd_sequence *s, const char *what, int second, const
     return move;
 }
 
+/* Rows of this rank's block i. */
+static int64_t rows_of(const kd_sequence *s, int i) {
+    return kd_stretch_count(kd_block(s, kd_block_of(s, kd_comm_rank(s->comm), i)));
+}
+
 /* Rows of block i on keys of block j of `from`. False if they see none. */
 static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from, int i,
                     int j) {
@@ -62,11 +67,6 @@ enum { MERGED = 64 };  /* rows that a task takes */
 static void merge_row(float *o, float *lse, const float *part, double part_lse, int64_t E) {
     if (part_lse == -INFINITY) return;
     double rise = part_lse - *lse;
-    if (*lse == -INFINITY) {
-        memcpy(o, part, (size_t)E * sizeof *o);
-        *lse = (float)part_lse;
-        return;
-    }
     float share = (float)(1 / (1 + exp(-rise)));
     for (int64_t e = 0; e < E; e++) o[e] -= share * (o[e] - part[e]);
     *lse = (float)(rise > 0 ? part_lse + log1p(exp(-rise)) : *lse + log1p(exp(rise)));
@@ -90,10 +90,11 @@ static kd_status merge(kd_ctx *ctx, const kd_sequence *s, float *o, float *lse, 
 }
 
 /* What this rank's queries see of the keys of `from`: one part of each row, merged into kept. */
-static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from) {
+static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv,
+                              int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     for (int i = 0; i < 2; i++) {
-        int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
+        int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), rows = rows_of(s, i), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -115,7 +116,7 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
     int64_t rank = kd_comm_rank(s->comm), HE = s->H * s->E, GE = s->G * s->E, load = load_of(s, from);
     if (!ctx->measuring) memset(z->step_dkv, 0, (size_t)load * sizeof(float));
     for (int i = 0; i < 2; i++) {
-        int64_t at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
+        int64_t at = kd_block_row(s, rank, i), rows = rows_of(s, i), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -144,7 +145,8 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
 static kd_status init_as(kd_sequence *s, bool bf16, bool backward, kd_arena *arena) {
     int64_t size = kd_comm_size(s->comm), rank = kd_comm_rank(s->comm), load = 0;
     kd_zigzag *z = &s->zigzag;
-    if (s->T < 2 * size) return kd_fail(KD_EARG, "%lld ranks do not fit %lld tokens: mode zigzag needs two for each", (long long)size, (long long)s->T);
+    if (s->T < 2 * size)
+        return kd_fail(KD_EARG, "%lld ranks do not fit %lld tokens: mode zigzag needs two for each", (long long)size, (long long)s->T);
     s->blocks = 2;
     for (int64_t r = 0; r < size; r++) load = most(load, load_of(s, r));
     int64_t HE = s->H * s->E, GE = s->G * s->E, rows = kd_block_row(s, rank, 2), longest = kd_block_most(s);
@@ -175,7 +177,8 @@ static void load(float *kv, const kd_sequence *s, const float *k, const float *v
 
 static kd_status measure(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, bool back) {
     for (int64_t from = 0; from < kd_comm_size(s->comm); from++)
-        KD_TRY(back ? backward_step(ctx, s, a, kept, s->zigzag.travel[0], NULL, from) : forward_step(ctx, s, a, kept, s->zigzag.travel[0], from));
+        KD_TRY(back ? backward_step(ctx, s, a, kept, s->zigzag.travel[0], NULL, from)
+                    : forward_step(ctx, s, a, kept, s->zigzag.travel[0], from));
     return KD_OK;
 }
 
