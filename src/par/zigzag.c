@@ -10,9 +10,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "dev/ctx.h"
 #include "nn/nn.h"
-#include "blocks.h"
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -42,22 +42,21 @@ static int64_t rows_of(const kd_sequence *s, int i) {
     return kd_stretch_count(kd_block(s, kd_block_of(s, kd_comm_rank(s->comm), i)));
 }
 
+/* Of keys and values, or their gradients, of rank `from`: block j's keys. The values stand behind all keys. */
+static float *block_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + kd_block_row(s, from, j) * s->G * s->E; }
+
 /* Rows of block i on keys of block j of `from`. False if they see none. */
-static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from, int i,
-                    int j) {
+static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv, int64_t from, int i, int j) {
     const kd_zigzag *z = &s->zigzag;
     int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), HE = s->H * s->E, GE = s->G * s->E;
-    const float *keys = kv + kd_block_row(s, from, j) * GE, *values = keys + kd_block_row(s, from, 2) * GE;
+    float *keys = block_at(s, kv, from, j), *values = keys + kd_block_row(s, from, 2) * GE;
     *part = *a;
     part->rows = kd_block(s, kd_block_of(s, rank, i)), part->keys = kd_block(s, kd_block_of(s, from, j));
     part->q = kd_view_heads(kept->q + at * HE, s->H, s->E);
-    part->k = kd_view_heads((float *)keys, s->G, s->E), part->v = kd_view_heads((float *)values, s->G, s->E);
+    part->k = kd_view_heads(keys, s->G, s->E), part->v = kd_view_heads(values, s->G, s->E);
     if (z->dout) part->dout = kd_view_heads(z->dout + at * HE, s->H, s->E);
     return part->keys.from <= part->rows.from && kd_stretch_pairs(a->plan, part->rows, part->keys) > 0;
 }
-
-/* Of keys and values, or their gradients, of rank `from`: block j's keys. The values stand behind all keys. */
-static float *block_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + kd_block_row(s, from, j) * s->G * s->E; }
 
 /* Rows of a block and what is merged into them. */
 typedef struct merging { float *o, *lse; const float *part, *part_lse; int64_t rows, H, E; } merging;
@@ -90,7 +89,7 @@ static kd_status merge(kd_ctx *ctx, const kd_sequence *s, float *o, float *lse, 
 }
 
 /* What this rank's queries see of the keys of `from`: one part of each row, merged into kept. */
-static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv,
+static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv,
                               int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     for (int i = 0; i < 2; i++) {
@@ -110,7 +109,7 @@ static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *
 }
 
 /* The gradients of this rank's queries by the keys of `from`, and of these by its queries: added to dq and dkv. */
-static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, float *dkv,
+static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv, float *dkv,
                                int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     int64_t rank = kd_comm_rank(s->comm), HE = s->H * s->E, GE = s->G * s->E, load = load_of(s, from);
