@@ -4,6 +4,22 @@ build=$(realpath "$1")
 source_of=$PWD
 . tests/command.sh
 . "$source_of/tests/ranks.sh"
+
+# differences MODE: "mask activations difference" of each line
+differences() { sed -n "s/.*\"mask\": \"\([a-z]*\)\", \"activations\": \"\([a-z0-9]*\)\", \"mode\": \"$1\", \"difference\": \([^,]*\),.*/\1 \2 \3/p" out; }
+try bench ranks --ranks 4 --window 256 --layers 1 --vocabulary 300 --json
+zero=$'full f32 0\nfull bf16 0\nanchor f32 0\nanchor bf16 0'
+[ $code -eq 0 ] && [ "$(differences ulysses)" = "$zero" ] && [ "$(differences allgather)" = "$zero" ]
+ok $? "logits of four ranks are those of one, by heads and by queries"
+differences zigzag >exact; differences zigzag-bf16 >rounded
+paste exact rounded | awk '$2 == "f32" && !($3 > 0 && $3 < 1e-4 && $6 > 20 * $3 && $6 < 0.2) { bad = 1 }
+    $2 == "bf16" && !($3 > 1e-3 && $3 < 0.2 && $6 > 1e-3 && $6 < 0.3) { bad = 1 } END { exit bad || NR != 4 }'
+ok $? "on a ring they are off by rounding, and by more where parts or activations are bf16"
+try bench ranks --mode zigzg
+says 2 "bench ranks: --mode zigzg: it is ulysses, allgather, zigzag or zigzag-bf16"
+try bench ranks --ranks 3
+says 2 "bench ranks: --ranks 3: a power of two, 2 to 64"
+
 if [ ${#mpi[@]} -eq 0 ]; then
     echo "skipped: ranks by MPI: a build without it"
     echo done
@@ -18,8 +34,8 @@ for size in 1 2 4 8; do
 done
 
 try train run.yaml
-ok $code "a run on one rank"
 whole=$(sum runs/one/step-6)
+[ $code -eq 0 ] && [ "$(losses runs/one | grep -c .)" -eq 12 ]; ok $? "a run on one rank"
 for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4 2 2" "2 1 3" "1 2 3" "2 2 3" "4 2 3"; do
     read -r s d z <<<"$layout"
     ranks mpi $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
@@ -27,6 +43,19 @@ for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4
 done
 ranks mpi 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
 [ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"
+
+# near FILE1 FILE2: losses that differ by less than a thousandth
+near() { paste <(losses "$1") <(losses "$2") | awk '{ d = $1 - $2; if (d < 0) d = -d; if (!($2 > 0) || d > 1e-3 * $2) bad = 1 } END { exit bad || !NR }'; }
+for how in "allgather 2" "allgather 8" "zigzag 4" "zigzag 8" "zigzag-bf16 4"; do
+    read -r mode size <<<"$how"
+    ranks mpi $size train run.yaml --set parallel.sequence=$size --set parallel.mode=$mode --set output=runs/$mode-$size
+    [ $code -eq 0 ] && near runs/$mode-$size runs/one; ok $? "$mode on $size ranks: nearly the losses of one rank"
+done
+for size in 2 8; do
+    [ "$(losses runs/allgather-$size | head -3)" = "$(losses runs/one | head -3)" ]; ok $? "allgather on $size ranks: the very same up to the first step"
+done
+ranks mpi 8 train run.yaml --set parallel.sequence=8 --set output=runs/odd
+says 1 "8 ranks do not fit 4 heads; mode allgather has no such limit" 20
 
 # The files of a checkpoint in shards are the same, whoever writes them.
 try train run.yaml --set steps=3 --set save.shard=200K --set output=runs/cut

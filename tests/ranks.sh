@@ -14,7 +14,7 @@ eval: {every: 3, windows: 2}
 parallel: {deadline: 60}
 output: runs/one
 YAML
-losses() { grep -o '"loss": [^,]*' "$1/metrics.jsonl"; }
+losses() { grep -o '"loss":[^,]*' "$1/metrics.jsonl" | cut -d: -f2; }
 same() { [ "$(sum "$1/step-6" 2>/dev/null)" = "$whole" ] && [ "$(losses "$1")" = "$(losses runs/one)" ]; }
 now() { date +%s%N; }
 since() { echo "$((($(date +%s%N) - $1) / 100000000))" | sed -E 's/.?$/.&/; s/^\./0./'; }  # seconds and tenths

@@ -21,40 +21,46 @@ static void rotation(float *cosine, float *sine, const kd_rope *rope, kd_angles 
 
 #include "attn_ref.inc"
 
-/* Where the definition finds a view's numbers: 16-bit ones as float32, [T, heads, E]. */
-static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads) {
-    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride};
-    return (view){kd_arena_take(arena, a->plan->T * heads * a->E, sizeof(float)), heads * a->E, a->E};
+/* Where the definition finds a view's numbers, those of some tokens: 16-bit ones as float32, [tokens, heads, E]. */
+static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads, kd_stretch of) {
+    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride, of};
+    return (view){kd_arena_take(arena, kd_stretch_count(of) * heads * a->E, sizeof(float)), heads * a->E, a->E, of};
+}
+
+/* Of the numbers that a view of float32 stands for. */
+static uint16_t *half_at(const kd_view *x, view wide, int64_t t, int64_t head) {
+    return x->half + (t - wide.of.from) * x->token_stride + head * x->head_stride;
 }
 
 static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads) {
-    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+    for (int64_t t = to.of.from; t < to.of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
-                uint16_t half = x->half[t * x->token_stride + h * x->head_stride + e];
+                uint16_t half = half_at(x, to, t, h)[e];
                 at(to, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_widen(half) : kd_f16_widen(half);
             }
 }
 
 static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads) {
-    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+    for (int64_t t = from.of.from; t < from.of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
                 float y = at(from, t, h)[e];
-                x->half[t * x->token_stride + h * x->head_stride + e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
+                half_at(x, from, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
             }
 }
 
 static void place(problem *x, kd_arena *arena, const kd_attn *a) {
+    kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
     *x = (problem){.shape = a, .lse = a->lse};
-    x->q = view_of(arena, a, &a->q, a->H);
-    x->k = view_of(arena, a, &a->k, a->G);
-    x->v = view_of(arena, a, &a->v, a->G);
-    x->o = view_of(arena, a, &a->o, a->H);
-    x->dout = view_of(arena, a, &a->dout, a->H);
-    x->dq = view_of(arena, a, &a->dq, a->H);
-    x->dk = view_of(arena, a, &a->dk, a->G);
-    x->dv = view_of(arena, a, &a->dv, a->G);
+    x->q = view_of(arena, a, &a->q, a->H, rows);
+    x->k = view_of(arena, a, &a->k, a->G, keys);
+    x->v = view_of(arena, a, &a->v, a->G, keys);
+    x->o = view_of(arena, a, &a->o, a->H, rows);
+    x->dout = view_of(arena, a, &a->dout, a->H, rows);
+    x->dq = view_of(arena, a, &a->dq, a->H, rows);
+    x->dk = view_of(arena, a, &a->dk, a->G, keys);
+    x->dv = view_of(arena, a, &a->dv, a->G, keys);
     x->logit = kd_arena_take(arena, a->G * a->plan->T, sizeof(float));
     x->rotated = kd_arena_take(arena, 2 * a->G * a->plan->T * a->E, sizeof(float));
     x->turned = kd_arena_take(arena, a->G * 4 * a->E, sizeof(float));
@@ -147,5 +153,6 @@ static KD_OP(attn_logits, attn_logits_variants);
 
 kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *a) {
     KD_TRY(kd_attn_check(ctx, a, false));
+    if (a->rows.to || a->keys.to) return kd_fail(KD_EARG, "attention: logits are those of a whole window");
     return kd_op_run(ctx, &attn_logits, &(logits_args){.a = a, .logit = logit});
 }

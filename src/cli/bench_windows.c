@@ -28,6 +28,7 @@ static kd_status draw_plan(kd_plan *plan, const kd_bench_windows_options *o) {
     kd_status status;
     KD_GO(kd_new(&length, o->tokens, sizeof *length));
     KD_GO(kd_new(&token, o->tokens, sizeof *token));
+    for (int64_t i = 0; i < o->tokens && o->vocabulary; i++) token[i] = (int32_t)(kd_random_bits(1, 1, (uint64_t)i) % (uint64_t)o->vocabulary);
     status = kd_plan_init_lengths(plan, &switches, token, length, draw_lengths(length, o, o->tokens - o->anchor));
 done:
     free(length);

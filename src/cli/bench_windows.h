@@ -6,6 +6,7 @@
 
 typedef struct kd_bench_windows_options {
     int64_t tokens, documents, mean_length;
+    int64_t vocabulary;            /* of random tokens; 0: they do not matter */
     bool anchor;
     const char *pack, *tokenizer;  /* pack NULL: one window is drawn */
     int64_t windows;               /* of the pack, the first ones */

@@ -10,7 +10,7 @@
 
 #include "format/safetensors.h"
 #include "nn/nn.h"
-#include "par/comm.h"
+#include "par/sequence.h"
 #include "parts.h"
 
 typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
@@ -24,9 +24,12 @@ typedef struct kd_model_options {
     kd_recompute recompute;  /* layer: the backward computes a layer again from its input; none: everything is kept;
                                 auto: none if that fits into half of the memory that is free, else layer */
     bool training;           /* false: no gradients, one layer's activations at a time */
+    bool bf16_activations;   /* every operation's output is rounded to bf16, as a bf16 network stores it; computing stays float32. To
+                                measure what that does: KD_ENOTSUP with training */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
+    kd_sequence_mode mode;   /* how they share attention; ulysses unless set */
     kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
     kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: one */
     const char *files;       /* folder for a file that the inputs of layers lie in; NULL: in memory */
@@ -78,6 +81,9 @@ kd_status kd_model_loss(kd_model *model);
 kd_status kd_model_backward(kd_model *model, float scale);
 /* After the step's last micro-batch, `windows` in all of this rank. All ranks then have all losses, and each the gradient that it owns. */
 kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
+
+/* Query/key pairs that this rank computes of a window in a layer, over all heads. */
+int64_t kd_model_pairs(kd_model *model, const kd_plan *plan);
 
 /* logits [count, V] of this rank's tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
 kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "nn_ops.h"
 
 static kd_status swiglu_segment(void *opaque, int64_t task, int64_t thread) {
@@ -79,6 +80,19 @@ static kd_status copy_ref(kd_ctx *ctx, const void *args, void *workspace) {
     return kd_pool_run(ctx->pool, copy_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
 }
 
+static kd_status round_bf16_segment(void *opaque, int64_t task, int64_t thread) {
+    const kd_pair_args *a = opaque;
+    (void)thread;
+    for (int64_t i = task * KD_SEGMENT, end = kd_segment_end(task, a->n, KD_SEGMENT); i < end; i++) a->out[i] = kd_bf16_widen(kd_bf16_round(a->out[i]));
+    return KD_OK;
+}
+
+static kd_status round_bf16_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_pair_args *a = args;
+    (void)workspace;
+    return kd_pool_run(ctx->pool, round_bf16_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
+}
+
 static const kd_variant swiglu_variants[] = {
     KD_VECTOR_VARIANTS(swiglu)
     {"ref", KD_ISA_REF, NULL, NULL, swiglu_ref},
@@ -103,6 +117,10 @@ KD_OP(kd_zero_op, zero_variants);
 
 static const kd_variant copy_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, copy_ref}};
 KD_OP(kd_copy_op, copy_variants);
+
+/* For what emulates others: its speed does not matter. */
+static const kd_variant round_bf16_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, round_bf16_ref}};
+KD_OP(kd_round_bf16_op, round_bf16_variants);
 
 static kd_status check(const char *what, int64_t n) {
     return n >= 1 ? KD_OK : kd_fail(KD_EARG, "%s: %lld elements, must be at least 1", what, (long long)n);
@@ -132,4 +150,9 @@ kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n) {
 kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n) {
     KD_TRY(check("copy", n));
     return kd_op_run(ctx, &kd_copy_op, &(kd_pair_args){out, x, n});
+}
+
+kd_status kd_round_bf16(kd_ctx *ctx, float *x, int64_t n) {
+    KD_TRY(check("rounding to bf16", n));
+    return kd_op_run(ctx, &kd_round_bf16_op, &(kd_pair_args){x, NULL, n});
 }
