@@ -31,7 +31,8 @@ typedef struct kd_model_options {
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
     kd_sequence_mode mode;   /* how they share attention; ulysses unless set */
     kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
-    kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: one */
+    kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: they are those of sequence
+                                alone, or of data (zero < 3) */
     const char *files;       /* folder for a file that the inputs of layers lie in; NULL: in memory */
     int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;

@@ -26,16 +26,18 @@ static bool power_of_two(int64_t n) { return !(n & (n - 1)); }
 
 kd_status kd_model_share(kd_model *m) {
     const kd_model_options *o = &m->options;
-    if (!o->sequence || !o->data || !o->world) KD_TRY(kd_comm_self(&m->alone));
+    if (!o->sequence || !o->data) KD_TRY(kd_comm_self(&m->alone));
     m->sequence = o->sequence ? o->sequence : m->alone;
     m->data = o->data ? o->data : m->alone;
-    m->world = o->world ? o->world : m->alone;
+    m->world = o->world ? o->world : kd_comm_size(m->data) == 1 ? m->sequence : m->data;
     int64_t size = kd_comm_size(m->sequence), rank = kd_comm_rank(m->sequence), data = kd_comm_size(m->data);
     if (kd_comm_size(m->world) != size * data || kd_comm_rank(m->world) != kd_comm_rank(m->data) * size + rank)
         return kd_fail(KD_EARG, "rank %lld of %lld is not rank %lld of %lld of the data and %lld of %lld of the sequence",
                        (long long)kd_comm_rank(m->world), (long long)kd_comm_size(m->world), (long long)kd_comm_rank(m->data),
                        (long long)data, (long long)rank, (long long)size);
     m->zero = size * data > 1 ? o->zero : 0;
+    if (m->zero >= 3 && !o->world)  /* weights come while others move */
+        return kd_fail(KD_EARG, "zero 3 needs a communicator of all ranks beside those of sequence and data");
     m->own = kd_parts_of(&m->layout, size * data, kd_comm_rank(m->world));
     if (!power_of_two(size) || (o->training && o->leaves % size))
         return kd_fail(KD_EARG, "%lld ranks do not share %lld leaves: a power of two that divides them does", (long long)size, (long long)o->leaves);
