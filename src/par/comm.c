@@ -67,7 +67,7 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
                        (long long)move->recv_bytes[own]);
     comm->begun++;
     for (int64_t r = 0; r < comm->size; r++)
-        if (r != own) comm->sent += move->send_bytes[r];
+        for (kd_comm *c = comm; c && r != own; c = c->parent) c->sent += move->send_bytes[r];
     if (comm->backend) KD_TRY(comm->backend->begin(comm, flight));
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];

@@ -26,6 +26,9 @@ kd_status kd_comm_threads(int64_t size, double deadline, kd_comm_body *run, void
 kd_status kd_comm_mpi(kd_comm **out, double deadline);
 bool kd_comm_has_mpi(void);
 
+/* A rank that is planned and not run (comm_paper.c): it has a rank and a size, and every move of it fails with KD_ENOTSUP. */
+kd_status kd_comm_on_paper(kd_comm **out, int64_t rank, int64_t size);
+
 /* The communicator of this process's job (launch.c): MPI's where `wanted` ranks are more than one or a launcher says that it has
  * started several, else this process alone. KD_ECONFIG if a launcher has started several that do not know of each other. */
 kd_status kd_comm_launched(kd_comm **out, int64_t wanted, double deadline);
@@ -82,7 +85,7 @@ kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n
  * rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 
-/* Bytes that this rank has sent to others so far. */
+/* Bytes that this rank has sent to others so far, those of groups split from it included. */
 int64_t kd_comm_sent(const kd_comm *comm);
 
 #endif
