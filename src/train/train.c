@@ -32,6 +32,7 @@ static kd_status run_windows(kd_trainer *t, const kd_plan *plan, const kd_plan *
 static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, const kd_plan **view) {
     const kd_run_file *run = t->run;
     int64_t windows = run->batch_windows / run->data_ranks, first = t->step * run->batch_windows + kd_comm_rank(t->data) * windows, built = 0;
+    int64_t sent = kd_comm_sent(t->world);
     double began = kd_now();
     *report = (kd_step_report){.lr = learning_rate(run, t->step)};
     t->clock.parts = 0;
@@ -54,6 +55,7 @@ static kd_status run_step(kd_step_report *report, kd_trainer *t, kd_plan *plan, 
     kd_adamw adamw = {report->lr, run->beta1, run->beta2, run->eps, run->weight_decay, run->clip, 0};
     KD_GO(kd_trainer_give_up(t, kd_optimizer_step(&t->optimizer, &report->sums, t->model, &adamw, run->batch_windows * run->window.window)));
     report->seconds = kd_now() - began;
+    report->sent = kd_comm_sent(t->world) - sent;
 done:
     t->ctx->clock = NULL;
     for (int64_t i = 0; i < built; i++) kd_plan_free(&plan[i]);

@@ -33,6 +33,7 @@ typedef struct kd_trainer {
 typedef struct kd_step_report {
     kd_step_sums sums;
     int64_t targets, pairs;
+    int64_t sent;      /* bytes that left this rank */
     double lr, seconds;
 } kd_step_report;
 

@@ -82,12 +82,12 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     double flops = kd_model_flops(&t->config, tokens, r->pairs);
     bool finite = r->sums.finite;
     measure_peak(t);
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "step", (json_int_t)t->step,
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
                             t->peak, "share_of_peak", flops / r->seconds / t->peak, "memory", (json_int_t)kd_memory_resident(),
-                            "parts", parts_of(&t->clock));
+                            "sent", (json_int_t)r->sent, "parts", parts_of(&t->clock));
     return kd_metrics_write(&t->metrics, row);
 }
