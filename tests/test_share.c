@@ -172,6 +172,77 @@ static void shards_of_more_take_less(void **state) {
     kd_run_file_close(&run);
 }
 
+/* ---- what no ranks do yet, by its formula; time -------------------------------------------------------------------------- */
+
+#define NEAR(a, b, part) assert_true(fabs((double)(a) - (double)(b)) <= (part) * fabs((double)(b)))
+
+static void shards_and_gathering_send_what_formulas_say(void **state) {
+    (void)state;
+    kd_run_file run;
+    kd_trainer t;
+    prepare(&t, &run, &(row){"llama", 1, 1, 4, 2, {"model.init.preset=5m"}});
+    const kd_config *c = &t.config;
+    kd_layout l;
+    assert_done(kd_layout_init(&l, c));
+    double P = 8, T = 512, kv = 2 * (double)(c->G * c->E), parameters = (double)l.count, head = (double)(c->V * c->C), L = (double)c->L;
+    kd_share s = {8, 1, 3, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
+    kd_sent sent;
+    assert_done(kd_sent_count(&sent, &t, &s, 0, 8));
+    /* Four windows: keys and values of 2L - 1 forwards to all, and L of their gradients home. */
+    NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * (3 * L - 1), 1e-9);
+    /* Two micro-batches: every layer twice, the embedding and the head (it is tied) once. */
+    NEAR(sent.bytes[KD_SENT_WEIGHTS][0], 2 * 4 * (2 * (parameters - head) + 2 * head) * (P - 1) / P, 0.05);
+    /* Four windows' gradients; the embedding's chain is whole on each rank. */
+    NEAR(sent.bytes[KD_SENT_GRADIENTS][0], 4 * 4 * parameters * (P - 1) / P, 0.05);
+    s.mode = KD_SHARE_ZIGZAG;
+    assert_done(kd_sent_count(&sent, &t, &s, 7, 4));
+    /* To the next alone: to rank 0, on another host. */
+    assert_int_equal(sent.bytes[KD_SENT_ATTENTION][0], 0);
+    NEAR(sent.bytes[KD_SENT_ATTENTION][1], 4 * 4 * T / P * kv * ((2 * L - 1) * (P - 1) + L * (2 * P - 1)), 1e-9);
+    kd_trainer_close(&t);
+    kd_run_file_close(&run);
+}
+
+static void the_last_stretch_of_a_document_sees_most(void **state) {
+    (void)state;
+    kd_run_file run;
+    kd_trainer t;
+    kd_estimate e;
+    prepare(&t, &run, &(row){"llama", 1, 1, 2, 1, {"mask=full"}});
+    assert_done(kd_estimate_memory(&e, &t, 2));
+    double T = 512, all = T * (T + 1) / 2;
+    NEAR(e.worst[0], 1, 1e-12);
+    for (int k = 1; k < 5; k++) {
+        double P = (double)(1 << k), before = T * (P - 1) / P;
+        NEAR(e.worst[k], P * (1 - before * (before + 1) / 2 / all), 1e-12);
+    }
+    kd_trainer_close(&t);
+    kd_run_file_close(&run);
+}
+
+static void what_is_sent_takes_time_by_its_link(void **state) {
+    (void)state;
+    kd_run_file run;
+    kd_trainer t;
+    kd_estimate e;
+    prepare(&t, &run, &(row){"llama", 1, 1, 2, 1, {"mask=full", "recompute=layer"}});
+    assert_done(kd_estimate_memory(&e, &t, 2));
+    kd_speed speed = {.devices = 1, .peak = 1e9, .products = 1e9, .forward = {1, {1}, {1e9}}, .backward = {1, {1}, {1e9}}, .numbers = 1e9, .update = 1e9};
+    kd_sent sent = {.bytes = {{300, 40}, {500, 2}}, .moves = {3, 4}};
+    kd_share one = {1, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, s = {8, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8};
+    kd_seconds alone = kd_share_seconds(&e, &t, &one, &speed, &sent), time = kd_share_seconds(&e, &t, &s, &speed, &sent);
+    assert_true(time.sent == 0);
+    NEAR(time.all, alone.all / 8, 1e-12);
+    NEAR(alone.all, kd_estimate_seconds(&e, &t, &speed).all, 1e-12);
+    speed.inside = 100, speed.between = 2, speed.latency = 0.25;
+    time = kd_share_seconds(&e, &t, &s, &speed, &sent);
+    NEAR(time.sent, 8 + 21 + 7 * 0.25, 1e-12);
+    s.mode = KD_SHARE_ALLGATHER;
+    NEAR(kd_share_seconds(&e, &t, &s, &speed, &sent).all, time.all + time.attention * (e.worst[3] - 1), 1e-12);
+    kd_trainer_close(&t);
+    kd_run_file_close(&run);
+}
+
 /* ---- what does not fit, what is on paper ------------------------------------------------------------------------------ */
 
 static void ranks_that_do_not_fit_are_told_why(void **state) {
@@ -218,6 +289,9 @@ int main(void) {
         cmocka_unit_test(bytes_are_those_that_ranks_send),
         cmocka_unit_test(memory_is_what_a_rank_allocates),
         cmocka_unit_test(shards_of_more_take_less),
+        cmocka_unit_test(shards_and_gathering_send_what_formulas_say),
+        cmocka_unit_test(the_last_stretch_of_a_document_sees_most),
+        cmocka_unit_test(what_is_sent_takes_time_by_its_link),
         cmocka_unit_test(ranks_that_do_not_fit_are_told_why),
         cmocka_unit_test(nothing_moves_on_paper),
     };

@@ -211,9 +211,8 @@ static kd_status plan(const kd_run_file *run, const kd_plan_command *o) {
     snprintf(why, sizeof why, "%s", kd_message());
     if (!o->no_time) {
         KD_GO(kd_plan_speed(&speed, o, &t, &e.lengths, e.recompute));
-        time = kd_estimate_seconds(&e, &t, &speed);
+        time = ranks ? kd_share_seconds(&e, &t, &ranks->share, &speed, &ranks->sent) : kd_estimate_seconds(&e, &t, &speed);
         if (ranks) ranks->alone_time = kd_share_seconds(&ranks->alone, &t, &(kd_share){.sequence = 1, .data = 1}, &speed, &(kd_sent){.moves = {0}});
-        if (ranks) time = kd_share_seconds(&e, &t, &ranks->share, &speed, &ranks->sent);
     }
     if (o->json) KD_GO(print_json(&e, &t, fits, o->no_time ? NULL : &speed, &time, ranks));
     else print_lines(&e, &t, ranks);

@@ -55,6 +55,7 @@ static kd_status count(layout *l, const cluster *c, const kd_trainer *t) {
     KD_TRY(kd_sent_count(&l->sent, t, &l->share, 0, (int64_t)c->speed.devices));
     l->time = kd_share_seconds(&l->memory, t, &l->share, &c->speed, &l->sent);
     l->counted = true;
+    l->memory.available = (int64_t)c->speed.memory - l->memory.program;
     l->fits = (double)l->memory.memory <= c->speed.memory;
     if (!l->fits) snprintf(l->why, sizeof l->why, "%.1f GiB of memory, a device has %.1f", gib((double)l->memory.memory), gib(c->speed.memory));
     return KD_OK;
@@ -123,7 +124,7 @@ static void print_row(const layout *l, const cluster *c, bool best) {
     kd_number_format(inside, (double)kd_sent_bytes(&l->sent, 0), true);
     kd_number_format(between, (double)kd_sent_bytes(&l->sent, 1), true);
     kd_number_format(rate, (double)c->run.tokens / l->time.all, false);
-    printf("%c %8lld %6lld  %4lld  %-9s  %-9s  %10.2f  %9s %9s  %13s  %5.1f%%  %8s  %6.1f%%\n", best ? '*' : ' ',
+    printf("%c %8lld %6lld  %4lld  %-9s  %-9s  %10.2f  %9s %9s  %15s  %5.1f%%  %8s  %6.1f%%\n", best ? '*' : ' ',
            (long long)l->share.sequence, (long long)l->share.data, (long long)l->share.zero, recompute_name(l), kd_share_mode_name(l->share.mode), gib((double)l->memory.memory), inside, between,
            kd_plan_duration(time, l->time.all), 100 * l->time.sent / l->time.all, rate, 100 * c->run.flops / l->time.all / peak(c));
 }
@@ -164,8 +165,8 @@ static void print_table(const cluster *c, const kd_trainer *t, const char *path)
     printf("%lld ranks on %s, hosts of %.0f: %.0f; %s, %.2fM parameters; %s tokens a step in %lld windows of %s, %.1f%% of full attention\n\n",
            (long long)c->ranks, c->speed.name, c->speed.devices, c->speed.hosts, t->config.model_type, (double)c->run.parameters * 1e-6,
            tokens, (long long)run->batch_windows, window, 100 * c->run.pairs / c->run.full_pairs);
-    printf("%60s  %19s\n", "GiB", "bytes that leave it");
-    printf("  %8s %6s  %4s  %-9s  %-9s  %10s  %9s %9s  %13s  %6s  %8s  %7s\n", "sequence", "data", "zero", "recompute", "mode", "of a rank", "in a host",
+    printf("%60s  %19s\n", "memory", "bytes that leave it");
+    printf("  %8s %6s  %4s  %-9s  %-9s  %10s  %9s %9s  %15s  %6s  %8s  %7s\n", "sequence", "data", "zero", "recompute", "mode", "GiB a rank", "in a host",
            "to others", "time a step", "sent", "tokens/s", "of peak");
     for (int64_t i = 0; i < c->fit && i < SHOWN; i++) print_row(&c->layout[i], c, i == 0);
     if (c->fit > SHOWN) printf("  and %lld slower ones that fit\n", (long long)(c->fit - SHOWN));
