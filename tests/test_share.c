@@ -188,17 +188,19 @@ static void shards_and_gathering_send_what_formulas_say(void **state) {
     kd_share s = {8, 1, 3, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
     kd_sent sent;
     assert_done(kd_sent_count(&sent, &t, &s, 0, 8));
-    /* Four windows: keys and values of 2L - 1 forwards to all, and L of their gradients home. */
+    /* Four windows: keys and values of 2L - 1 forwards and L backwards to all behind, which are all; the last has L gradients to send. */
     NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * (3 * L - 1), 1e-9);
     /* Two micro-batches: every layer twice, the embedding and the head (it is tied) once. */
     NEAR(sent.bytes[KD_SENT_WEIGHTS][0], 2 * 4 * (2 * (parameters - head) + 2 * head) * (P - 1) / P, 0.05);
     /* Four windows' gradients; the embedding's chain is whole on each rank. */
     NEAR(sent.bytes[KD_SENT_GRADIENTS][0], 4 * 4 * parameters * (P - 1) / P, 0.05);
+    assert_done(kd_sent_count(&sent, &t, &s, 7, 8));
+    NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * L, 1e-9);
     s.mode = KD_SHARE_ZIGZAG;
-    assert_done(kd_sent_count(&sent, &t, &s, 7, 4));
-    /* To the next alone: to rank 0, on another host. */
-    assert_int_equal(sent.bytes[KD_SENT_ATTENTION][0], 0);
-    NEAR(sent.bytes[KD_SENT_ATTENTION][1], 4 * 4 * T / P * kv * ((2 * L - 1) * (P - 1) + L * (2 * P - 1)), 1e-9);
+    assert_done(kd_sent_count(&sent, &t, &s, 7, 1));
+    /* Round the ring, and queries and their like to chunks and back: the last chunk's rank is rank 0, its own are 7 and 8 of 0..15. */
+    double q = (double)(c->H * c->E), own = T / P, F = 2 * L - 1, both = F + L;
+    NEAR(sent.bytes[KD_SENT_ATTENTION][1], 4 * 4 * own * (kv * ((P - 1) * both + P * L) + 2 * q * both + kv * both), 1e-9);
     kd_trainer_close(&t);
     kd_run_file_close(&run);
 }

@@ -46,11 +46,17 @@ static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_share *s
     if (s->zero > 2) e->weights = (shard + 2 * l->layer_stride + head) * (int64_t)sizeof(float);
 }
 
-/* A rank that gathers keys and values has its tokens as one rank has a window of so many, and in attention all tokens' keys and
- * values and their gradients; in a ring those of two stretches. */
+int64_t kd_share_heads(const kd_share *s, const kd_config *c) {
+    int64_t heads = c->H / (2 * s->sequence);
+    return heads < 1 ? 1 : heads < c->G ? heads : c->G;
+}
+
+/* A rank that gathers has its tokens as one rank has a window of so many; and of all tokens, of some heads, keys and values, their
+ * gradients, and other ranks' parts of these. In a ring, those of two ranks and no parts. */
 static int64_t gathered_bytes(const kd_share *s, const kd_trainer *t) {
-    int64_t tokens = s->mode == KD_SHARE_ALLGATHER ? t->run->window.window : 2 * t->run->window.window / s->sequence;
-    return s->mode == KD_SHARE_ULYSSES ? 0 : tokens * 4 * t->config.G * t->config.E * (int64_t)sizeof(float);
+    int64_t T = t->run->window.window, row = 2 * t->config.E * (int64_t)sizeof(float);
+    if (s->mode == KD_SHARE_ULYSSES) return 0;
+    return s->mode == KD_SHARE_ALLGATHER ? 3 * T * kd_share_heads(s, &t->config) * row : 4 * T / s->sequence * t->config.G * row;
 }
 
 /* The first window of the run, or as many of its tokens as a rank that gathers has. */

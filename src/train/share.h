@@ -22,6 +22,9 @@ const char *kd_share_mode_name(kd_share_mode mode);
 /* KD_EARG saying why, where these ranks do not fit the model's heads or the run's windows and leaves. */
 kd_status kd_share_check(const kd_share *share, const kd_trainer *prepared);
 
+/* Key/value heads that mode allgather has at once: what is gathered is no more than a rank's own queries, if heads allow. */
+int64_t kd_share_heads(const kd_share *share, const kd_config *config);
+
 /* Memory of rank 0, which has the largest shards, in an estimate of one rank; what its windows were stays. */
 kd_status kd_share_memory(kd_estimate *estimate, const kd_trainer *prepared, const kd_share *share);
 

@@ -63,20 +63,38 @@ static void heads_exchange(counter *c, int64_t there, int64_t back, int64_t time
     to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, times);
 }
 
-/* Keys and values of all tokens to every rank, forward and again backward; their gradients to the token's rank. */
+/* Keys and values to the ranks behind, forward and again backward, a few heads at a time; their gradients to the ranks before. */
 static void all_gather(counter *c, int64_t forwards, int64_t backwards) {
-    int64_t row = 2 * c->config->G * c->config->E * FLOAT;
-    to_all(c, KD_SENT_ATTENTION, &c->sequence, c->tokens * row, forwards);
-    for (int64_t i = 0; i < c->sequence.size; i++) to_one(c, KD_SENT_ATTENTION, &c->sequence, i, tokens_of(c, i) * row * backwards);
-    c->sent->moves[KD_SENT_ATTENTION] += backwards;
+    int64_t row = 2 * c->config->G * c->config->E * FLOAT, steps = kd_segments(c->config->G, kd_share_heads(c->share, c->config));
+    for (int64_t i = c->sequence.own + 1; i < c->sequence.size; i++)
+        to_one(c, KD_SENT_ATTENTION, &c->sequence, i, c->tokens * row * (forwards + backwards));
+    for (int64_t i = 0; i < c->sequence.own; i++) to_one(c, KD_SENT_ATTENTION, &c->sequence, i, tokens_of(c, i) * row * backwards);
+    c->sent->moves[KD_SENT_ATTENTION] += steps * (forwards + 2 * backwards);
+    to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, forwards + backwards);
 }
 
-/* Keys and values go round the ring; backward they do so again with their gradients, which go home in the end. */
+/* Chunk i of 2P: its tokens, and the rank that computes it. */
+static int64_t chunk_tokens(const counter *c, int64_t i) {
+    int64_t chunks = 2 * c->sequence.size;
+    return (i + 1) * c->T / chunks - i * c->T / chunks;
+}
+static int64_t chunk_rank(const counter *c, int64_t i) { return i < c->sequence.size ? i : 2 * c->sequence.size - 1 - i; }
+
+/* Tokens go to their chunks' ranks and back; keys and values go round the ring, backward with their gradients, which are home after
+ * as many steps as there are ranks. */
 static void ring(counter *c, int64_t forwards, int64_t backwards) {
-    int64_t row = 2 * c->config->G * c->config->E * FLOAT, P = c->sequence.size;
-    int64_t steps = forwards * (P - 1) + backwards * (2 * P - 1);
-    to_one(c, KD_SENT_ATTENTION, &c->sequence, (c->sequence.own + 1) % P, c->tokens * row * steps);
-    c->sent->moves[KD_SENT_ATTENTION] += steps;
+    int64_t P = c->sequence.size, own = c->sequence.own, both = forwards + backwards;
+    int64_t q = c->config->H * c->config->E * FLOAT, kv = 2 * c->config->G * c->config->E * FLOAT;
+    for (int64_t i = 0; i < 2 * P; i++) {
+        if (i / 2 == own) to_one(c, KD_SENT_ATTENTION, &c->sequence, chunk_rank(c, i), chunk_tokens(c, i) * (q * both + kv * forwards));
+        if (chunk_rank(c, i) == own) to_one(c, KD_SENT_ATTENTION, &c->sequence, i / 2, chunk_tokens(c, i) * (q * both + kv * backwards));
+    }
+    for (int64_t step = 0; step < P; step++) {
+        int64_t owner = (own - step + P) % P, load = (chunk_tokens(c, owner) + chunk_tokens(c, 2 * P - 1 - owner)) * kv;
+        to_one(c, KD_SENT_ATTENTION, &c->sequence, (own + 1) % P, load * (step + 1 < P ? both + backwards : backwards));
+    }
+    c->sent->moves[KD_SENT_ATTENTION] += 2 * both + (P - 1) * both + P * backwards;
+    to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, both);
 }
 
 static void count_attention(counter *c) {
@@ -89,8 +107,8 @@ static void count_attention(counter *c) {
         heads_exchange(c, q + 2 * kv, q, (L + again) * c->windows);
         heads_exchange(c, q, q + 2 * kv, L * c->windows);
         break;
-    case KD_SHARE_ALLGATHER:  /* gathered keys and values are never kept: of the last layer alone they are still there */
-        all_gather(c, (2 * L - 1) * c->windows, L * c->windows);
+    case KD_SHARE_ALLGATHER:
+        all_gather(c, (L + again) * c->windows, L * c->windows);
         break;
     case KD_SHARE_ZIGZAG:
         ring(c, (L + again) * c->windows, L * c->windows);
