@@ -39,10 +39,11 @@ static int64_t slots_of(int64_t windows) {
 }
 
 /* What the walk does not tell yet: gradients and weights in shards. Of gradients the shards of all partial sums and two
- * phases whole; of weights the shard, two layers whole, and the embedding or the head. */
-static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_share *s, int64_t windows, int64_t shard) {
+ * phases whole, and the room to add a phase up in, not all; of weights the shard, two layers whole, and the embedding or the head. */
+static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_share *s, int64_t windows, int64_t shard, bool tied) {
     int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = head > l->layer_stride ? head : l->layer_stride;
-    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - l->count) + 2 * phase) * (int64_t)sizeof(float);
+    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0), room = kd_reduce_room(all, s->data) - kd_reduce_room(phase, s->sequence);
+    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase - (room > 0 ? room : 0)) * (int64_t)sizeof(float);
     if (s->zero > 2) e->weights = (shard + 2 * l->layer_stride + head) * (int64_t)sizeof(float);
 }
 
@@ -92,7 +93,7 @@ kd_status kd_share_memory(kd_estimate *e, const kd_trainer *t, const kd_share *s
     const kd_layout *layout = kd_model_layout(model);
     int64_t shard = s->zero > 0 ? kd_rank_range(layout->count, s->sequence * s->data, 0).count : layout->count;
     kd_estimate_model(e, model, shard);
-    shard_on_paper(e, layout, s, o.windows, shard);
+    shard_on_paper(e, layout, s, o.windows, shard, t->config.tied);
     e->activations += gathered_bytes(s, t);
     kd_estimate_total(e);
 done:
