@@ -73,6 +73,48 @@ try --windows 256,512
 [ $code -eq 0 ] && grep -q 'on this machine' out; ok $? "and on this machine"
 try --windows 1K,256;             [ $code -eq 2 ] && grep -q 'ascend' err; ok $? "windows ascend"
 try --windows 256 --no-time;      [ $code -eq 2 ] && grep -q 'about time' err; ok $? "windows are about time"
+several="--set parallel.sequence=2 --set parallel.data=2 --set batch.windows=8"
+try $several
+[ $code -eq 0 ] && grep -q '^memory of a rank ' out && grep -q '^ranks  *4: 2 share a window (ulysses), 2 such groups; zero 1; 4 on a host' out &&
+    grep -q '^  attention  *[0-9.]*[KMG]  *0$' out && grep -q 'alone .* 4 ranks are .* times as fast' out
+ok $? "several ranks: what one of them holds and sends, beside one alone"
+try $several --json --machine "$examples"/machines/h100-cluster.yaml
+[ $code -eq 0 ] && grep -q '"alone": {' out && grep -q '"sent": [0-9]' out; ok $? "the same as JSON, on devices of a file"
+try --set batch.windows=3 --set parallel.data=2
+[ $code -eq 2 ] && grep -q 'parallel: 3 windows a step are not shared by 2' err; ok $? "ranks that do not share the windows"
+
+cluster() { "$kedge" plan run.yaml --cluster cluster.yaml "$@" >out 2>err; code=$?; }
+{ sed '/link/d; s/^name.*/name: abaci/' machine.yaml; printf 'hosts: 4\nmemory: 1e9\ninside: 4e9\nbetween: 1e9\nlatency: 1e-6\n'; } >cluster.yaml
+cluster --set batch.windows=8 --set recompute=none
+[ $code -eq 0 ] && grep -q '^8 ranks on abaci, hosts of 2: 4; llama' out && [ "$(grep -c '^\*  *[1248]  *[1248]  *[123] ' out)" -eq 1 ] &&
+    grep -q '^  kedge train run.yaml --set parallel.sequence=' out
+ok $? "layouts of a cluster, the best marked, and how to use it"
+grep -q '^  *8  *1  *[123]  *none  *allgather ' out && grep -q '^  *4  *2  *[123]  *none  *ulysses ' out; ok $? "more ranks than heads gather keys and values"
+awk '$1 ~ /^[*1-8]/ && / (ulysses|allgather) / && $0 !~ /train/ {sub(/\*/, ""); print $1 * $2}' out | sort -u >ranks; [ "$(cat ranks)" = 8 ]; ok $? "each on all ranks"
+cluster --set batch.windows=8 --hosts 2 --json
+[ $code -eq 0 ] && grep -q '"ranks": 4' out && [ "$(grep -c '"sequence": ' out)" -eq $((3 * 3 * 2)) ] && grep -q '"set": \[' out
+ok $? "as JSON, on some of the hosts: every layout"
+first=$(sed -n '/"layouts"/,$s/.*"\(sequence\|data\|zero\)": \([0-9]*\).*/\2/p' out | head -3 | tr '\n' ' ')
+last=$(sed -n '/"set"/,$s/.*parallel.\(sequence\|data\|zero\)=\([0-9]*\).*/\2/p' out | tr '\n' ' ')
+[ -n "$first" ] && [ "$first" = "$last" ]; ok $? "the first is what is to be set"
+# what rank 0 sends of gradients where two share a window, zero 1
+gradients() { awk '/"sequence": 2,/ {s = 1} /"zero": 1,/ && s {z = 1} /"zero": [23],/ {s = 0} z && /"gradients": \{/ {g = 1}
+    g && /inside|between/ {n += $2} g && /between/ {print n; exit}' out; }
+cluster --set batch.windows=8 --hosts 2 --json; listed=$(gradients)
+try $several --json --no-time
+[ -n "$listed" ] && [ "$listed" = "$(gradients)" ]; ok $? "they send what the run file's own ranks send"
+cluster --set batch.windows=2
+[ $code -eq 0 ] && grep -q 'Do not fit:' out && grep -q '^  *2  *4  *2 windows a step are not shared by 4' out; ok $? "what does not fit is told why"
+sed -i 's/memory: 1e9/memory: 1e6/' cluster.yaml; cluster --set batch.windows=8
+[ $code -eq 1 ] && grep -q 'no layout fits 8 ranks' err && grep -q 'GiB of memory, a device has 0.0' out; ok $? "no layout fits: exit 1"
+sed -i '/memory/d' cluster.yaml; cluster
+[ $code -eq 2 ] && grep -q 'cluster.yaml: memory, the bytes of a device, is missing' err; ok $? "a cluster without memory"
+sed -i 's/between.*/memory: 1e9/' cluster.yaml; cluster
+[ $code -eq 2 ] && grep -q 'between, the bytes a second' err; ok $? "hosts without links between them"
+try --hosts 2;                    [ $code -eq 2 ] && grep -q 'goes with --cluster' err; ok $? "hosts are a cluster's"
+# docs/scale.md, its first row
+(cd "$examples"/.. && "$kedge" plan examples/scale/scale.yaml --cluster examples/machines/h100-cluster.yaml --hosts 1) >out 2>err
+grep -q '^\*  *8  *1  *3  *layer  *ulysses .* 12.3 minutes .* 47.[0-9]%$' out; ok $? "Llama-3-8B's shape on eight H100, windows of 128K"
 mkdir runs
 "$kedge" train run.yaml --quiet --set steps=1 --set output=runs/b 2>err
 [ $? -eq 0 ] && ! grep -q 'free' err; ok $? "a run that fits is not warned about"

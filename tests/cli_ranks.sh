@@ -40,6 +40,10 @@ for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4
     read -r s d z <<<"$layout"
     ranks mpi $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
     [ $code -eq 0 ] && same runs/$s-$d-$z; ok $? "$s ranks a window times $d, zero $z: the same losses, weights and moments"
+    # Beside what a step's row counts: what its end and the next begin with, 16 bytes to each rank.
+    planned=$("$kedge" plan run.yaml --no-time --json --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z | awk '/"(inside|between)"/ {n += $2} END {print n}')
+    [ "$(grep -o '"sent":[0-9]*' runs/$s-$d-$z/metrics.jsonl | tail -1)" = "\"sent\":$((planned - 16 * (s * d - 1)))" ]
+    ok $? "$s ranks a window times $d, zero $z: kedge plan's bytes"
 done
 ranks mpi 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
 [ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"

@@ -116,6 +116,19 @@ static void a_machine_s_file_is_strict(void **state) {
     refused("{peak: 4e3, " REST ", attention: {forward: {}, backward: {1K: 1}}}", "attention.forward");
     refused("{peak: 4e3, devices: 8, " REST ", " CURVES "}", "link is missing");
     refused("[1]", "a machine is a map");
+    refused("{peak: 4e3, hosts: 4, memory: 0, " REST ", " CURVES "}", "memory: 0 is not above 0");
+}
+
+static void links_are_in_bytes_or_in_numbers(void **state) {
+    (void)state;
+    kd_speed s;
+    assert_done(kd_speed_read(&s, scratch_text("cluster.yaml", "{peak: 4e3, devices: 8, hosts: 2, inside: 40, between: 5, latency: 1e-6, " REST ", " CURVES "}")));
+    NEAR(s.link, 10);  /* float32 */
+    NEAR(s.between, 5);
+    NEAR(s.hosts, 2);
+    NEAR(s.latency, 1e-6);
+    assert_done(kd_speed_read(&s, scratch_text("machine.yaml", "{peak: 4e3, devices: 8, link: 10, " REST ", " CURVES "}")));
+    NEAR(s.inside, 40);
 }
 
 int main(void) {
@@ -126,6 +139,7 @@ int main(void) {
         cmocka_unit_test(seconds_are_work_over_speed),
         cmocka_unit_test(beyond_a_curve_its_end_holds),
         cmocka_unit_test(a_machine_s_file_is_strict),
+        cmocka_unit_test(links_are_in_bytes_or_in_numbers),
     };
     return cmocka_run_group_tests_name("speed", tests, scratch_open, scratch_close);
 }

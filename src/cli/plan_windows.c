@@ -7,7 +7,7 @@
 #include "format/json.h"
 #include "plan.h"
 
-enum { WINDOWS = 16, SAMPLED = 32 };
+enum { WINDOWS = 16 };
 
 typedef struct row {
     int64_t window;
@@ -46,7 +46,7 @@ static void make_full(kd_estimate *full, const kd_estimate *own, const kd_config
 }
 
 static kd_status sample(row *r, kd_trainer *t, kd_lengths *all, const kd_run_file *run) {
-    KD_TRY(kd_estimate_memory(&r->own, t, SAMPLED));
+    KD_TRY(kd_estimate_memory(&r->own, t, KD_PLAN_SAMPLED));
     make_full(&r->full, &r->own, &t->config, run->window.window, run->batch_windows);
     kd_lengths_merge(all, &r->own.lengths);
     kd_lengths_merge(all, &r->full.lengths);
@@ -123,12 +123,7 @@ static kd_status print_json(const plan_table *t) {
         if (!whole) json_decref(windows);
         return kd_fail(KD_ENOMEM, "out of memory");
     }
-    char *text = NULL;
-    kd_status status = kd_json_print(&text, out, JSON_INDENT(2), "plan");
-    if (!status) printf("%s\n", text);
-    json_decref(out);
-    free(text);
-    return status;
+    return kd_plan_print_json(out);
 }
 
 static kd_status draw(const plan_table *t, const char *path) {

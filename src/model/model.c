@@ -98,10 +98,13 @@ static void choose_recompute(kd_model *m) {
 /* The step's walk without running it: how much scratch the operations ask for. */
 static kd_status measure_scratch(int64_t *bytes, kd_model *m, const kd_plan *plan, kd_measuring measuring) {
     kd_ctx *ctx = m->ctx;
+    int64_t layers = m->L;
     ctx->measuring = measuring;
     ctx->scratch_need = 0;
+    m->L = 1;  /* they are alike */
     kd_status status = kd_model_forward(m, &plan, 1, 0);
     if (!status) status = m->options.training ? kd_model_backward(m, 1) : kd_model_loss(m);
+    m->L = layers;
     ctx->measuring = KD_MEASURE_NOTHING;
     *bytes = ctx->scratch_need;
     m->plan = NULL;

@@ -78,6 +78,10 @@ static kd_status lost(const kd_comm *comm, const kd_flight *f, int64_t missing) 
                    f->move->what, (long long)f->number, what, comm->deadline);
 }
 
+static void count_seconds(kd_comm *comm, double since) {
+    for (double took = kd_now() - since; comm; comm = comm->parent) comm->seconds += took;
+}
+
 kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     int64_t own = comm->rank, bytes = move->send_bytes[own];
     if (comm->host) {
@@ -94,12 +98,12 @@ kd_status kd_comm_begin(kd_flight *flight, kd_comm *comm, const kd_move *move) {
     double since = kd_now();
     comm->begun++;
     for (int64_t r = 0; r < comm->size; r++)
-        if (r != own) comm->sent += move->send_bytes[r];
+        for (kd_comm *c = comm; c && r != own; c = c->parent) c->sent += move->send_bytes[r];
     if (comm->backend) KD_TRY(kd_comm_break(comm, comm->backend->begin(comm, flight)));
     const char *from = (const char *)move->send + move->send_at[own];
     char *to = (char *)move->recv + move->recv_at[own];
     if (bytes > 0 && from != to && !comm->host) memcpy(to, from, (size_t)bytes);
-    comm->seconds += kd_now() - since;
+    count_seconds(comm, since);
     return KD_OK;
 }
 
@@ -118,7 +122,7 @@ kd_status kd_comm_end(kd_flight *flight) {
         if (!done) pause_after(polls);
     }
     comm->ended++;
-    comm->seconds += kd_now() - since;
+    count_seconds(comm, since);
     return KD_OK;
 }
 

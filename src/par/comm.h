@@ -41,6 +41,9 @@ kd_status kd_comm_tcp(kd_comm **out, const kd_tcp_job *job, double deadline);
 kd_status kd_comm_nccl(kd_comm **out, kd_comm *host, int64_t device, void *stream, double deadline);
 bool kd_comm_has_nccl(void);
 
+/* A rank that is planned and not run (comm_paper.c): it has a rank and a size, and every move of it fails with KD_ENOTSUP. */
+kd_status kd_comm_on_paper(kd_comm **out, int64_t rank, int64_t size);
+
 /* The communicator of this process's job (launch.c): MPI's or TCP's where a launcher says that it has started several processes,
  * MPI's also where `wanted` ranks are more than one, else this process alone. KD_ECONFIG if a launcher has started several that
  * do not know of each other, or gives a part of the variables; kd_comm_tcp's. */
@@ -107,7 +110,8 @@ kd_status kd_comm_max(kd_comm *comm, const char *what, double *values, int64_t n
  * collective that a failed rank would not come to. */
 kd_status kd_comm_agree(kd_comm *comm, const char *what, kd_status status);
 
-/* Bytes that this rank has sent to others so far, and the seconds that it spent in moves, waiting for others included. */
+/* Bytes that this rank has sent to others so far, and the seconds that it spent in moves, waiting for others included; those of groups
+ * split from it too. */
 int64_t kd_comm_sent(const kd_comm *comm);
 double kd_comm_seconds(const kd_comm *comm);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "base/arena.h"
 #include "base/file.h"
 #include "dev/memory.h"
 
@@ -11,11 +12,37 @@ static int64_t plan_bytes(const kd_plan *plan) {
     return plan->T * 4 * (int64_t)sizeof(int32_t) + (plan->N + 1) * (int64_t)(sizeof(int64_t) + sizeof(int32_t));
 }
 
-/* Adds up what one window has; its scratch counts as the most of any. */
-static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
+kd_status kd_estimate_window(kd_estimate *e, kd_model *model, const kd_plan *plan) {
     int64_t scratch;
     KD_TRY(kd_model_scratch(&scratch, model, plan));
     if (scratch > e->scratch) e->scratch = scratch;
+    return KD_OK;
+}
+
+/* Adds, for each k, the most pairs that one of 2^k ranks gets of a window, times 2^k. Blocks are dealt out evenly (src/par), so it is the
+ * mean, unless a block has more. */
+static kd_status add_worst(kd_estimate *e, const kd_plan *plan) {
+    enum { FINEST = KD_DEALT << (KD_STRETCHES - 1) };
+    double *pairs;
+    KD_TRY(kd_new(&pairs, FINEST, sizeof *pairs));
+    for (int64_t n = 0; n < plan->N; n++)
+        for (int64_t t = plan->start[n]; t < plan->start[n + 1]; t++)
+            pairs[t * FINEST / plan->T] += (double)(t - plan->start[n] + 1 + plan->anchors);
+    double all = (double)kd_plan_pairs(plan);
+    for (int k = KD_STRETCHES - 1; k >= 0; k--) {
+        double ranks = (double)(INT64_C(1) << k), most = all / ranks;
+        for (int64_t i = 0; i < KD_DEALT << k; i++) most = pairs[i] > most ? pairs[i] : most;
+        e->worst[k] += most * ranks;
+        for (int64_t i = 0; i < (KD_DEALT << k) / 2; i++) pairs[i] = pairs[2 * i] + pairs[2 * i + 1];
+    }
+    free(pairs);
+    return KD_OK;
+}
+
+/* Adds up what one window has; its scratch counts as the most of any. */
+static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
+    KD_TRY(kd_estimate_window(e, model, plan));
+    KD_TRY(add_worst(e, plan));
     if (plan_bytes(plan) > e->plans) e->plans = plan_bytes(plan);
     e->documents += plan->N;
     e->pairs += (double)kd_plan_pairs(plan);
@@ -29,6 +56,7 @@ static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
 static void finish(kd_estimate *e, const kd_trainer *t) {
     double T = (double)t->run->window.window, share = (double)t->run->batch_windows / (double)e->sampled;
     e->share = share;
+    for (int k = 0; k < KD_STRETCHES; k++) e->worst[k] /= e->pairs;
     e->pairs *= share;
     e->targets *= share;
     e->documents = (int64_t)((double)e->documents * share + 0.5);
@@ -65,10 +93,27 @@ static void measure_disk(kd_estimate *e, const kd_trainer *t) {
     e->disk_available = disk_available(run->output);
 }
 
+void kd_estimate_model(kd_estimate *e, const kd_model *model, const kd_run_file *run) {
+    kd_model_memory memory = kd_model_memory_use(model);
+    e->weights = memory.weights;
+    e->gradients = memory.gradients;
+    e->activations = memory.activations;
+    e->moments = run->offload_state ? 0 : kd_optimizer_bytes(model);
+    e->files = memory.files + kd_optimizer_bytes(model) - e->moments;
+    e->recompute = kd_model_recompute(model);
+}
+
+void kd_estimate_total(kd_estimate *e) {
+    e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
+    if (e->memory < e->reading) e->memory = e->reading;
+}
+
 kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
     *e = (kd_estimate){.program = kd_memory_resident(), .reading = kd_memory_peak(), .available = kd_memory_available()};
     kd_model *model;
     kd_model_options options = kd_trainer_model_options(t);
+    options.windows = t->run->batch_windows, options.micro = t->run->micro;
+    options.sequence = options.data = options.world = NULL;
     KD_TRY(kd_model_measure(&model, t->ctx, &t->config, &options));
     int64_t all = t->run->steps * t->run->batch_windows;
     kd_status status = KD_OK;
@@ -80,16 +125,9 @@ kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t window
     }
     if (status) goto done;
     finish(e, t);
-    kd_model_memory memory = kd_model_memory_use(model);
     e->parameters = kd_model_layout(model)->count;
-    e->weights = memory.weights;
-    e->gradients = memory.gradients;
-    e->activations = memory.activations;
-    e->moments = t->run->offload_state ? 0 : kd_optimizer_bytes(model);
-    e->files = memory.files + kd_optimizer_bytes(model) - e->moments;
-    e->recompute = kd_model_recompute(model);
-    e->memory = e->weights + e->gradients + e->activations + e->moments + e->scratch + e->plans + e->program;
-    if (e->memory < e->reading) e->memory = e->reading;
+    kd_estimate_model(e, model, t->run);
+    kd_estimate_total(e);
     measure_disk(e, t);
 done:
     kd_model_close(model);

@@ -5,6 +5,8 @@
 
 #include "speed.h"
 
+enum { KD_STRETCHES = 13, KD_DEALT = 4 };
+
 typedef struct kd_estimate {
     int64_t parameters;
     /* Bytes. */
@@ -29,11 +31,16 @@ typedef struct kd_estimate {
     double flops;             /* kd_model_flops */
     kd_lengths lengths;       /* of the documents of the sampled windows; `share` of them are a step's */
     double share;
+    double worst[KD_STRETCHES];  /* pairs of the rank that has most over their mean, where 2^k share a window in KD_DEALT blocks each */
 } kd_estimate;
 
-/* Bytes, operations and windows of a prepared run, from the first `windows` windows in training order (fewer where a
+/* Bytes, operations and windows of a prepared run on one rank, from the first `windows` windows in training order (fewer where a
  * run has fewer). */
 kd_status kd_estimate_memory(kd_estimate *estimate, const kd_trainer *prepared, int64_t windows);
+/* Its pieces: memory of a measured model and its moments; scratch, if this window touches more of it; the sum. */
+void kd_estimate_model(kd_estimate *estimate, const kd_model *model, const kd_run_file *run);
+kd_status kd_estimate_window(kd_estimate *estimate, kd_model *model, const kd_plan *plan);
+void kd_estimate_total(kd_estimate *estimate);
 
 /* Seconds of a step of the run on a machine. */
 kd_seconds kd_estimate_seconds(const kd_estimate *estimate, const kd_trainer *prepared, const kd_speed *speed);

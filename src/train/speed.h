@@ -31,6 +31,10 @@ typedef struct kd_speed {
     double numbers;             /* a second */
     double update;              /* parameters a second */
     double link;                /* numbers a second; 0: nothing is sent */
+    /* Of a cluster, where each device is a rank; 0: not known. */
+    double hosts, memory;       /* with `devices` each; bytes of a device */
+    double inside, between;     /* bytes a second that leave a device: to its host's others, to other hosts */
+    double latency;             /* seconds of a move, besides */
 } kd_speed;
 
 /* Seconds of a step by what they are spent on. */

@@ -1,4 +1,4 @@
-/* A machine by published figures: examples/machines. */
+/* A machine, or a cluster of them, by published figures: examples/machines. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,9 @@ static const struct { const char *key; size_t at; bool needed; } number_row[] = 
     {"devices", offsetof(kd_speed, devices), false}, {"peak", offsetof(kd_speed, peak), true},
     {"products", offsetof(kd_speed, products), true}, {"numbers", offsetof(kd_speed, numbers), true},
     {"update", offsetof(kd_speed, update), true},     {"link", offsetof(kd_speed, link), false},
+    {"hosts", offsetof(kd_speed, hosts), false},      {"memory", offsetof(kd_speed, memory), false},
+    {"inside", offsetof(kd_speed, inside), false},    {"between", offsetof(kd_speed, between), false},
+    {"latency", offsetof(kd_speed, latency), false},
 };
 static const struct { const char *key; size_t at; } curve_row[] = {
     {"forward", offsetof(kd_speed, forward)}, {"backward", offsetof(kd_speed, backward)}};
@@ -50,7 +53,7 @@ static kd_status read_tree(kd_speed *s, const kd_yaml *tree, const char *path) {
     if (tree->kind != KD_YAML_MAP) return kd_fail(KD_ECONFIG, "%s: a machine is a map: see examples/machines", path);
     for (int64_t i = 0; i < tree->count; i++)
         if (!is_known(tree->key[i])) return kd_fail(KD_ECONFIG, "%s:%d: %s: unknown key; a machine has name, devices, peak, products, attention, "
-                                                    "numbers, update and link", path, tree->key_line[i], tree->key[i]);
+                                                    "numbers, update, link, hosts, memory, inside, between and latency", path, tree->key_line[i], tree->key[i]);
     for (size_t i = 0; i < COUNT(number_row); i++) {
         if (!(node = kd_yaml_get(tree, number_row[i].key))) {
             if (number_row[i].needed) return kd_fail(KD_ECONFIG, "%s: %s is missing", path, number_row[i].key);
@@ -66,6 +69,8 @@ static kd_status read_tree(kd_speed *s, const kd_yaml *tree, const char *path) {
         KD_TRY(read_curve((kd_speed_curve *)((char *)s + curve_row[i].at), node, where, path));
     }
     if ((node = kd_yaml_get(tree, "name")) && node->kind == KD_YAML_SCALAR) snprintf(s->name, sizeof s->name, "%s", node->text);
+    if (!(s->link > 0)) s->link = s->inside / sizeof(float);
+    if (!(s->inside > 0)) s->inside = s->link * sizeof(float);
     if (s->devices > 1 && !(s->link > 0)) return kd_fail(KD_ECONFIG, "%s: link is missing: %g devices send each other numbers", path, s->devices);
     return KD_OK;
 }

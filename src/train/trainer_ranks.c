@@ -40,11 +40,8 @@ void kd_trainer_part(kd_trainer *t) {
 }
 
 void kd_trainer_count_moves(kd_step_report *r, const kd_trainer *t, int sign) {
-    const kd_comm *const all[] = {t->world, t->sequence, t->data};
-    for (int i = 0; i < 3; i++) {
-        r->sent += sign * kd_comm_sent(all[i]);
-        r->moving += sign * kd_comm_seconds(all[i]);
-    }
+    r->sent += sign * kd_comm_sent(t->world);
+    r->moving += sign * kd_comm_seconds(t->world);
 }
 
 kd_status kd_trainer_agree(const kd_trainer *t, const char *what, kd_status status) {

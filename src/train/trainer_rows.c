@@ -84,13 +84,12 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     int64_t ranks = kd_comm_size(t->world);
     measure_peak(t);
     double peak = t->peak * (double)ranks;
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:o}", "step", (json_int_t)t->step,
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
                             peak, "share_of_peak", flops / r->seconds / peak, "memory", (json_int_t)kd_memory_resident(),
-                            "parts", parts_of(&t->clock, ranks, r->moving));
-    if (row && ranks > 1) json_object_set_new(row, "sent", json_integer((json_int_t)r->sent));
+                            "sent", (json_int_t)r->sent, "parts", parts_of(&t->clock, ranks, r->moving));
     return kd_metrics_write(&t->metrics, row);
 }
