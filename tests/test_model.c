@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "scratch.h"
+#include "base/half.h"
 #include "base/random.h"
 #include "model/model.h"
 
@@ -22,9 +23,10 @@ typedef struct way {
     kd_isa isa;
     int64_t windows;            /* of all ranks */
     kd_comm *sequence, *data;
+    kd_sequence_mode mode;
 } way;
 
-static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL};
+static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL, KD_SEQUENCE_ULYSSES};
 
 static kd_config make_config(const char *arch) {
     char *text;
@@ -70,7 +72,7 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     assert_done(kd_ctx_open_on(&ctx, how.device, how.threads));
     if (how.isa < ctx->isa) ctx->isa = how.isa;
     kd_model_options options = {.window = T, .windows = windows, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
-                                .recompute = how.recompute, .training = true, .sequence = how.sequence, .data = how.data};
+                                .recompute = how.recompute, .training = true, .sequence = how.sequence, .mode = how.mode, .data = how.data};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < windows; i++) plan[i] = make_plan(mask, (uint64_t)(before + i)), view[i] = &plan[i];
@@ -206,6 +208,76 @@ static void any_number_of_ranks_gives_the_same_bits(void **state) {
     }
 }
 
+/* |a - b| / |b| */
+static double distance(const float *a, const float *b, int64_t n) {
+    double difference = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) difference += pow((double)a[i] - b[i], 2), all += pow(b[i], 2);
+    return sqrt(difference / all);
+}
+
+static kd_status run_mode_rank(void *arg, kd_comm *comm) {
+    const shared_step *s = arg;
+    way how = s->how;
+    int64_t n;
+    float *gradient;
+    double *losses, most = 0;
+    how.threads = 1, how.sequence = comm;
+    run(&gradient, &losses, &n, s->arch, s->mask, how);
+    double off = distance(gradient, s->gradient, n);
+    for (int64_t t = 0; t < WINDOWS * T; t++) most = fmax(most, fabs(losses[t] - s->losses[t]));
+    free(gradient), free(losses);
+    bool allgather = how.mode == KD_SEQUENCE_ALLGATHER, bf16 = how.mode == KD_SEQUENCE_ZIGZAG_BF16;
+    bool good = off > 0 && off < (bf16 ? 2e-2 : 2e-6) && (allgather ? most == 0 : most > 0 && most < (bf16 ? 2e-2 : 1e-5));
+    return good ? KD_OK : kd_fail(KD_EFORMAT, "%s, %lld ranks: losses are off by %g, the gradient by %g", kd_sequence_mode_name(how.mode),
+                                  (long long)kd_comm_size(comm), most, off);
+}
+
+/* More ranks than the four heads too. */
+static void other_modes_give_the_losses_and_nearly_the_gradient(void **state) {
+    (void)state;
+    for (kd_mask mask = KD_MASK_FULL; mask <= KD_MASK_ANCHOR; mask++) {
+        shared_step s = {.arch = mask == KD_MASK_FULL ? "llama" : "qwen2", .mask = mask, .how = usual};
+        int64_t n;
+        s.how.recompute = mask == KD_MASK_DOCUMENT ? KD_RECOMPUTE_NONE : KD_RECOMPUTE_LAYER;
+        s.how.micro = mask == KD_MASK_FULL ? 1 : 2;
+        run(&s.gradient, &s.losses, &n, s.arch, s.mask, s.how);
+        for (s.how.mode = KD_SEQUENCE_ALLGATHER; s.how.mode < KD_SEQUENCE_MODES; s.how.mode++)
+            for (int64_t ranks = 2; ranks <= 8; ranks *= 4)
+                if (kd_comm_threads(ranks, DEADLINE, run_mode_rank, &s)) fail_msg("%s", kd_message());
+        free(s.gradient), free(s.losses);
+    }
+}
+
+/* The hidden states and logits of one window, as a bf16 network has them. */
+static void bf16_activations_are_bf16_numbers_and_not_for_training(void **state) {
+    (void)state;
+    kd_config config = make_config("qwen2");
+    kd_ctx *ctx;
+    kd_model *model;
+    kd_plan plan = make_plan(KD_MASK_ANCHOR, 3);
+    const kd_plan *view = &plan;
+    float *logits[2];
+    kd_model_options options = {.window = T, .windows = 1, .micro = 1, .leaves = 4, .training = true, .bf16_activations = true};
+    assert_done(kd_ctx_open(&ctx, 2));
+    assert_int_equal(kd_model_open(&model, ctx, &config, &options), KD_ENOTSUP);
+    options.training = false;
+    for (int i = 0; i < 2; i++, options.bf16_activations = false) {
+        logits[i] = malloc((size_t)(T * config.V) * sizeof(float));
+        assert_done(kd_model_open(&model, ctx, &config, &options));
+        assert_done(kd_model_init(model, &config, 5));
+        assert_done(kd_model_forward(model, &view, 1, 0));
+        assert_done(kd_model_logits(model, logits[i], 0, T));
+        kd_model_close(model);
+    }
+    for (int64_t j = 0; j < T * config.V; j++) assert_true(logits[0][j] == kd_bf16_widen(kd_bf16_round(logits[0][j])));
+    double off = distance(logits[0], logits[1], T * config.V);
+    assert_true(off > 1e-3 && off < 3e-2);  /* of an ulp of 2^-8: more than the last rounding alone, not another network */
+    free(logits[0]), free(logits[1]);
+    kd_plan_free(&plan);
+    kd_ctx_close(ctx);
+    kd_config_close(&config);
+}
+
 static void any_number_of_windows_at_once_gives_the_same_bits(void **state) {
     (void)state;
     for (int64_t micro = 2; micro <= WINDOWS; micro++) {
@@ -302,6 +374,8 @@ int main(void) {
         cmocka_unit_test(the_gradient_of_a_step_is_the_sum_of_its_windows),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(any_number_of_ranks_gives_the_same_bits),
+        cmocka_unit_test(other_modes_give_the_losses_and_nearly_the_gradient),
+        cmocka_unit_test(bf16_activations_are_bf16_numbers_and_not_for_training),
         cmocka_unit_test(any_number_of_windows_at_once_gives_the_same_bits),
         cmocka_unit_test(computing_layers_again_gives_the_same_bits),
         cmocka_unit_test(a_device_the_host_may_not_touch_gives_the_same_bits),

@@ -85,7 +85,7 @@ static const char EVERYTHING[] =
     "dtype: {weights: f32, moments: f32, activations: f32}\n"
     "recompute: layer\n"
     "leaves: 4\n"
-    "parallel: {sequence: 1, data: 1, zero: 1, mode: ulysses}\n"
+    "parallel: {sequence: 1, data: 1, zero: 1, mode: zigzag-bf16}\n"
     "save: {every: 50, keep: 3}\n"
     "export: {every: 10, last: 5, dtype: bf16, shard: 5G}\n"
     "eval: {every: 25, windows: 2}\n"
@@ -114,6 +114,7 @@ static void check_everything(const kd_run_file *run) {
     assert_true(run->weight_decay == 0.05 && run->clip == 0.7 && run->warmup == 20 && run->decay_all);
     assert_int_equal(run->schedule, KD_COSINE);
     assert_int_equal(run->recompute, KD_RECOMPUTE_LAYER);
+    assert_int_equal(run->mode, KD_SEQUENCE_ZIGZAG_BF16);
     assert_true(run->steps == 2000 && run->leaves == 4 && run->threads == 2);
     assert_true(run->save_every == 50 && run->save_keep == 3 && run->eval_every == 25 && run->eval_windows == 2);
     assert_true(run->export_every == 10 && run->export_last == 5 && run->export_dtype == KD_BF16);

@@ -57,6 +57,12 @@ static kd_status check_views(const kd_attn *a, bool backward) {
     return a->lse ? KD_OK : kd_fail(KD_EARG, "attention: lse is missing");
 }
 
+static kd_status check_stretch(const char *name, kd_stretch x, int64_t T) {
+    if (!x.from && !x.to) return KD_OK;
+    if (x.from >= 0 && x.from < x.to && x.to <= T) return KD_OK;
+    return kd_fail(KD_EARG, "attention: %s %lld..%lld of a window of %lld tokens", name, (long long)x.from, (long long)x.to, (long long)T);
+}
+
 kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {
     if (!a->plan || !a->rope) return kd_fail(KD_EARG, "attention: %s is missing", a->plan ? "rope" : "plan");
     if (a->E < 2 || a->E > 256 || a->E % 2)
@@ -76,6 +82,8 @@ kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {
     if (!(a->scale >= 0 && isfinite(a->scale)))
         return kd_fail(KD_EARG, "attention: scale %g is not positive", (double)a->scale);
     if (a->plan->T == 0) return KD_OK;
+    KD_TRY(check_stretch("rows", a->rows, a->plan->T));
+    KD_TRY(check_stretch("keys", a->keys, a->plan->T));
     if (!ctx->measuring) KD_TRY(check_views(a, backward));
     return check_rotations(a);
 }

@@ -8,6 +8,30 @@
 /* args: const kd_attn *. Best first, the definition in float32 last. */
 extern const kd_op kd_attn_forward_op, kd_attn_backward_op;
 
+/* The queries, and the keys, that attention is of. */
+static inline kd_stretch kd_attn_rows(const kd_attn *a) { return a->rows.to ? a->rows : (kd_stretch){0, a->plan->T}; }
+static inline kd_stretch kd_attn_keys(const kd_attn *a) { return a->keys.to ? a->keys : (kd_stretch){0, a->plan->T}; }
+
+/* Whether the anchor is among the keys. */
+static inline bool kd_attn_sees_anchor(const kd_attn *a) { return a->plan->anchors && a->keys.from == 0; }
+
+static inline int64_t kd_stretch_count(kd_stretch x) { return x.to - x.from; }
+
+/* What two of them have in common, perhaps nothing. */
+static inline kd_stretch kd_stretch_both(kd_stretch x, kd_stretch y) {
+    kd_stretch both = {x.from > y.from ? x.from : y.from, x.to < y.to ? x.to : y.to};
+    if (both.to < both.from) both.to = both.from;
+    return both;
+}
+
+/* Those of document n. */
+static inline kd_stretch kd_stretch_of_document(const kd_plan *plan, int64_t n, kd_stretch x) {
+    return kd_stretch_both(x, (kd_stretch){plan->start[n], plan->start[n + 1]});
+}
+
+/* kd_plan_pairs of these queries and keys alone (plan.c). */
+int64_t kd_stretch_pairs(const kd_plan *plan, kd_stretch rows, kd_stretch keys);
+
 /* The window position of token t; the anchor's is that of token 0. */
 static inline int64_t kd_attn_position(const kd_attn *a, int64_t t) {
     return a->position ? a->position[t] : a->plan->position[t];

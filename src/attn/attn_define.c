@@ -22,8 +22,8 @@ static void rotation(double *cosine, double *sine, const kd_rope *rope, kd_angle
 
 #include "attn_ref.inc"
 
-static view contiguous(const double *data, int64_t heads, int64_t E) {
-    return (view){(double *)data, heads * E, E};
+static view contiguous(const double *data, int64_t heads, int64_t E, kd_stretch of) {
+    return (view){(double *)data, heads * E, E, of.from};
 }
 
 /* Scratch of the definition in one piece, x->logit first. */
@@ -37,8 +37,8 @@ static kd_status allocate(problem *x) {
 
 kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
                                  const kd_attn *a) {
-    problem x = {.shape = a, .q = contiguous(q, a->H, a->E), .k = contiguous(k, a->G, a->E),
-                 .v = contiguous(v, a->G, a->E), .o = contiguous(o, a->H, a->E), .lse = lse};
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, kd_attn_rows(a)), .k = contiguous(k, a->G, a->E, kd_attn_keys(a)),
+                 .v = contiguous(v, a->G, a->E, kd_attn_keys(a)), .o = contiguous(o, a->H, a->E, kd_attn_rows(a)), .lse = lse};
     KD_TRY(allocate(&x));
     kd_status status = KD_OK;
     for (int64_t g = 0; g < a->G && !status; g++) status = forward_group(&x, g);
@@ -49,10 +49,10 @@ kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const 
 kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
                                   const double *k, const double *v, const double *o, const double *lse,
                                   const kd_attn *a) {
-    problem x = {.shape = a, .q = contiguous(q, a->H, a->E), .k = contiguous(k, a->G, a->E),
-                 .v = contiguous(v, a->G, a->E), .o = contiguous(o, a->H, a->E),
-                 .dout = contiguous(dout, a->H, a->E), .dq = contiguous(dq, a->H, a->E),
-                 .dk = contiguous(dk, a->G, a->E), .dv = contiguous(dv, a->G, a->E), .lse = (double *)lse};
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, kd_attn_rows(a)), .k = contiguous(k, a->G, a->E, kd_attn_keys(a)),
+                 .v = contiguous(v, a->G, a->E, kd_attn_keys(a)), .o = contiguous(o, a->H, a->E, kd_attn_rows(a)),
+                 .dout = contiguous(dout, a->H, a->E, kd_attn_rows(a)), .dq = contiguous(dq, a->H, a->E, kd_attn_rows(a)),
+                 .dk = contiguous(dk, a->G, a->E, kd_attn_keys(a)), .dv = contiguous(dv, a->G, a->E, kd_attn_keys(a)), .lse = (double *)lse};
     KD_TRY(allocate(&x));
     kd_status status = KD_OK;
     for (int64_t g = 0; g < a->G && !status; g++) status = backward_group(&x, g);

@@ -21,40 +21,43 @@ static void rotation(float *cosine, float *sine, const kd_rope *rope, kd_angles 
 
 #include "attn_ref.inc"
 
-/* Where the definition finds a view's numbers: 16-bit ones as float32, [T, heads, E]. */
-static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads) {
-    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride};
-    return (view){kd_arena_take(arena, a->plan->T * heads * a->E, sizeof(float)), heads * a->E, a->E};
+/* Where the definition finds a view's numbers, those of some tokens: 16-bit ones as float32, [tokens, heads, E]. */
+static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads, kd_stretch of) {
+    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride, of.from};
+    return (view){kd_arena_take(arena, (of.to - of.from) * heads * a->E, sizeof(float)), heads * a->E, a->E, of.from};
 }
 
-static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads) {
-    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+static int64_t half_at(const kd_view *x, view of, int64_t t, int64_t head) { return (t - of.first) * x->token_stride + head * x->head_stride; }
+
+static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads, kd_stretch of) {
+    for (int64_t t = of.from; t < of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
-                uint16_t half = x->half[t * x->token_stride + h * x->head_stride + e];
+                uint16_t half = x->half[half_at(x, to, t, h) + e];
                 at(to, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_widen(half) : kd_f16_widen(half);
             }
 }
 
-static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads) {
-    for (int64_t t = 0; t < a->plan->T && x->type != KD_VIEW_F32; t++)
+static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads, kd_stretch of) {
+    for (int64_t t = of.from; t < of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
                 float y = at(from, t, h)[e];
-                x->half[t * x->token_stride + h * x->head_stride + e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
+                x->half[half_at(x, from, t, h) + e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
             }
 }
 
 static void place(problem *x, kd_arena *arena, const kd_attn *a) {
+    kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
     *x = (problem){.shape = a, .lse = a->lse};
-    x->q = view_of(arena, a, &a->q, a->H);
-    x->k = view_of(arena, a, &a->k, a->G);
-    x->v = view_of(arena, a, &a->v, a->G);
-    x->o = view_of(arena, a, &a->o, a->H);
-    x->dout = view_of(arena, a, &a->dout, a->H);
-    x->dq = view_of(arena, a, &a->dq, a->H);
-    x->dk = view_of(arena, a, &a->dk, a->G);
-    x->dv = view_of(arena, a, &a->dv, a->G);
+    x->q = view_of(arena, a, &a->q, a->H, rows);
+    x->k = view_of(arena, a, &a->k, a->G, keys);
+    x->v = view_of(arena, a, &a->v, a->G, keys);
+    x->o = view_of(arena, a, &a->o, a->H, rows);
+    x->dout = view_of(arena, a, &a->dout, a->H, rows);
+    x->dq = view_of(arena, a, &a->dq, a->H, rows);
+    x->dk = view_of(arena, a, &a->dk, a->G, keys);
+    x->dv = view_of(arena, a, &a->dv, a->G, keys);
     x->logit = kd_arena_take(arena, a->G * a->plan->T, sizeof(float));
     x->rotated = kd_arena_take(arena, 2 * a->G * a->plan->T * a->E, sizeof(float));
     x->turned = kd_arena_take(arena, a->G * 4 * a->E, sizeof(float));
@@ -81,9 +84,9 @@ static kd_status backward_task(void *opaque, int64_t task, int64_t thread) {
 static void begin(problem *x, const kd_ctx *ctx, const kd_attn *a, void *workspace) {
     kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0};
     place(x, &arena, a);
-    widen(x->q, a, &a->q, a->H);
-    widen(x->k, a, &a->k, a->G);
-    widen(x->v, a, &a->v, a->G);
+    widen(x->q, a, &a->q, a->H, kd_attn_rows(a));
+    widen(x->k, a, &a->k, a->G, kd_attn_keys(a));
+    widen(x->v, a, &a->v, a->G, kd_attn_keys(a));
 }
 
 kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
@@ -91,7 +94,7 @@ kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     problem x;
     begin(&x, ctx, a, workspace);
     KD_TRY(kd_pool_run(ctx->pool, forward_task, &x, a->G));
-    narrow(&a->o, a, x.o, a->H);
+    narrow(&a->o, a, x.o, a->H, kd_attn_rows(a));
     return KD_OK;
 }
 
@@ -99,12 +102,12 @@ kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     const kd_attn *a = args;
     problem x;
     begin(&x, ctx, a, workspace);
-    widen(x.o, a, &a->o, a->H);
-    widen(x.dout, a, &a->dout, a->H);
+    widen(x.o, a, &a->o, a->H, kd_attn_rows(a));
+    widen(x.dout, a, &a->dout, a->H, kd_attn_rows(a));
     KD_TRY(kd_pool_run(ctx->pool, backward_task, &x, a->G));
-    narrow(&a->dq, a, x.dq, a->H);
-    narrow(&a->dk, a, x.dk, a->G);
-    narrow(&a->dv, a, x.dv, a->G);
+    narrow(&a->dq, a, x.dq, a->H, kd_attn_rows(a));
+    narrow(&a->dk, a, x.dk, a->G, kd_attn_keys(a));
+    narrow(&a->dv, a, x.dv, a->G, kd_attn_keys(a));
     return KD_OK;
 }
 
@@ -147,5 +150,6 @@ static KD_OP(attn_logits, attn_logits_variants);
 
 kd_status kd_attn_logits(kd_ctx *ctx, float *logit, const kd_attn *a) {
     KD_TRY(kd_attn_check(ctx, a, false));
+    if (a->rows.to || a->keys.to) return kd_fail(KD_EARG, "attention: logits are those of a whole window");
     return kd_op_run(ctx, &attn_logits, &(logits_args){.a = a, .logit = logit});
 }

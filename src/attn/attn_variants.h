@@ -1,7 +1,7 @@
 /* The implementations behind the two lists of attn.c, and how vector kernels cut a window into tiles.
  *
  * Tiles are counted from a document's start and span one document, so a document's arithmetic does not know where it
- * stands. A query tile is KD_QUERIES rows in the vector lanes; a key tile is KD_KEYS keys. Packed rows of a document are
+ * stands. Of a part of the window they are counted from its first query and its first key in the document. A query tile is KD_QUERIES rows in the vector lanes; a key tile is KD_KEYS keys. Packed rows of a document are
  * padded to KD_PAD, which every vector width divides. */
 #ifndef KD_ATTN_VARIANTS_H
 #define KD_ATTN_VARIANTS_H
@@ -19,12 +19,17 @@ enum {
     KD_SHORT = 512,      /* documents of fewer tokens are one task, packed data and all, in a thread's own cache */
 };
 
-/* A document as the kernels see it. */
+/* A document as the kernels see it. Its row i sees its key j iff j <= i + lead. */
 typedef struct kd_attn_segment {
-    int64_t document, start, length;
-    int64_t row;          /* of its first token in packed memory, a multiple of KD_PAD */
-    int64_t key_tile, query_tile;  /* how many precede its own */
+    int64_t document;
+    int64_t first_row, rows;       /* tokens, at least one */
+    int64_t first_key, keys;       /* those that any of the rows sees */
+    int64_t lead;                  /* first_row - first_key */
+    int64_t query_row, key_row;    /* of the first ones in packed memory, multiples of KD_PAD */
+    int64_t query_tile, key_tile;  /* how many precede its own */
 } kd_attn_segment;
+
+static inline bool kd_attn_is_short(const kd_attn_segment *s) { return s->rows < KD_SHORT && s->keys < KD_SHORT; }
 
 /* What one thread does for a query head: a block of query tiles (backward: a key tile) of a document, or a short one whole. */
 typedef struct kd_attn_task { int32_t segment, part; } kd_attn_task;
@@ -39,28 +44,29 @@ typedef struct kd_attn_work {
     int64_t g0, groups;      /* this batch's first key/value head, and how many */
     int64_t h0, heads;       /* the first query head, and how many */
     int64_t Ep;              /* E padded to KD_PAD: the row length of packed data */
-    int64_t rows;            /* packed rows of a head */
-    kd_attn_segment *segment;            /* those of KD_SHORT tokens and more, then short ones */
-    int64_t segments;                    /* how many are not short */
+    kd_stretch rows, keys;   /* of the window */
+    int64_t query_rows, key_rows;        /* packed ones of a head */
+    kd_attn_segment *segment;            /* long ones, then short ones */
+    int64_t segments, all_segments;      /* how many are not short; how many */
     kd_attn_task *task;                  /* costliest first: threads finish together. A key tile stands behind the one before it */
     int64_t tasks;
     int64_t key_tiles;                   /* of segments, not of short ones */
     int64_t query_tiles, all_query_tiles;  /* all: of short ones too */
-    /* Each [heads or groups][rows][Ep], tiles inside as the kernel wants them. */
+    /* Each [heads or groups][query_rows or key_rows][Ep], tiles inside as the kernel wants them. */
     float *key, *value;                  /* [key/8][e][8]; the forward's value: as key_by_e */
     float *key_by_e;                     /* [e/8][key][8], the key tile's width */
     float *query, *dout;                 /* rows */
     float *query_t, *dout_t, *dquery_t;  /* [e][query], the query tile's width */
     float *dkey, *dvalue;                /* rows: one partial sum for each query head */
-    float *lse2, *delta;                 /* [heads][rows]: log-sum-exp in base 2, and dO.O */
-    float *anchor_ds;                    /* [heads][rows]: the gradient of the anchor's logit */
+    float *lse2, *delta;                 /* [heads][query_rows]: log-sum-exp in base 2, and dO.O */
+    float *anchor_ds;                    /* [heads][query_rows]: the gradient of the anchor's logit */
     float *anchor_sum;                   /* [heads][all_query_tiles][2][Ep]: shares of dk_a, dv_a */
     atomic_int *turn;                    /* [heads][query_tiles]: the key tile whose share of dquery_t comes next */
     float *scratch;                      /* [threads][scratch_floats]: tiles, then a short document's packed data */
     int64_t scratch_floats, tile_floats;
 } kd_attn_work;
 
-/* Bytes of workspace: what the plan's documents need, or while KD_MEASURE_ANY the most that T tokens can need. */
+/* Bytes of workspace: what the plan's documents need, or while KD_MEASURE_ANY the most that as many tokens can need. */
 int64_t kd_attn_workspace_forward(const kd_ctx *ctx, const void *args);
 int64_t kd_attn_workspace_backward(const kd_ctx *ctx, const void *args);
 

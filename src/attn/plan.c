@@ -205,11 +205,16 @@ void kd_plan_free(kd_plan *plan) {
     *plan = (kd_plan){0};
 }
 
-int64_t kd_plan_pairs(const kd_plan *plan) {
-    int64_t pairs = plan->anchors * plan->T;
+int64_t kd_stretch_pairs(const kd_plan *plan, kd_stretch rows, kd_stretch keys) {
+    int64_t pairs = plan->anchors && keys.from == 0 && keys.to > 0 ? kd_stretch_count(rows) : 0;
     for (int64_t n = 0; n < plan->N; n++) {
-        int64_t length = plan->start[n + 1] - plan->start[n];
-        pairs += length * (length + 1) / 2;
+        kd_stretch key = kd_stretch_of_document(plan, n, keys);
+        kd_stretch row = kd_stretch_both(kd_stretch_of_document(plan, n, rows), (kd_stretch){key.from, plan->T});
+        /* Rows among the keys see those up to themselves, later ones see all. */
+        int64_t among = kd_stretch_count(kd_stretch_both(row, key)), later = kd_stretch_count(row) - among;
+        pairs += among * (row.from - key.from + 1) + among * (among - 1) / 2 + later * kd_stretch_count(key);
     }
     return pairs;
 }
+
+int64_t kd_plan_pairs(const kd_plan *plan) { return kd_stretch_pairs(plan, (kd_stretch){0, plan->T}, (kd_stretch){0, plan->T}); }

@@ -12,6 +12,7 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
     {"gemm", "the matrix products of a linear layer, beside the FMA peak", kd_bench_gemm},
     {"step", "a training step, what each part of it takes, beside the FMA peak", kd_bench_step},
     {"rope", "how exact each rope.precision is, and the time it takes in attention", kd_bench_rope},
+    {"ranks", "how far a window shared by several ranks is from one rank, mode by mode", kd_bench_ranks},
 };
 enum { BENCHES = sizeof benches / sizeof *benches };
 

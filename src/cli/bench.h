@@ -13,5 +13,6 @@ int kd_bench_attention(int argc, char **argv);
 int kd_bench_gemm(int argc, char **argv);
 int kd_bench_step(int argc, char **argv);
 int kd_bench_rope(int argc, char **argv);
+int kd_bench_ranks(int argc, char **argv);
 
 #endif

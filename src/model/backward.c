@@ -198,12 +198,12 @@ static kd_status attention_backward(kd_model *m, int64_t l) {
     const kd_layer_acts *a = kd_acts(m, l);
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
-        kd_ulysses_kept kept = kd_ulysses_kept_of(&a->kept, &m->ulysses, j);
+        kd_sequence_kept kept = kd_sequence_kept_of(&a->kept, &m->attention, j);
         attn.dout = kd_view_heads(m->dout + j * T * HE, m->H, m->E);
         attn.dq = kd_view_heads(m->dq + j * T * HE, m->H, m->E);
         attn.dk = kd_view_heads(m->dk + j * T * GE, m->G, m->E);
         attn.dv = kd_view_heads(m->dv + j * T * GE, m->G, m->E);
-        KD_TRY(kd_ulysses_backward(m->ctx, &m->ulysses, &attn, &kept));
+        KD_TRY(kd_sequence_backward(m->ctx, &m->attention, &attn, &kept));
     }
     return KD_OK;
 }

@@ -15,6 +15,17 @@ static kd_status mirror(kd_model *m) {
     return KD_OK;
 }
 
+kd_status kd_model_store(kd_model *m, float *x, int64_t n) { return m->options.bf16_activations ? kd_round_bf16(m->ctx, x, n) : KD_OK; }
+
+/* out [B,N] = residual + x w^T: two operations where each is stored. out is not residual. */
+static kd_status add_linear(kd_model *m, float *out, const float *x, const float *w, const float *residual, int64_t B, int64_t N, int64_t K) {
+    if (!m->options.bf16_activations) return kd_linear_forward(m->ctx, out, x, w, NULL, residual, B, N, K);
+    KD_TRY(kd_linear_forward(m->ctx, out, x, w, NULL, NULL, B, N, K));
+    KD_TRY(kd_model_store(m, out, B * N));
+    KD_TRY(kd_add(m->ctx, out, residual, B * N));
+    return kd_model_store(m, out, B * N);
+}
+
 kd_attn kd_layer_attn(const kd_model *m, const kd_layer_acts *a, int64_t j) {
     int64_t T = m->T, HE = m->H * m->E, GE = m->G * m->E;
     return (kd_attn){
@@ -38,9 +49,13 @@ kd_status kd_layer_project(kd_model *m, int64_t l) {
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x + t * C, kd_weight(m, KD_P_INPUT_NORM, l), m->eps, B, C));
+        KD_TRY(kd_model_store(m, m->h, B * C));
         KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, NULL, B, HE, C));
         KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, NULL, B, GE, C));
         KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, NULL, B, GE, C));
+        KD_TRY(kd_model_store(m, a->q + t * HE, B * HE));
+        KD_TRY(kd_model_store(m, a->k + t * GE, B * GE));
+        KD_TRY(kd_model_store(m, a->v + t * GE, B * GE));
     }
     return KD_OK;
 }
@@ -52,12 +67,13 @@ kd_status kd_layer_attend(kd_model *m, int64_t l) {
     int64_t C = m->C, HE = m->H * m->E, M = m->count * m->T;
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
-        kd_ulysses_kept kept = kd_ulysses_kept_of(&a->kept, &m->ulysses, j);
-        KD_TRY(kd_ulysses_forward(ctx, &m->ulysses, &attn, &kept));
+        kd_sequence_kept kept = kd_sequence_kept_of(&a->kept, &m->attention, j);
+        KD_TRY(kd_sequence_forward(ctx, &m->attention, &attn, &kept));
     }
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
-        KD_TRY(kd_linear_forward(ctx, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), NULL, x + t * C, B, C, HE));
+        KD_TRY(kd_model_store(m, a->o + t * HE, B * HE));
+        KD_TRY(add_linear(m, a->mid + t * C, a->o + t * HE, kd_weight(m, KD_P_O, l), x + t * C, B, C, HE));
     }
     return KD_OK;
 }
@@ -76,10 +92,14 @@ kd_status kd_layer_mlp(kd_model *m, int64_t l) {
         int64_t B = kd_block(t, M);
         float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
         KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, a->mid + t * C, kd_weight(m, KD_P_POST_NORM, l), m->eps, B, C));
+        KD_TRY(kd_model_store(m, m->h, B * C));
         KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
         KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
+        KD_TRY(kd_model_store(m, gate, B * F));
+        KD_TRY(kd_model_store(m, up, B * F));
         KD_TRY(kd_swiglu_forward(ctx, m->act, gate, up, B * F));
-        KD_TRY(kd_linear_forward(ctx, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), NULL, a->mid + t * C, B, C, F));
+        KD_TRY(kd_model_store(m, m->act, B * F));
+        KD_TRY(add_linear(m, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), a->mid + t * C, B, C, F));
     }
     return KD_OK;
 }
@@ -104,6 +124,7 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     for (int64_t t = 0; t < M; t += KD_BLOCK)
         KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
                                     kd_block(t, M), m->V, m->C));
+    KD_TRY(kd_model_store(m, kd_layer_input(m, 0), M * m->C));
     for (int64_t l = 0; l < m->L; l++) {
         KD_TRY(kd_layer_attention(m, l));
         KD_TRY(kd_layer_mlp(m, l));
@@ -114,7 +135,9 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
 kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     KD_TRY(kd_rmsnorm_forward(m->ctx, m->h, m->rinv_last + t, x, kd_weight(m, KD_P_NORM, 0), m->eps, B, m->C));
-    return kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, NULL, B, m->V, m->C);
+    KD_TRY(kd_model_store(m, m->h, B * m->C));
+    KD_TRY(kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, NULL, B, m->V, m->C));
+    return kd_model_store(m, m->logits, B * m->V);
 }
 
 kd_status kd_model_loss(kd_model *m) {

@@ -35,15 +35,15 @@ static kd_status place_activations(kd_model *m, kd_arena *arena) {
     bool several = kd_comm_size(m->sequence) > 1;
     int64_t M = m->options.micro * m->T, all = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
 #define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
-    KD_TRY(kd_ulysses_init(&m->ulysses, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
+    KD_TRY(kd_sequence_init(&m->attention, m->options.mode, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
     m->x = TAKE((training ? m->L + 1 : 1) * M * m->C);
     for (int64_t l = 0; l < (keep ? m->L : 1); l++) {
         kd_layer_acts *a = &m->acts[l];
-        bool own = l == 0 || !several;
+        bool own = l == 0 || !m->attention.keeps_inputs;
         a->q = own ? TAKE(M * HE) : m->acts->q, a->k = own ? TAKE(M * GE) : m->acts->k, a->v = own ? TAKE(M * GE) : m->acts->v;
         a->rinv1 = TAKE(M), a->o = TAKE(M * HE), a->mid = TAKE(M * m->C), a->rinv2 = TAKE(M);
         a->gate = keep ? TAKE(M * m->F) : NULL, a->up = keep ? TAKE(M * m->F) : NULL;
-        kd_ulysses_keep(&a->kept, &m->ulysses, m->options.micro, arena);
+        kd_sequence_keep(&a->kept, &m->attention, m->options.micro, arena);
     }
     m->rinv_last = TAKE(M);
     m->h = TAKE(B * m->C);
@@ -112,6 +112,7 @@ static kd_status check_options(const kd_model_options *o) {
         return kd_fail(KD_EARG, "%lld windows at once of %lld in a step", (long long)o->micro, (long long)o->windows);
     if (o->leaves < 1 || o->leaves >= 1 << (KD_TREE_SLOTS - 1) || (o->leaves & (o->leaves - 1)))
         return kd_fail(KD_EARG, "leaves: %lld is not a power of two in 1..%d", (long long)o->leaves, 1 << (KD_TREE_SLOTS - 2));
+    if (o->training && o->bf16_activations) return kd_fail(KD_ENOTSUP, "bf16 activations are emulated in the forward alone: not for training");
     if (o->training && o->leaves > o->window)
         return kd_fail(KD_EARG, "leaves: %lld of a window of %lld tokens", (long long)o->leaves, (long long)o->window);
     return KD_OK;

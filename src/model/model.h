@@ -10,7 +10,7 @@
 
 #include "format/safetensors.h"
 #include "nn/nn.h"
-#include "par/comm.h"
+#include "par/sequence.h"
 #include "params.h"
 
 typedef enum kd_recompute { KD_RECOMPUTE_AUTO, KD_RECOMPUTE_LAYER, KD_RECOMPUTE_NONE } kd_recompute;
@@ -24,9 +24,12 @@ typedef struct kd_model_options {
     kd_recompute recompute;  /* layer: the backward computes a layer again from its input; none: everything is kept;
                                 auto: none if that fits into half of the memory that is free, else layer */
     bool training;           /* false: no gradients, one layer's activations at a time */
+    bool bf16_activations;   /* every operation's output is rounded to bf16, as a bf16 network stores it; computing stays float32. To
+                                measure what that does: KD_ENOTSUP with training */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
+    kd_sequence_mode mode;   /* how they share attention; ulysses unless set */
     kd_comm *data;           /* ranks that have windows of their own, `windows` each, then a power of two; NULL: one */
 } kd_model_options;
 

@@ -5,16 +5,15 @@
 #include "attn/attn.h"
 #include "model.h"
 #include "par/shards.h"
-#include "par/ulysses.h"
 
 enum { KD_TREE_SLOTS = 16 };  /* partial sums alive at once: enough for 2^15 leaves or windows */
 
 /* A layer's activations. M = this rank's tokens at once. With recompute: layer there is one of these, shared by all layers. */
 typedef struct kd_layer_acts {
     float *rinv1;             /* [M]       of the norm before attention */
-    float *q, *k, *v;         /* [M, H*E], [M, G*E] not rotated; of several ranks all layers' in one place */
+    float *q, *k, *v;         /* [M, H*E], [M, G*E] not rotated; all layers' in one place where the sequence mode keeps its own */
     float *o;                 /* [M, H*E]  attention's output */
-    kd_ulysses_kept kept;     /* of each window at once */
+    kd_sequence_kept kept;    /* of each window at once */
     float *mid;               /* [M, C]    after attention's residual */
     float *rinv2;             /* [M]       of the norm before the MLP */
     float *gate, *up;         /* [M, F]    recompute: none only; else NULL */
@@ -31,7 +30,7 @@ struct kd_model {
     kd_arena weights, gradients, activations;
     kd_comm *alone;           /* stands for a communicator that the options do not have */
     kd_comm *sequence, *data;
-    kd_ulysses ulysses;
+    kd_sequence attention;
     int64_t T, t0;            /* this rank's tokens of a window, and the first */
     int64_t leaves, leaf0;    /* its leaves, and the first */
     int64_t scratch;          /* bytes the operations asked for */
@@ -75,6 +74,8 @@ static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
 /* Tokens of the block that begins at t. */
 static inline int64_t kd_block(int64_t t, int64_t end) { return end - t < KD_BLOCK ? end - t : KD_BLOCK; }
 
+/* x [n], an operation's output, as it is stored. */
+kd_status kd_model_store(kd_model *model, float *x, int64_t n);
 /* model->logits of tokens t .. t+B-1, from the last norm of the last layer's output, which stays in model->h. */
 kd_status kd_block_logits(kd_model *model, int64_t t, int64_t B);
 /* The plans that the following is of, checked and mirrored. */

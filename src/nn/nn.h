@@ -65,6 +65,8 @@ kd_status kd_swiglu_backward(kd_ctx *ctx, float *dgate, float *dup, float *out, 
 /* out[i] += x[i] */
 kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n);
 kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n);
+/* x[i] = the nearest bf16 number, ties to even; a NaN stays one. */
+kd_status kd_round_bf16(kd_ctx *ctx, float *x, int64_t n);
 
 /* ---- embedding (embedding.c) ------------------------------------------------------------------------------ */
 

@@ -81,7 +81,7 @@ typedef struct kd_adamw_args {
 } kd_adamw_args;
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
-    kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_embedding_op, kd_embedding_backward_op,
+    kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_round_bf16_op, kd_embedding_op, kd_embedding_backward_op,
     kd_cross_entropy_op, kd_sum_loss_op, kd_sum_norm_op, kd_adamw_op;
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */

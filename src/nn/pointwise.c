@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "nn_ops.h"
 
 static kd_status swiglu_segment(void *opaque, int64_t task, int64_t thread) {
@@ -65,6 +66,19 @@ static kd_status zero_ref(kd_ctx *ctx, const void *args, void *workspace) {
     return kd_pool_run(ctx->pool, zero_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
 }
 
+static kd_status round_bf16_segment(void *opaque, int64_t task, int64_t thread) {
+    const kd_pair_args *a = opaque;
+    (void)thread;
+    for (int64_t i = task * KD_SEGMENT, end = kd_segment_end(task, a->n, KD_SEGMENT); i < end; i++) a->out[i] = kd_bf16_widen(kd_bf16_round(a->out[i]));
+    return KD_OK;
+}
+
+static kd_status round_bf16_ref(kd_ctx *ctx, const void *args, void *workspace) {
+    const kd_pair_args *a = args;
+    (void)workspace;
+    return kd_pool_run(ctx->pool, round_bf16_segment, (void *)a, kd_segments(a->n, KD_SEGMENT));
+}
+
 static const kd_variant swiglu_variants[] = {
     KD_VECTOR_VARIANTS(swiglu)
     {"ref", KD_ISA_REF, NULL, NULL, swiglu_ref},
@@ -86,6 +100,10 @@ KD_OP(kd_add_op, add_variants);
 /* The C library's memset is a vector variant already. */
 static const kd_variant zero_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, zero_ref}};
 KD_OP(kd_zero_op, zero_variants);
+
+/* For what emulates others: its speed does not matter. */
+static const kd_variant round_bf16_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, round_bf16_ref}};
+KD_OP(kd_round_bf16_op, round_bf16_variants);
 
 static kd_status check(const char *what, int64_t n) {
     return n >= 1 ? KD_OK : kd_fail(KD_EARG, "%s: %lld elements, must be at least 1", what, (long long)n);
@@ -110,4 +128,9 @@ kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n) {
 kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n) {
     KD_TRY(check("zero", n));
     return kd_op_run(ctx, &kd_zero_op, &(kd_pair_args){out, NULL, n});
+}
+
+kd_status kd_round_bf16(kd_ctx *ctx, float *x, int64_t n) {
+    KD_TRY(check("rounding to bf16", n));
+    return kd_op_run(ctx, &kd_round_bf16_op, &(kd_pair_args){x, NULL, n});
 }

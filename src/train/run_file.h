@@ -48,6 +48,7 @@ typedef struct kd_run_file {
     kd_recompute recompute;
     int64_t leaves;
     int64_t sequence_ranks, data_ranks;  /* parallel.sequence, parallel.data */
+    kd_sequence_mode mode;               /* parallel.mode */
     int64_t deadline;                    /* seconds that a rank waits for another */
     int64_t save_every, save_keep;
     int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */

@@ -7,7 +7,7 @@
 _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
 _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
                sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
-               sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
+               sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_sequence_mode) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
 
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
@@ -35,7 +35,8 @@ WORDS(DECAYS, {"matrices", false, 0}, {"all", true, 0});
 WORDS(DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
 WORDS(EXPORT_DTYPES, {"f32", KD_F32, 0}, {"bf16", KD_BF16, 0}, {"f16", KD_F16, 0});
 WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 0}, {"none", KD_RECOMPUTE_NONE, 0});
-WORDS(SEQUENCE_MODES, {"ulysses", 0, 0}, {"allgather", 0, 1}, {"zigzag", 0, 1});
+WORDS(SEQUENCE_MODES, {"ulysses", KD_SEQUENCE_ULYSSES, 0}, {"allgather", KD_SEQUENCE_ALLGATHER, 0}, {"zigzag", KD_SEQUENCE_ZIGZAG, 0},
+      {"zigzag-bf16", KD_SEQUENCE_ZIGZAG_BF16, 0});
 
 #define AT(field) .offset = offsetof(kd_run_file, field)
 #define LISTS "longrope's lists are read from the checkpoint's config.json alone"
@@ -166,11 +167,13 @@ const kd_run_row kd_run_schema[] = {
     {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 256]",
      .about = "partial sums of a gradient: a power of two, at most window; part of what the bits depend on"},
     {"parallel.sequence", KD_RUN_INTEGER, "1", AT(sequence_ranks), .range = "[1, 4096]",
-     .about = "ranks that share each window, for MPI: a power of two that divides leaves and heads; memory and time, not results"},
+     .about = "ranks that share each window, for MPI: a power of two that divides leaves and, with mode ulysses, heads; memory and time, not results"},
     {"parallel.data", KD_RUN_INTEGER, "1", AT(data_ranks), .range = "[1, 4096]",
      .about = "ranks, or groups of ranks, with windows of their own: a power of two of them, and of windows each"},
     {"parallel.zero", KD_RUN_INTEGER, "1", NOWHERE, .range = "[0, 3]", .only = "1"},
-    {"parallel.mode", KD_RUN_TEXT, "ulysses", NOWHERE, .word = SEQUENCE_MODES},
+    {"parallel.mode", KD_RUN_WORD, "ulysses", AT(mode), .word = SEQUENCE_MODES,
+     .about = "how they share attention: ulysses: by heads, results as of one rank; allgather: by queries, also for more ranks than heads, "
+              "the forward as of one rank; zigzag: a ring, zigzag-bf16: its parts rounded to bf16, to compare"},
     {"parallel.deadline", KD_RUN_INTEGER, "600", AT(deadline), .range = "[1, 1000000]",
      .about = "seconds that a rank waits for another before the job ends, to be run again"},
     {"save.every", KD_RUN_INTEGER, "100", AT(save_every), .range = "[0, inf)",

@@ -78,7 +78,7 @@ kd_model_options kd_trainer_model_options(const kd_trainer *t) {
     int64_t windows = run->batch_windows / run->data_ranks;
     return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
                               .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
-                              .precision = run->precision, .sequence = t->sequence, .data = t->data};
+                              .precision = run->precision, .sequence = t->sequence, .mode = run->mode, .data = t->data};
 }
 
 /* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
