@@ -81,7 +81,7 @@ ok $? "several ranks: what one of them holds and sends, beside one alone"
 try $several --json --machine "$examples"/machines/h100-cluster.yaml
 [ $code -eq 0 ] && grep -q '"alone": {' out && grep -q '"sent": [0-9]' out; ok $? "the same as JSON, on devices of a file"
 try --set batch.windows=3 --set parallel.data=2
-[ $code -eq 1 ] && grep -q '3 windows a step are not shared by 2' err; ok $? "ranks that do not share the windows"
+[ $code -eq 2 ] && grep -q 'parallel: 3 windows a step are not shared by 2' err; ok $? "ranks that do not share the windows"
 
 cluster() { "$kedge" plan run.yaml --cluster cluster.yaml "$@" >out 2>err; code=$?; }
 { sed '/link/d; s/^name.*/name: abaci/' machine.yaml; printf 'hosts: 4\nmemory: 1e9\ninside: 4e9\nbetween: 1e9\nlatency: 1e-6\n'; } >cluster.yaml

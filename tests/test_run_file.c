@@ -314,7 +314,7 @@ static void a_value_out_of_range_is_named_with_its_line(void **state) {
     refuse("optim: {eps: 0}\n", "run.yaml:1: optim.eps: 0 is outside (0, inf)");
     refuse("optim: {clip: -1}\n", "run.yaml:1: optim.clip: -1 is outside [0, inf)");
     refuse("save: {keep: 0}\n", "run.yaml:1: save.keep: 0 is outside [1, inf)");
-    refuse("leaves: 512\n", "run.yaml:1: leaves: 512 is outside [1, 256]");
+    refuse("leaves: 8192\n", "run.yaml:1: leaves: 8192 is outside [1, 4096]");
     refuse(RUN "leaves: 12\n", "run.yaml:7: leaves: 12 is not a power of two");
     refuse(RUN "export: {last: 5}\n", "run.yaml:7: export: every, how often, is missing");
     refuse(RUN "batch: {windows: 2, micro: 3}\n", "run.yaml:7: batch.micro: 3 windows at once, the batch has 2");

@@ -40,7 +40,9 @@ static const char *recompute_name(const kd_estimate *e) { return e->recompute ==
 static void print_memory(const kd_estimate *e, const kd_estimate *alone) {
     printf("memory%-15s  %9.3f GiB of %.3f that can be had   (recompute: %s)\n", alone ? " of a rank" : "", gib(e->memory),
            gib(e->program + e->available), recompute_name(e));
-    if (alone) printf("%32s   alone   (recompute: %s)\n  %-22s %7.3f %9.3f\n", "a rank", recompute_name(alone), "in all", gib(e->memory), gib(alone->memory));
+    if (alone)
+        printf("%32s   alone   (recompute: %s)\n  %-22s %7.3f %9.3f\n", "a rank", recompute_name(alone), "in all", gib(e->memory),
+               gib(alone->memory));
     for (int i = 0; i < MEMORY_ROWS; i++) {
         printf("  %-22s %7.3f", memory_row[i].what, gib(memory_of(e, i)));
         if (alone) printf(" %9.3f", gib(memory_of(alone, i)));
@@ -55,7 +57,7 @@ static void print_time(const kd_estimate *e, const kd_trainer *t, const kd_speed
     const struct { const char *what; double seconds; } row[] = {{"products", time->products}, {"attention", time->attention},
         {"other", time->numbers}, {"update", time->update}, {"sent", time->sent}};
     char text[32];
-    double tokens = (double)e->tokens, devices = ranks ? (double)(ranks->share.sequence * ranks->share.data) : s->devices;
+    double tokens = (double)e->tokens, devices = ranks ? (double)(ranks->ranks.sequence * ranks->ranks.data) : s->devices;
     printf("time                   %s a step", kd_plan_duration(text, time->all));
     if (ranks) printf(" on %.0f ranks, each", devices);
     printf(" on %s, %.4g tokens/s, %.1f%% of %s %.4g GFLOP/s:", s->name, tokens / time->all,
@@ -102,8 +104,8 @@ static json_t *curve_of(const kd_speed_curve *c) {
 }
 
 json_t *kd_plan_machine(const kd_speed *s) {
-    return json_pack("{s:s, s:f, s:f, s:f, s:{s:o, s:o}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", s->name, "devices", s->devices, "peak",
-                     s->peak, "products", s->products, "attention", "forward", curve_of(&s->forward), "backward", curve_of(&s->backward),
+    return json_pack("{s:s, s:f, s:f, s:f, s:{s:o, s:o}, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", s->name, "devices", s->devices,
+                     "peak", s->peak, "products", s->products, "attention", "forward", curve_of(&s->forward), "backward", curve_of(&s->backward),
                      "numbers", s->numbers, "update", s->update, "link", s->link, "hosts", s->hosts, "memory", s->memory, "inside", s->inside,
                      "between", s->between, "latency", s->latency);
 }
@@ -131,7 +133,7 @@ kd_status kd_plan_print_json(json_t *whole) {
 /* speed: NULL, no time was asked for; ranks: NULL, one. */
 static kd_status print_json(const kd_estimate *e, const kd_trainer *t, bool fits, const kd_speed *speed, const kd_seconds *time,
                             const kd_plan_ranks *ranks) {
-    double tokens = (double)e->tokens, devices = ranks ? (double)(ranks->share.sequence * ranks->share.data) : 0;
+    double tokens = (double)e->tokens, devices = ranks ? (double)(ranks->ranks.sequence * ranks->ranks.data) : 0;
     json_t *out = json_pack("{s:b, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "fits", fits, "parameters",
                             (json_int_t)e->parameters, "tokens_per_step", (json_int_t)e->tokens, "recompute", recompute_name(e), "precision",
                             kd_precision_name(t->run->precision), "memory", kd_plan_memory(e), "checkpoint", (json_int_t)e->checkpoint, "disk",
@@ -211,8 +213,11 @@ static kd_status plan(const kd_run_file *run, const kd_plan_command *o) {
     snprintf(why, sizeof why, "%s", kd_message());
     if (!o->no_time) {
         KD_GO(kd_plan_speed(&speed, o, &t, &e.lengths, e.recompute));
-        time = ranks ? kd_share_seconds(&e, &t, &ranks->share, &speed, &ranks->sent) : kd_estimate_seconds(&e, &t, &speed);
-        if (ranks) ranks->alone_time = kd_share_seconds(&ranks->alone, &t, &(kd_share){.sequence = 1, .data = 1}, &speed, &(kd_sent){.moves = {0}});
+        time = ranks ? kd_ranks_seconds(&e, &t, &ranks->ranks, &speed, &ranks->sent) : kd_estimate_seconds(&e, &t, &speed);
+        if (ranks) {
+            const kd_ranks one = {.sequence = 1, .data = 1};
+            ranks->alone_time = kd_ranks_seconds(&ranks->alone, &t, &one, &speed, &(kd_sent){.moves = {0}});
+        }
     }
     if (o->json) KD_GO(print_json(&e, &t, fits, o->no_time ? NULL : &speed, &time, ranks));
     else print_lines(&e, &t, ranks);
@@ -235,7 +240,8 @@ int kd_cmd_plan(int argc, char **argv) {
         {"--windows", KD_TEXT, &o.windows, "LIST", "8K,16K,...: the time of a billion tokens by window instead, under full attention and the run's own "
                                                     "mask; --svg draws it"},
         {"--machine", KD_TEXT, &o.machine, "FILE", "predicts another machine's time from its figures (examples/machines)"},
-        {"--cluster", KD_TEXT, &o.cluster, "FILE", "lists the layouts of ranks that fit a cluster (examples/machines) by their time instead, and why others do not"},
+        {"--cluster", KD_TEXT, &o.cluster, "FILE", "lists the layouts of ranks that fit a cluster (examples/machines) by their time instead, "
+                                                   "and why others do not"},
         {"--hosts", KD_INTEGER, &o.hosts, "N", "with so many of its hosts"},
         {"--no-time", KD_FLAG, &o.no_time, NULL, "does not run a piece of the model to predict the time of a step"},
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},

@@ -3,7 +3,7 @@
 #define KD_PLAN_COMMAND_H
 
 #include "cli.h"
-#include "train/share.h"
+#include "train/ranks.h"
 
 enum { KD_PLAN_SAMPLED = 32 };  /* windows */
 
@@ -16,7 +16,7 @@ typedef struct kd_plan_command {
 
 /* A run of several ranks beside the same run on one. */
 typedef struct kd_plan_ranks {
-    kd_share share;
+    kd_ranks ranks;
     int64_t host;             /* ranks of a host */
     kd_sent sent;             /* by rank 0 */
     kd_estimate alone;

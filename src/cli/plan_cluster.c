@@ -9,7 +9,7 @@
 enum { SHOWN = 12, ZEROS = 3, MOST = 2 * ZEROS * KD_STRETCHES };
 
 typedef struct layout {
-    kd_share share;
+    kd_ranks ranks;
     kd_estimate memory;
     kd_sent sent;
     kd_seconds time;
@@ -26,7 +26,7 @@ typedef struct cluster {
 
 static double gib(double bytes) { return bytes / (1 << 30); }
 
-static const char *recompute_name(const layout *l) { return l->share.recompute == KD_RECOMPUTE_NONE ? "none" : "layer"; }
+static const char *recompute_name(const layout *l) { return l->ranks.recompute == KD_RECOMPUTE_NONE ? "none" : "layer"; }
 
 static double peak(const cluster *c) { return c->speed.peak * (double)c->ranks; }
 
@@ -51,9 +51,9 @@ static kd_status read_cluster(cluster *c, const kd_plan_command *o) {
 /* What it takes of a device, and when it would be done. */
 static kd_status count(layout *l, const cluster *c, const kd_trainer *t) {
     l->memory = c->run;
-    KD_TRY(kd_share_memory(&l->memory, t, &l->share));
-    KD_TRY(kd_sent_count(&l->sent, t, &l->share, 0, (int64_t)c->speed.devices));
-    l->time = kd_share_seconds(&l->memory, t, &l->share, &c->speed, &l->sent);
+    KD_TRY(kd_ranks_memory(&l->memory, t, &l->ranks));
+    KD_TRY(kd_sent_count(&l->sent, t, &l->ranks, 0, (int64_t)c->speed.devices));
+    l->time = kd_ranks_seconds(&l->memory, t, &l->ranks, &c->speed, &l->sent);
     l->counted = true;
     l->memory.available = (int64_t)c->speed.memory - l->memory.program;
     l->fits = (double)l->memory.memory <= c->speed.memory;
@@ -61,13 +61,13 @@ static kd_status count(layout *l, const cluster *c, const kd_trainer *t) {
     return KD_OK;
 }
 
-/* Gathering is for more ranks than heads. */
-static kd_status add(cluster *c, const kd_trainer *t, kd_share share) {
-    layout l = {.share = share};
-    bool shared = !kd_share_check(&l.share, t);
-    if (!shared && share.sequence > t->config.H) {
-        l.share.mode = KD_SHARE_ALLGATHER;
-        shared = !kd_share_check(&l.share, t);
+/* Keys are gathered where heads cannot be shared. */
+static kd_status add(cluster *c, const kd_trainer *t, kd_ranks ranks) {
+    layout l = {.ranks = ranks};
+    bool shared = !kd_ranks_check(&l.ranks, t);
+    if (!shared) {
+        l.ranks.mode = KD_RANKS_ALLGATHER;
+        shared = !kd_ranks_check(&l.ranks, t);
     }
     if (shared) KD_TRY(count(&l, c, t));
     else snprintf(l.why, sizeof l.why, "%s", kd_message());
@@ -79,8 +79,8 @@ static kd_status add(cluster *c, const kd_trainer *t, kd_share share) {
 static int faster(const void *a, const void *b) {
     const layout *x = a, *y = b;
     if (x->fits != y->fits) return x->fits ? -1 : 1;
-    double d = x->fits ? x->time.all - y->time.all : (double)(x->share.sequence - y->share.sequence);
-    if (d == 0) d = (double)(x->share.zero - y->share.zero);
+    double d = x->fits ? x->time.all - y->time.all : (double)(x->ranks.sequence - y->ranks.sequence);
+    if (d == 0) d = (double)(x->ranks.zero - y->ranks.zero);
     return (d > 0) - (d < 0);
 }
 
@@ -93,7 +93,7 @@ static kd_status fill(cluster *c, const kd_trainer *t) {
                 kd_recompute recompute = keep ? KD_RECOMPUTE_NONE : KD_RECOMPUTE_LAYER;
                 if (run->recompute != KD_RECOMPUTE_AUTO && run->recompute != recompute) continue;
                 int64_t leaves = run->leaves > sequence ? run->leaves : sequence;
-                KD_TRY(add(c, t, (kd_share){sequence, c->ranks / sequence, zero, KD_SHARE_ULYSSES, recompute, leaves}));
+                KD_TRY(add(c, t, (kd_ranks){sequence, c->ranks / sequence, zero, KD_RANKS_ULYSSES, recompute, leaves}));
             }
     qsort(c->layout, (size_t)c->count, sizeof *c->layout, faster);
     return KD_OK;
@@ -103,12 +103,12 @@ static kd_status fill(cluster *c, const kd_trainer *t) {
 
 /* "parallel.sequence=8", one after the other; NULL at the end. */
 static const char *setting(char text[48], const layout *l, const kd_run_file *run, int i) {
-    const kd_share *s = &l->share;
+    const kd_ranks *s = &l->ranks;
     switch (i) {
     case 0: snprintf(text, 48, "parallel.sequence=%lld", (long long)s->sequence); break;
     case 1: snprintf(text, 48, "parallel.data=%lld", (long long)s->data); break;
     case 2: snprintf(text, 48, "parallel.zero=%lld", (long long)s->zero); break;
-    case 3: snprintf(text, 48, "parallel.mode=%s", kd_share_mode_name(s->mode)); break;
+    case 3: snprintf(text, 48, "parallel.mode=%s", kd_ranks_mode_name(s->mode)); break;
     case 4: snprintf(text, 48, "recompute=%s", recompute_name(l)); break;
     case 5:
         if (s->leaves == run->leaves) return NULL;
@@ -125,7 +125,8 @@ static void print_row(const layout *l, const cluster *c, bool best) {
     kd_number_format(between, (double)kd_sent_bytes(&l->sent, 1), true);
     kd_number_format(rate, (double)c->run.tokens / l->time.all, false);
     printf("%c %8lld %6lld  %4lld  %-9s  %-9s  %10.2f  %9s %9s  %15s  %5.1f%%  %8s  %6.1f%%\n", best ? '*' : ' ',
-           (long long)l->share.sequence, (long long)l->share.data, (long long)l->share.zero, recompute_name(l), kd_share_mode_name(l->share.mode), gib((double)l->memory.memory), inside, between,
+           (long long)l->ranks.sequence, (long long)l->ranks.data, (long long)l->ranks.zero, recompute_name(l),
+           kd_ranks_mode_name(l->ranks.mode), gib((double)l->memory.memory), inside, between,
            kd_plan_duration(time, l->time.all), 100 * l->time.sent / l->time.all, rate, 100 * c->run.flops / l->time.all / peak(c));
 }
 
@@ -134,14 +135,14 @@ static void print_reason(const cluster *c, int64_t sequence, bool *said) {
     const layout *nearest = NULL;
     for (int64_t i = 0; i < c->count; i++) {
         const layout *l = &c->layout[i];
-        if (l->share.sequence != sequence) continue;
+        if (l->ranks.sequence != sequence) continue;
         if (l->fits) return;
         if (!nearest || (l->counted && l->memory.memory < nearest->memory.memory)) nearest = l;
     }
     if (!*said) printf("\nDo not fit:\n");
     *said = true;
-    printf("  %8lld %6lld  ", (long long)sequence, (long long)nearest->share.data);
-    if (nearest->counted) printf("%4lld  %-9s  ", (long long)nearest->share.zero, recompute_name(nearest));
+    printf("  %8lld %6lld  ", (long long)sequence, (long long)nearest->ranks.data);
+    if (nearest->counted) printf("%4lld  %-9s  ", (long long)nearest->ranks.zero, recompute_name(nearest));
     printf("%s\n", nearest->why);
 }
 
@@ -166,8 +167,8 @@ static void print_table(const cluster *c, const kd_trainer *t, const char *path)
            (long long)c->ranks, c->speed.name, c->speed.devices, c->speed.hosts, t->config.model_type, (double)c->run.parameters * 1e-6,
            tokens, (long long)run->batch_windows, window, 100 * c->run.pairs / c->run.full_pairs);
     printf("%60s  %19s\n", "memory", "bytes that leave it");
-    printf("  %8s %6s  %4s  %-9s  %-9s  %10s  %9s %9s  %15s  %6s  %8s  %7s\n", "sequence", "data", "zero", "recompute", "mode", "GiB a rank", "in a host",
-           "to others", "time a step", "sent", "tokens/s", "of peak");
+    printf("  %8s %6s  %4s  %-9s  %-9s  %10s  %9s %9s  %15s  %6s  %8s  %7s\n", "sequence", "data", "zero", "recompute", "mode",
+           "GiB a rank", "in a host", "to others", "time a step", "sent", "tokens/s", "of peak");
     for (int64_t i = 0; i < c->fit && i < SHOWN; i++) print_row(&c->layout[i], c, i == 0);
     if (c->fit > SHOWN) printf("  and %lld slower ones that fit\n", (long long)(c->fit - SHOWN));
     bool said = false;
@@ -178,9 +179,9 @@ static void print_table(const cluster *c, const kd_trainer *t, const char *path)
 /* ---- for programs ------------------------------------------------------------------------------------------------------ */
 
 static json_t *layout_json(const layout *l, const cluster *c) {
-    const kd_share *s = &l->share;
+    const kd_ranks *s = &l->ranks;
     json_t *out = json_pack("{s:I, s:I, s:I, s:s, s:s, s:I, s:b}", "sequence", (json_int_t)s->sequence, "data", (json_int_t)s->data, "zero",
-                            (json_int_t)s->zero, "mode", kd_share_mode_name(s->mode), "recompute", recompute_name(l), "leaves",
+                            (json_int_t)s->zero, "mode", kd_ranks_mode_name(s->mode), "recompute", recompute_name(l), "leaves",
                             (json_int_t)s->leaves, "fits", l->fits);
     bool whole = out;
     if (whole && *l->why) whole &= !json_object_set_new(out, "why", json_string(l->why));
@@ -208,9 +209,9 @@ static kd_status print_json(const cluster *c, const kd_run_file *run) {
         json_decref(set);
         return kd_fail(KD_ENOMEM, "out of memory");
     }
-    return kd_plan_print_json(json_pack("{s:o, s:I, s:I, s:I, s:f, s:o, s:o}", "cluster", kd_plan_machine(&c->speed), "ranks", (json_int_t)c->ranks,
-                                        "parameters", (json_int_t)c->run.parameters, "tokens_per_step", (json_int_t)c->run.tokens, "flops",
-                                        c->run.flops, "layouts", layouts, "set", set));
+    return kd_plan_print_json(json_pack("{s:o, s:I, s:I, s:I, s:f, s:o, s:o}", "cluster", kd_plan_machine(&c->speed), "ranks",
+                                        (json_int_t)c->ranks, "parameters", (json_int_t)c->run.parameters, "tokens_per_step",
+                                        (json_int_t)c->run.tokens, "flops", c->run.flops, "layouts", layouts, "set", set));
 }
 
 static kd_status list(cluster *c, const kd_run_file *run, const kd_plan_command *o) {

@@ -1,34 +1,34 @@
 /* How ranks share a run: what each of them holds and what leaves it in a step, before it runs. */
-#ifndef KD_SHARE_H
-#define KD_SHARE_H
+#ifndef KD_RANKS_H
+#define KD_RANKS_H
 
 #include "estimate.h"
 
-typedef enum kd_share_mode { KD_SHARE_ULYSSES, KD_SHARE_ALLGATHER, KD_SHARE_ZIGZAG } kd_share_mode;
+typedef enum kd_ranks_mode { KD_RANKS_ULYSSES, KD_RANKS_ALLGATHER, KD_RANKS_ZIGZAG } kd_ranks_mode;
 
 /* Rank = data group * sequence + place in the group. */
-typedef struct kd_share {
+typedef struct kd_ranks {
     int64_t sequence, data;  /* ranks that share a window; groups with windows of their own */
     int64_t zero;            /* what is in shards over all ranks: 1 moments, 2 gradients too, 3 weights too */
-    kd_share_mode mode;      /* how attention is shared */
+    kd_ranks_mode mode;      /* how attention is shared */
     kd_recompute recompute;
     int64_t leaves;
-} kd_share;
+} kd_ranks;
 
 /* The run file's own. */
-kd_share kd_share_of(const kd_run_file *run);
-const char *kd_share_mode_name(kd_share_mode mode);
+kd_ranks kd_ranks_of(const kd_run_file *run);
+const char *kd_ranks_mode_name(kd_ranks_mode mode);
 
 /* KD_EARG saying why, where these ranks do not fit the model's heads or the run's windows and leaves. */
-kd_status kd_share_check(const kd_share *share, const kd_trainer *prepared);
+kd_status kd_ranks_check(const kd_ranks *ranks, const kd_trainer *prepared);
 
 /* Key/value heads that mode allgather has at once: what is gathered is no more than a rank's own queries, if heads allow. */
-int64_t kd_share_heads(const kd_share *share, const kd_config *config);
+int64_t kd_ranks_heads(const kd_ranks *ranks, const kd_config *config);
 
 /* Memory of rank 0, which has the largest shards, in an estimate of one rank; what its windows were stays. */
-kd_status kd_share_memory(kd_estimate *estimate, const kd_trainer *prepared, const kd_share *share);
+kd_status kd_ranks_memory(kd_estimate *estimate, const kd_trainer *prepared, const kd_ranks *ranks);
 
-/* ---- what leaves a rank (share_sent.c) ----------------------------------------------------------------------------- */
+/* ---- what leaves a rank (ranks_sent.c) ----------------------------------------------------------------------------- */
 
 typedef enum kd_sent_use {
     KD_SENT_ATTENTION,   /* queries, keys, values, outputs and their gradients */
@@ -46,14 +46,14 @@ typedef struct kd_sent {
 } kd_sent;
 
 /* host: ranks of a host, in their order. Float32 throughout. What kd_comm_sent counts, to the byte, for zero 1 and ulysses
- * (tests/test_share.c); the others by their formulas. */
-kd_status kd_sent_count(kd_sent *sent, const kd_trainer *prepared, const kd_share *share, int64_t rank, int64_t host);
+ * (tests/test_ranks.c); the others by their formulas. */
+kd_status kd_sent_count(kd_sent *sent, const kd_trainer *prepared, const kd_ranks *ranks, int64_t rank, int64_t host);
 int64_t kd_sent_bytes(const kd_sent *sent, int link);  /* of all uses */
 const char *kd_sent_name(kd_sent_use use);
 
 /* Seconds of a step: work shared equally, but for attention where ranks have stretches of tokens and the last sees most; and
  * moves one after the other, nothing of them hidden behind computing. Without speeds of links nothing of them is counted. */
-kd_seconds kd_share_seconds(const kd_estimate *estimate, const kd_trainer *prepared, const kd_share *share, const kd_speed *speed,
+kd_seconds kd_ranks_seconds(const kd_estimate *estimate, const kd_trainer *prepared, const kd_ranks *ranks, const kd_speed *speed,
                             const kd_sent *sent);
 
 #endif

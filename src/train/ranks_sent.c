@@ -1,7 +1,7 @@
 /* What leaves a rank in a step, move by move as src/model, src/par and the optimizer make them. */
 #include "nn/nn_ops.h"
 #include "par/shards.h"
-#include "share.h"
+#include "ranks.h"
 
 static const char *const use_name[KD_SENT_USES] = {"attention", "embedding", "gradients", "weights", "losses", "verdicts"};
 
@@ -19,7 +19,7 @@ typedef struct group { int64_t size, own, first, stride; } group;
 typedef struct counter {
     kd_sent *sent;
     const kd_config *config;
-    const kd_share *share;
+    const kd_ranks *ranks;
     kd_layout layout;
     group all, sequence, data;
     int64_t host, T, tokens;   /* a window's tokens, and how many of them this rank has */
@@ -65,7 +65,7 @@ static void heads_exchange(counter *c, int64_t there, int64_t back, int64_t time
 
 /* Keys and values to the ranks behind, forward and again backward, a few heads at a time; their gradients to the ranks before. */
 static void all_gather(counter *c, int64_t forwards, int64_t backwards) {
-    int64_t row = 2 * c->config->G * c->config->E * FLOAT, steps = kd_segments(c->config->G, kd_share_heads(c->share, c->config));
+    int64_t row = 2 * c->config->G * c->config->E * FLOAT, steps = kd_segments(c->config->G, kd_ranks_heads(c->ranks, c->config));
     for (int64_t i = c->sequence.own + 1; i < c->sequence.size; i++)
         to_one(c, KD_SENT_ATTENTION, &c->sequence, i, c->tokens * row * (forwards + backwards));
     for (int64_t i = 0; i < c->sequence.own; i++) to_one(c, KD_SENT_ATTENTION, &c->sequence, i, tokens_of(c, i) * row * backwards);
@@ -99,18 +99,18 @@ static void ring(counter *c, int64_t forwards, int64_t backwards) {
 
 static void count_attention(counter *c) {
     int64_t P = c->sequence.size, L = c->config->L, E = c->config->E;
-    int64_t again = c->share->recompute == KD_RECOMPUTE_NONE ? 0 : L - 1;
+    int64_t again = c->ranks->recompute == KD_RECOMPUTE_NONE ? 0 : L - 1;
     int64_t q = c->config->H / P * E, kv = (P < c->config->G ? c->config->G / P : 1) * E;
     if (P == 1) return;
-    switch (c->share->mode) {
-    case KD_SHARE_ULYSSES:
+    switch (c->ranks->mode) {
+    case KD_RANKS_ULYSSES:
         heads_exchange(c, q + 2 * kv, q, (L + again) * c->windows);
         heads_exchange(c, q, q + 2 * kv, L * c->windows);
         break;
-    case KD_SHARE_ALLGATHER:
+    case KD_RANKS_ALLGATHER:
         all_gather(c, (L + again) * c->windows, L * c->windows);
         break;
-    case KD_SHARE_ZIGZAG:
+    case KD_RANKS_ZIGZAG:
         ring(c, (L + again) * c->windows, L * c->windows);
         break;
     }
@@ -146,7 +146,7 @@ static void reduce_phases(counter *c, const group *g, int64_t times) {
 static void count_gradients(counter *c) {
     int64_t embedding = c->config->V * c->config->C;
     phases p = phases_of(c);
-    if (c->share->zero > 1) {  /* over all ranks, for each window: nothing whole stays */
+    if (c->ranks->zero > 1) {  /* over all ranks, for each window: nothing whole stays */
         reduce_phases(c, &c->all, c->windows);
         reduce_scatter(c, &c->data, embedding, c->windows);
         return;
@@ -166,7 +166,7 @@ static void count_gradients(counter *c) {
  * one and the head for the other. */
 static void count_weights(counter *c) {
     phases p = phases_of(c);
-    if (c->share->zero < 3) {
+    if (c->ranks->zero < 3) {
         gather(c, KD_SENT_WEIGHTS, &c->all, c->layout.count, 1);
         return;
     }
@@ -186,10 +186,10 @@ static void count_verdicts(counter *c) {
     to_all(c, KD_SENT_VERDICTS, &c->data, 16, 1);
 }
 
-kd_status kd_sent_count(kd_sent *sent, const kd_trainer *t, const kd_share *s, int64_t rank, int64_t host) {
+kd_status kd_sent_count(kd_sent *sent, const kd_trainer *t, const kd_ranks *s, int64_t rank, int64_t host) {
     int64_t place = rank % s->sequence, micro = t->run->micro;
     *sent = (kd_sent){0};
-    counter c = {.sent = sent, .config = &t->config, .share = s, .host = host, .T = t->run->window.window,
+    counter c = {.sent = sent, .config = &t->config, .ranks = s, .host = host, .T = t->run->window.window,
                  .all = {s->sequence * s->data, rank, 0, 1}, .sequence = {s->sequence, place, rank - place, 1},
                  .data = {s->data, rank / s->sequence, place, s->sequence}};
     KD_TRY(kd_layout_init(&c.layout, &t->config));

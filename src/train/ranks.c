@@ -1,30 +1,31 @@
 /* Memory and time of a rank. */
-#include "share.h"
+#include "ranks.h"
 
 #include "par/shards.h"
 
 static const char *const mode_name[] = {"ulysses", "allgather", "zigzag"};
 
-const char *kd_share_mode_name(kd_share_mode mode) { return mode_name[mode]; }
+const char *kd_ranks_mode_name(kd_ranks_mode mode) { return mode_name[mode]; }
 
-kd_share kd_share_of(const kd_run_file *run) {
-    return (kd_share){run->sequence_ranks, run->data_ranks, 1, KD_SHARE_ULYSSES, run->recompute, run->leaves};
+kd_ranks kd_ranks_of(const kd_run_file *run) {
+    return (kd_ranks){run->sequence_ranks, run->data_ranks, 1, KD_RANKS_ULYSSES, run->recompute, run->leaves};
 }
 
 static bool power_of_two(int64_t n) { return n > 0 && !(n & (n - 1)); }
 
-static int64_t windows_of(const kd_share *s, const kd_trainer *t) { return t->run->batch_windows / s->data; }
+static int64_t windows_of(const kd_ranks *s, const kd_trainer *t) { return t->run->batch_windows / s->data; }
 
-kd_status kd_share_check(const kd_share *s, const kd_trainer *t) {
+kd_status kd_ranks_check(const kd_ranks *s, const kd_trainer *t) {
     int64_t windows = t->run->batch_windows, P = s->sequence, T = t->run->window.window, H = t->config.H, G = t->config.G;
     if (!power_of_two(P) || !power_of_two(s->data)) return kd_fail(KD_EARG, "ranks are powers of two");
     if (windows % s->data || (s->data > 1 && !power_of_two(windows / s->data)))
         return kd_fail(KD_EARG, "%lld windows a step are not shared by %lld: batch.windows", (long long)windows, (long long)s->data);
     if (s->leaves % P || s->leaves > T)
-        return kd_fail(KD_EARG, "%lld leaves of a window of %lld tokens are not shared by %lld", (long long)s->leaves, (long long)T, (long long)P);
-    if (s->mode == KD_SHARE_ULYSSES && H % P)
+        return kd_fail(KD_EARG, "%lld leaves of a window of %lld tokens are not shared by %lld", (long long)s->leaves, (long long)T,
+                       (long long)P);
+    if (s->mode == KD_RANKS_ULYSSES && H % P)
         return kd_fail(KD_EARG, "%lld heads are not shared by %lld ranks, allgather does it", (long long)H, (long long)P);
-    if (s->mode == KD_SHARE_ULYSSES && (P <= G ? G % P : P % G || !power_of_two(P / G) || !power_of_two(H / P)))
+    if (s->mode == KD_RANKS_ULYSSES && (P <= G ? G % P : P % G || !power_of_two(P / G) || !power_of_two(H / P)))
         return kd_fail(KD_EARG, "%lld key/value heads of %lld heads are not shared by %lld", (long long)G, (long long)H, (long long)P);
     return KD_OK;
 }
@@ -39,24 +40,25 @@ static int64_t slots_of(int64_t windows) {
 }
 
 /* What the walk does not tell yet: gradients and weights in shards. Of gradients the shards of all partial sums and two
- * phases whole; of weights the shard, two layers whole, and the embedding or the head. */
-static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_share *s, int64_t windows, int64_t shard) {
+ * phases whole, and the room to add a phase up in, not all; of weights the shard, two layers whole, and the embedding or the head. */
+static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_ranks *s, int64_t windows, int64_t shard, bool tied) {
     int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = head > l->layer_stride ? head : l->layer_stride;
-    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - l->count) + 2 * phase) * (int64_t)sizeof(float);
+    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0), room = kd_reduce_room(all, s->data) - kd_reduce_room(phase, s->sequence);
+    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase - (room > 0 ? room : 0)) * (int64_t)sizeof(float);
     if (s->zero > 2) e->weights = (shard + 2 * l->layer_stride + head) * (int64_t)sizeof(float);
 }
 
-int64_t kd_share_heads(const kd_share *s, const kd_config *c) {
+int64_t kd_ranks_heads(const kd_ranks *s, const kd_config *c) {
     int64_t heads = c->H / (2 * s->sequence);
     return heads < 1 ? 1 : heads < c->G ? heads : c->G;
 }
 
 /* A rank that gathers has its tokens as one rank has a window of so many; and of all tokens, of some heads, keys and values, their
  * gradients, and other ranks' parts of these. In a ring, those of two ranks and no parts. */
-static int64_t gathered_bytes(const kd_share *s, const kd_trainer *t) {
+static int64_t gathered_bytes(const kd_ranks *s, const kd_trainer *t) {
     int64_t T = t->run->window.window, row = 2 * t->config.E * (int64_t)sizeof(float);
-    if (s->mode == KD_SHARE_ULYSSES) return 0;
-    return s->mode == KD_SHARE_ALLGATHER ? 3 * T * kd_share_heads(s, &t->config) * row : 4 * T / s->sequence * t->config.G * row;
+    if (s->mode == KD_RANKS_ULYSSES) return 0;
+    return s->mode == KD_RANKS_ALLGATHER ? 3 * T * kd_ranks_heads(s, &t->config) * row : 4 * T / s->sequence * t->config.G * row;
 }
 
 /* The first window of the run, or as many of its tokens as a rank that gathers has. */
@@ -72,14 +74,14 @@ static kd_status scratch_of(kd_estimate *e, kd_model *model, const kd_trainer *t
     return status;
 }
 
-kd_status kd_share_memory(kd_estimate *e, const kd_trainer *t, const kd_share *s) {
-    bool heads = s->mode == KD_SHARE_ULYSSES;
+kd_status kd_ranks_memory(kd_estimate *e, const kd_trainer *t, const kd_ranks *s) {
+    bool heads = s->mode == KD_RANKS_ULYSSES;
     kd_model_options o = kd_trainer_model_options(t);
     kd_comm *sequence = NULL, *data = NULL;
     kd_model *model = NULL;
     kd_status status;
     o.windows = windows_of(s, t);
-    if (o.micro > o.windows) o.micro = o.windows;
+    o.micro = t->run->micro < o.windows ? t->run->micro : o.windows;
     o.leaves = s->leaves, o.recompute = s->recompute;
     if (!heads) o.window /= s->sequence, o.leaves /= s->sequence;
     KD_GO(kd_comm_on_paper(&sequence, 0, heads ? s->sequence : 1));
@@ -92,7 +94,7 @@ kd_status kd_share_memory(kd_estimate *e, const kd_trainer *t, const kd_share *s
     const kd_layout *layout = kd_model_layout(model);
     int64_t shard = s->zero > 0 ? kd_rank_range(layout->count, s->sequence * s->data, 0).count : layout->count;
     kd_estimate_model(e, model, shard);
-    shard_on_paper(e, layout, s, o.windows, shard);
+    shard_on_paper(e, layout, s, o.windows, shard, t->config.tied);
     e->activations += gathered_bytes(s, t);
     kd_estimate_total(e);
 done:
@@ -104,16 +106,16 @@ done:
 
 /* ---- time ---------------------------------------------------------------------------------------------------------- */
 
-kd_seconds kd_share_seconds(const kd_estimate *e, const kd_trainer *t, const kd_share *s, const kd_speed *speed, const kd_sent *sent) {
-    kd_speed ranks = *speed;
+kd_seconds kd_ranks_seconds(const kd_estimate *e, const kd_trainer *t, const kd_ranks *s, const kd_speed *speed, const kd_sent *sent) {
+    kd_speed shared = *speed;
     int64_t windows = t->run->batch_windows;
     kd_work work = kd_work_count(&t->config, e->tokens / windows, windows, t->run->micro, e->recompute, (double)e->parameters, 1);
-    ranks.devices = (double)(s->sequence * s->data);
-    ranks.link = 0;
-    kd_seconds time = kd_speed_seconds(&ranks, &work, &e->lengths, e->share);
+    shared.devices = (double)(s->sequence * s->data);
+    shared.link = 0;
+    kd_seconds time = kd_speed_seconds(&shared, &work, &e->lengths, e->share);
     int64_t k = 0, moves = 0;
     while (k + 1 < KD_STRETCHES && INT64_C(1) << k < s->sequence) k++;
-    if (s->mode == KD_SHARE_ALLGATHER) time.attention *= e->worst[k];
+    if (s->mode == KD_RANKS_ALLGATHER) time.attention *= e->worst[k];
     for (int use = 0; use < KD_SENT_USES; use++) moves += sent->moves[use];
     if (speed->inside > 0) time.sent += (double)kd_sent_bytes(sent, 0) / speed->inside;
     if (speed->between > 0) time.sent += (double)kd_sent_bytes(sent, 1) / speed->between;

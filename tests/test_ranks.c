@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "scratch.h"
-#include "train/share.h"
+#include "train/ranks.h"
 
 enum { DEADLINE = 120, MOST = 8 };
 
@@ -84,16 +84,17 @@ static void bytes_are_those_that_ranks_send(void **state) {
         run_steps(&three, r, 3);
         kd_trainer t;
         prepare(&t, &run, r);
-        kd_share share = kd_share_of(&run);
-        assert_done(kd_share_check(&share, &t));
-        if (share.recompute == KD_RECOMPUTE_AUTO) share.recompute = KD_RECOMPUTE_NONE;
+        kd_ranks how = kd_ranks_of(&run);
+        assert_done(kd_ranks_check(&how, &t));
+        if (how.recompute == KD_RECOMPUTE_AUTO) how.recompute = KD_RECOMPUTE_NONE;
         for (int64_t rank = 0; rank < ranks; rank++)
             for (int64_t host = 1; host <= ranks; host *= 2) {
                 kd_sent sent;
-                assert_done(kd_sent_count(&sent, &t, &share, rank, host));
+                assert_done(kd_sent_count(&sent, &t, &how, rank, host));
                 int64_t inside = kd_sent_bytes(&sent, 0), between = kd_sent_bytes(&sent, 1), real = three.sent[rank] - two.sent[rank];
                 if (inside + between != real)
-                    fail_msg("row %d, rank %lld: %lld bytes planned, %lld sent", i, (long long)rank, (long long)(inside + between), (long long)real);
+                    fail_msg("row %d, rank %lld: %lld bytes planned, %lld sent", i, (long long)rank, (long long)(inside + between),
+                             (long long)real);
                 assert_true(host > 1 || inside == 0);
                 assert_true(host < ranks || between == 0);
             }
@@ -104,7 +105,7 @@ static void bytes_are_those_that_ranks_send(void **state) {
 
 /* ---- memory -------------------------------------------------------------------------------------------------------- */
 
-typedef struct opened { const kd_trainer *t; const kd_share *share; kd_model_memory memory; } opened;
+typedef struct opened { const kd_trainer *t; const kd_ranks *how; kd_model_memory memory; } opened;
 
 static kd_status open_rank(void *arg, kd_comm *comm) {
     opened *o = arg;
@@ -112,7 +113,7 @@ static kd_status open_rank(void *arg, kd_comm *comm) {
     kd_comm *sequence, *data;
     kd_ctx *ctx;
     kd_model *model;
-    int64_t rank = kd_comm_rank(comm), S = o->share->sequence;
+    int64_t rank = kd_comm_rank(comm), S = o->how->sequence;
     KD_TRY(kd_ctx_open(&ctx, 1));
     KD_TRY(kd_comm_split(&sequence, comm, rank / S));
     KD_TRY(kd_comm_split(&data, comm, rank % S));
@@ -132,17 +133,17 @@ static void memory_is_what_a_rank_allocates(void **state) {
         kd_run_file run;
         kd_trainer t;
         prepare(&t, &run, &rows[i]);
-        kd_share share = kd_share_of(&run);
-        opened real = {&t, &share, {0}};
+        kd_ranks how = kd_ranks_of(&run);
+        opened real = {&t, &how, {0}};
         kd_estimate e;
         assert_done(kd_estimate_memory(&e, &t, 2));
         int64_t alone = e.moments;
-        assert_done(kd_share_memory(&e, &t, &share));
-        assert_done(kd_comm_threads(share.sequence * share.data, DEADLINE, open_rank, &real));
+        assert_done(kd_ranks_memory(&e, &t, &how));
+        assert_done(kd_comm_threads(how.sequence * how.data, DEADLINE, open_rank, &real));
         assert_int_equal(e.weights, real.memory.weights);
         assert_int_equal(e.gradients, real.memory.gradients);
         assert_int_equal(e.activations, real.memory.activations);
-        double part = (double)e.moments / (double)alone * (double)(share.sequence * share.data);
+        double part = (double)e.moments / (double)alone * (double)(how.sequence * how.data);
         assert_true(part > 0.99 && part < 1.5);  /* shards are whole units of 4096 */
         kd_trainer_close(&t);
         kd_run_file_close(&run);
@@ -154,12 +155,12 @@ static void shards_of_more_take_less(void **state) {
     kd_run_file run;
     kd_trainer t;
     prepare(&t, &run, &(row){"llama", 2, 4, 8, 1, {"recompute=layer", "model.init.preset=5m"}});
-    kd_share share = kd_share_of(&run);
+    kd_ranks how = kd_ranks_of(&run);
     kd_estimate sampled, e[4];
     assert_done(kd_estimate_memory(&sampled, &t, 2));
-    for (share.zero = 1; share.zero <= 3; share.zero++) {
-        e[share.zero] = sampled;
-        assert_done(kd_share_memory(&e[share.zero], &t, &share));
+    for (how.zero = 1; how.zero <= 3; how.zero++) {
+        e[how.zero] = sampled;
+        assert_done(kd_ranks_memory(&e[how.zero], &t, &how));
     }
     int64_t bytes = sampled.parameters * 4, eighth = bytes / 8;
     assert_int_equal(e[1].weights, e[2].weights);
@@ -185,7 +186,7 @@ static void shards_and_gathering_send_what_formulas_say(void **state) {
     kd_layout l;
     assert_done(kd_layout_init(&l, c));
     double P = 8, T = 512, kv = 2 * (double)(c->G * c->E), parameters = (double)l.count, head = (double)(c->V * c->C), L = (double)c->L;
-    kd_share s = {8, 1, 3, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
+    kd_ranks s = {8, 1, 3, KD_RANKS_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
     kd_sent sent;
     assert_done(kd_sent_count(&sent, &t, &s, 0, 8));
     /* Four windows: keys and values of 2L - 1 forwards and L backwards to all behind, which are all; the last has L gradients to send. */
@@ -196,7 +197,7 @@ static void shards_and_gathering_send_what_formulas_say(void **state) {
     NEAR(sent.bytes[KD_SENT_GRADIENTS][0], 4 * 4 * parameters * (P - 1) / P, 0.05);
     assert_done(kd_sent_count(&sent, &t, &s, 7, 8));
     NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * L, 1e-9);
-    s.mode = KD_SHARE_ZIGZAG;
+    s.mode = KD_RANKS_ZIGZAG;
     assert_done(kd_sent_count(&sent, &t, &s, 7, 1));
     /* Round the ring, and queries and their like to chunks and back: the last chunk's rank is rank 0, its own are 7 and 8 of 0..15. */
     double q = (double)(c->H * c->E), own = T / P, F = 2 * L - 1, both = F + L;
@@ -229,18 +230,19 @@ static void what_is_sent_takes_time_by_its_link(void **state) {
     kd_estimate e;
     prepare(&t, &run, &(row){"llama", 1, 1, 2, 1, {"mask=full", "recompute=layer"}});
     assert_done(kd_estimate_memory(&e, &t, 2));
-    kd_speed speed = {.devices = 1, .peak = 1e9, .products = 1e9, .forward = {1, {1}, {1e9}}, .backward = {1, {1}, {1e9}}, .numbers = 1e9, .update = 1e9};
+    kd_speed speed = {.devices = 1, .peak = 1e9, .products = 1e9, .forward = {1, {1}, {1e9}}, .backward = {1, {1}, {1e9}}, .numbers = 1e9,
+                      .update = 1e9};
     kd_sent sent = {.bytes = {{300, 40}, {500, 2}}, .moves = {3, 4}};
-    kd_share one = {1, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, s = {8, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8};
-    kd_seconds alone = kd_share_seconds(&e, &t, &one, &speed, &sent), time = kd_share_seconds(&e, &t, &s, &speed, &sent);
+    kd_ranks one = {1, 1, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8}, s = {8, 1, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8};
+    kd_seconds alone = kd_ranks_seconds(&e, &t, &one, &speed, &sent), time = kd_ranks_seconds(&e, &t, &s, &speed, &sent);
     assert_true(time.sent == 0);
     NEAR(time.all, alone.all / 8, 1e-12);
     NEAR(alone.all, kd_estimate_seconds(&e, &t, &speed).all, 1e-12);
     speed.inside = 100, speed.between = 2, speed.latency = 0.25;
-    time = kd_share_seconds(&e, &t, &s, &speed, &sent);
+    time = kd_ranks_seconds(&e, &t, &s, &speed, &sent);
     NEAR(time.sent, 8 + 21 + 7 * 0.25, 1e-12);
-    s.mode = KD_SHARE_ALLGATHER;
-    NEAR(kd_share_seconds(&e, &t, &s, &speed, &sent).all, time.all + time.attention * (e.worst[3] - 1), 1e-12);
+    s.mode = KD_RANKS_ALLGATHER;
+    NEAR(kd_ranks_seconds(&e, &t, &s, &speed, &sent).all, time.all + time.attention * (e.worst[3] - 1), 1e-12);
     kd_trainer_close(&t);
     kd_run_file_close(&run);
 }
@@ -252,17 +254,17 @@ static void ranks_that_do_not_fit_are_told_why(void **state) {
     kd_run_file run;
     kd_trainer t;
     prepare(&t, &run, &(row){"llama", 1, 1, 6, 1, {NULL}});
-    const struct { kd_share share; const char *why; } wrong[] = {
-        {{8, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "4 heads are not shared by 8 ranks"},
-        {{3, 1, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "powers of two"},
-        {{1, 4, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "6 windows a step are not shared by 4"},
-        {{1, 2, 1, KD_SHARE_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "6 windows a step are not shared by 2"},
-        {{16, 1, 1, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 8}, "8 leaves"},
-        {{1024, 1, 1, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 1024}, "1024 leaves of a window of 512"},
+    const struct { kd_ranks how; const char *why; } wrong[] = {
+        {{8, 1, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "4 heads are not shared by 8 ranks"},
+        {{3, 1, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "powers of two"},
+        {{1, 4, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "6 windows a step are not shared by 4"},
+        {{1, 2, 1, KD_RANKS_ULYSSES, KD_RECOMPUTE_LAYER, 8}, "6 windows a step are not shared by 2"},
+        {{16, 1, 1, KD_RANKS_ALLGATHER, KD_RECOMPUTE_LAYER, 8}, "8 leaves"},
+        {{1024, 1, 1, KD_RANKS_ALLGATHER, KD_RECOMPUTE_LAYER, 1024}, "1024 leaves of a window of 512"},
     };
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_fails(kd_share_check(&wrong[i].share, &t), KD_EARG, wrong[i].why);
-    kd_share gathers = {8, 1, 1, KD_SHARE_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
-    assert_done(kd_share_check(&gathers, &t));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_fails(kd_ranks_check(&wrong[i].how, &t), KD_EARG, wrong[i].why);
+    kd_ranks gathers = {8, 1, 1, KD_RANKS_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
+    assert_done(kd_ranks_check(&gathers, &t));
     kd_trainer_close(&t);
     kd_run_file_close(&run);
 }
@@ -297,5 +299,5 @@ int main(void) {
         cmocka_unit_test(ranks_that_do_not_fit_are_told_why),
         cmocka_unit_test(nothing_moves_on_paper),
     };
-    return cmocka_run_group_tests_name("share", tests, setup, scratch_close);
+    return cmocka_run_group_tests_name("ranks", tests, setup, scratch_close);
 }
