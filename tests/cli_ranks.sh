@@ -42,9 +42,9 @@ for size in 1 2 4 8; do
 done
 
 try train run.yaml
-ok $code "a run on one rank"
 whole=$(sum runs/one/step-6)
-losses() { grep -o '"loss": [^,]*' "$1/metrics.jsonl"; }
+losses() { grep -o '"loss":[^,]*' "$1/metrics.jsonl" | cut -d: -f2; }
+[ $code -eq 0 ] && [ "$(losses runs/one | grep -c .)" -eq 12 ]; ok $? "a run on one rank"
 for layout in "2 1" "1 2" "2 2" "4 1" "1 4" "4 2"; do
     read -r s d <<<"$layout"
     ranks $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set output=runs/$s-$d
@@ -57,6 +57,19 @@ for layout in "2 1" "1 2" "2 2" "4 1" "1 4" "4 2"; do
 done
 ranks 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
 [ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"
+
+# near FILE1 FILE2: losses that differ by less than a thousandth
+near() { paste <(losses "$1") <(losses "$2") | awk '{ d = $1 - $2; if (d < 0) d = -d; if (!($2 > 0) || d > 1e-3 * $2) bad = 1 } END { exit bad || !NR }'; }
+for how in "allgather 2" "allgather 8" "zigzag 4" "zigzag 8" "zigzag-bf16 4"; do
+    read -r mode size <<<"$how"
+    ranks $size train run.yaml --set parallel.sequence=$size --set parallel.mode=$mode --set output=runs/$mode-$size
+    [ $code -eq 0 ] && near runs/$mode-$size runs/one; ok $? "$mode on $size ranks: nearly the losses of one rank"
+done
+for size in 2 8; do
+    [ "$(losses runs/allgather-$size | head -3)" = "$(losses runs/one | head -3)" ]; ok $? "allgather on $size ranks: the very same up to the first step"
+done
+ranks 8 train run.yaml --set parallel.sequence=8 --set output=runs/odd
+says 1 "8 ranks do not fit 4 heads; mode allgather has no such limit" 20
 
 ranks 4 train run.yaml --set parallel.sequence=4 --set steps=3 --set output=runs/change
 ok $code "three steps on four ranks"

@@ -14,8 +14,8 @@ enum { RANKS_MOST = 64, SEED = 1 };
 #define DEADLINE 1e6 /* seconds: as long as it takes */
 
 typedef struct options {
-    int64_t ranks, window, length, heads, groups, size, layers, vocabulary;
-    const char *model, *mask, *mode, *activations;
+    int64_t ranks, window, mean_length, heads, groups, size, layers, vocabulary;
+    const char *model, *pack, *tokenizer, *mask, *mode, *activations;
     bool json;
 } options;
 
@@ -86,6 +86,7 @@ static kd_status compute(trial *t, kd_comm *comm) {
     int64_t sent = comm ? kd_comm_sent(comm) : 0;
     KD_GO(kd_model_forward(model, &t->plan, 1, 0));
     t->sent[rank] = comm ? kd_comm_sent(comm) - sent : 0;
+    t->pairs[rank] = kd_model_pairs(model, t->plan);
     for (int64_t at = from; at < end; at += KD_BLOCK) {
         int64_t count = end - at < KD_BLOCK ? end - at : KD_BLOCK;
         KD_GO(kd_model_logits(model, logits, at - from, count));
@@ -99,11 +100,7 @@ done:
 }
 
 static kd_status rank_body(void *arg, kd_comm *comm) {
-    trial *t = arg;
-    kd_sequence s;
-    KD_TRY(kd_sequence_init(&s, t->mode, comm, t->plan->T, t->config->H, t->config->G, t->config->E, false, &(kd_arena){0}));
-    t->pairs[kd_comm_rank(comm)] = kd_sequence_pairs(&s, t->plan);
-    return kd_comm_agree(comm, "a forward", compute(t, comm));
+    return kd_comm_agree(comm, "a forward", compute(arg, comm));
 }
 
 static void print(const trial *t) {
@@ -121,20 +118,23 @@ static void print(const trial *t) {
                "\"difference\": %.6g, \"largest\": %.6g, \"work\": %.4f, \"sent\": %.0f}\n",
                (long long)ranks, (long long)t->plan->T, (long long)t->plan->N, t->mask, activations, mode, difference, t->largest, work, sent / (double)ranks);
     else
-        printf("%-6s %-11s %-11s %10.3g %8.3g %8.3f %10.1f\n", t->mask, activations, mode, difference, t->largest, work, sent / (double)ranks / (1 << 20));
+        printf("%-6s %5lld %-11s %-11s %10.3g %8.3g %8.3f %10.1f\n", t->mask, (long long)t->plan->N, activations, mode, difference, t->largest, work, sent / (double)ranks / (1 << 20));
     fflush(stdout);
 }
 
 static bool wanted(const char *only, const char *name) { return !only || !strcmp(only, name); }
 
 static kd_status run_mask(const options *o, const kd_config *config, const float *weights, const char *mask) {
-    kd_plan plan = {0};
+    bool full = !strcmp(mask, "full");
+    const kd_bench_windows_options drawn = {.tokens = o->window, .documents = 1, .mean_length = full ? 0 : o->mean_length, .vocabulary = config->V,
+                                            .anchor = !full, .pack = o->pack, .tokenizer = o->tokenizer, .windows = 1};
+    kd_bench_windows windows;
     float *logits = NULL;
     kd_status status;
-    KD_GO(kd_bench_plan(&plan, mask, o->window, strcmp(mask, "full") ? o->length : 0, config->V, 0));
-    KD_GO(kd_new(&logits, o->window * config->V, sizeof *logits));
+    KD_TRY(kd_bench_windows_open(&windows, &drawn));
+    KD_GO(kd_new(&logits, windows.tokens * config->V, sizeof *logits));
     for (int bf16 = 0; bf16 < 2; bf16++) {
-        trial one = {.o = o, .config = config, .plan = &plan, .mask = mask, .bf16 = bf16, .weights = weights, .logits = logits};
+        trial one = {.o = o, .config = config, .plan = windows.plan, .mask = mask, .bf16 = bf16, .weights = weights, .logits = logits};
         if (!wanted(o->activations, bf16 ? "bf16" : "f32")) continue;
         KD_GO(compute(&one, NULL));
         for (kd_sequence_mode mode = 0; mode < KD_SEQUENCE_MODES; mode++) {
@@ -147,7 +147,7 @@ static kd_status run_mask(const options *o, const kd_config *config, const float
     }
 done:
     free(logits);
-    kd_plan_free(&plan);
+    kd_bench_windows_close(&windows);
     return status;
 }
 
@@ -172,9 +172,10 @@ static kd_status run(const options *o) {
     KD_GO(open_config(&config, o));
     KD_GO(make_weights(&weights, o, &config));
     if (!o->json)
-        printf("%-6s %-11s %-11s %10s %8s %8s %10s\n", "mask", "activations", "mode", "difference", "largest", "work", "MiB sent");
+        printf("%-6s %5s %-11s %-11s %10s %8s %8s %10s\n", "mask", "N", "activations", "mode", "difference", "largest", "work", "MiB sent");
+    if (o->pack) KD_GO(run_mask(o, &config, weights, "pack"));
     for (int i = 0; i < 2; i++)
-        if (wanted(o->mask, masks[i])) KD_GO(run_mask(o, &config, weights, masks[i]));
+        if (!o->pack && wanted(o->mask, masks[i])) KD_GO(run_mask(o, &config, weights, masks[i]));
 done:
     free(weights);
     kd_config_close(&config);
@@ -191,9 +192,10 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench ranks: --activations %s: it is f32 or bf16", o->activations);
     if (o->ranks < 2 || o->ranks > RANKS_MOST || (o->ranks & (o->ranks - 1)))
         return kd_fail(KD_ECONFIG, "bench ranks: --ranks %lld: a power of two, 2 to %d", (long long)o->ranks, RANKS_MOST);
-    if (o->window < 2 || o->window >= 1 << 24 || o->length < 1 || o->heads < 1 || o->heads > 4096 || o->size < 2 || o->size > 256)
-        return kd_fail(KD_ECONFIG, "bench ranks: --window %lld, --length %lld, --heads %lld, --size %lld: out of range", (long long)o->window,
-                       (long long)o->length, (long long)o->heads, (long long)o->size);
+    if (!o->pack != !o->tokenizer || (o->pack && o->mask)) return kd_fail(KD_ECONFIG, "bench ranks: --pack and --tokenizer go together, without --mask");
+    if (o->window < 2 || o->window >= 1 << 24 || o->mean_length < 1 || o->heads < 1 || o->heads > 4096 || o->size < 2 || o->size > 256)
+        return kd_fail(KD_ECONFIG, "bench ranks: --window %lld, --mean-length %lld, --heads %lld, --size %lld: out of range", (long long)o->window,
+                       (long long)o->mean_length, (long long)o->heads, (long long)o->size);
     return KD_OK;
 }
 
@@ -202,7 +204,9 @@ int kd_bench_ranks(int argc, char **argv) {
     const kd_option option[] = {
         {"--ranks", KD_INTEGER, &o.ranks, "N", "that share the window"},
         {"--window", KD_INTEGER, &o.window, "N", "tokens, random ones"},
-        {"--length", KD_INTEGER, &o.length, "N", "of the documents of mask anchor; an eighth of the window unless given"},
+        {"--mean-length", KD_INTEGER, &o.mean_length, "N", "of mask anchor's documents, exponentially distributed; a sixteenth of the window unless given"},
+        {"--pack", KD_TEXT, &o.pack, "DIR", "the first window of a pack instead"},
+        {"--tokenizer", KD_TEXT, &o.tokenizer, "DIR", "that the pack was made with"},
         {"--mask", KD_TEXT, &o.mask, "NAME", "full or anchor; both unless given"},
         {"--mode", KD_TEXT, &o.mode, "NAME", "ulysses, allgather, zigzag or zigzag-bf16; all unless given"},
         {"--activations", KD_TEXT, &o.activations, "NAME", "f32 or bf16; both unless given"},
@@ -217,8 +221,8 @@ int kd_bench_ranks(int argc, char **argv) {
     const kd_usage usage = {"bench ranks", "[options]",
                             "The largest difference between logits that several ranks compute and those of one rank, for each parallel.mode: the paper's "
                             "table 8, with the largest logit beside it. activations bf16: every operation's output is rounded to bf16, rotated queries and keys "
-                            "too, as in a bf16 network; computing stays float32. Then the pairs of the busiest rank over the mean, and what a rank "
-                            "sends in the forward pass, on average. Ranks are threads.",
+                            "too, as in a bf16 network; computing stays float32. Then the query/key pairs of the busiest rank over the mean, and what a "
+                            "rank sends in the forward pass, on average. Ranks are threads.",
                             "  kedge bench ranks\n"
                             "  kedge bench ranks --window 32K\n"
                             "  kedge bench ranks --model models/llama-2-7b --mask full --activations bf16\n",
@@ -228,7 +232,7 @@ int kd_bench_ranks(int argc, char **argv) {
     kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (o.groups == 0) o.groups = o.heads;
-    if (o.length == 0) o.length = o.window > 8 ? o.window / 8 : o.window;
+    if (o.mean_length == 0) o.mean_length = o.window > 16 ? o.window / 16 : 1;
     status = check(&o);
     if (!status) status = run(&o);
     return kd_exit_code(status);

@@ -6,6 +6,7 @@
 #include "attn/attn.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "bench.h"
 #include "bench_windows.h"
 #include "cli.h"
@@ -45,6 +46,20 @@ static kd_status open_config(kd_config *config, const options *o) {
     return status;
 }
 
+/* Documents of `length` tokens, random ones, that fill a window; 0: one document. */
+static kd_status make_plan(kd_plan *plan, const options *o, const kd_config *config, uint64_t window) {
+    bool anchor = !strcmp(o->mask, "anchor");
+    int64_t text = o->window - anchor;
+    const kd_plan_options layout = {.mask = anchor ? KD_MASK_ANCHOR : strcmp(o->mask, "full") ? KD_MASK_DOCUMENT : KD_MASK_FULL,
+                                    .predict_boundary = true};
+    int32_t *token;
+    KD_TRY(kd_new(&token, text, sizeof *token));
+    for (int64_t i = 0; i < text; i++) token[i] = (int32_t)(kd_random_bits(1, window, (uint64_t)i) % (uint64_t)config->V);
+    kd_status status = kd_plan_init_even(plan, &layout, token, text, o->length ? o->length : text);
+    free(token);
+    return status;
+}
+
 static kd_status open_windows(bench *b, const options *o) {
     const kd_bench_windows_options of_pack = {.pack = o->pack, .tokenizer = o->tokenizer, .windows = o->windows};
     kd_bench_windows *w = &b->windows;
@@ -53,7 +68,7 @@ static kd_status open_windows(bench *b, const options *o) {
     } else {
         w->tokens = o->window;
         KD_TRY(kd_new(&w->plan, o->windows, sizeof *w->plan));
-        for (; w->count < o->windows; w->count++) KD_TRY(kd_bench_plan(&w->plan[w->count], o->mask, o->window, o->length, b->config.V, (uint64_t)w->count));
+        for (; w->count < o->windows; w->count++) KD_TRY(make_plan(&w->plan[w->count], o, &b->config, (uint64_t)w->count));
     }
     b->tokens = w->count * w->tokens;
     for (int64_t i = 0; i < w->count; i++) {

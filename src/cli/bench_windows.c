@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "attn/attn.h"
 #include "base/random.h"
@@ -29,6 +28,7 @@ static kd_status draw_plan(kd_plan *plan, const kd_bench_windows_options *o) {
     kd_status status;
     KD_GO(kd_new(&length, o->tokens, sizeof *length));
     KD_GO(kd_new(&token, o->tokens, sizeof *token));
+    for (int64_t i = 0; i < o->tokens && o->vocabulary; i++) token[i] = (int32_t)(kd_random_bits(1, 1, (uint64_t)i) % (uint64_t)o->vocabulary);
     status = kd_plan_init_lengths(plan, &switches, token, length, draw_lengths(length, o, o->tokens - o->anchor));
 done:
     free(length);
@@ -71,19 +71,6 @@ done:
 kd_status kd_bench_windows_full(kd_bench_windows *w, int64_t T) {
     const kd_bench_windows_options one_document = {.tokens = T, .documents = 1, .windows = 1};
     return kd_bench_windows_open(w, &one_document);
-}
-
-kd_status kd_bench_plan(kd_plan *plan, const char *mask, int64_t window, int64_t length, int64_t vocabulary, uint64_t number) {
-    bool anchor = !strcmp(mask, "anchor");
-    int64_t text = window - anchor;
-    const kd_plan_options layout = {.mask = anchor ? KD_MASK_ANCHOR : strcmp(mask, "full") ? KD_MASK_DOCUMENT : KD_MASK_FULL,
-                                    .predict_boundary = true};
-    int32_t *token;
-    KD_TRY(kd_new(&token, text, sizeof *token));
-    for (int64_t i = 0; i < text; i++) token[i] = (int32_t)(kd_random_bits(1, number, (uint64_t)i) % (uint64_t)vocabulary);
-    kd_status status = kd_plan_init_even(plan, &layout, token, text, length ? length : text);
-    free(token);
-    return status;
 }
 
 void kd_bench_windows_close(kd_bench_windows *w) {

@@ -6,6 +6,7 @@
 
 typedef struct kd_bench_windows_options {
     int64_t tokens, documents, mean_length;
+    int64_t vocabulary;            /* of random tokens; 0: they do not matter */
     bool anchor;
     const char *pack, *tokenizer;  /* pack NULL: one window is drawn */
     int64_t windows;               /* of the pack, the first ones */
@@ -21,9 +22,6 @@ typedef struct kd_bench_windows {
 kd_status kd_bench_windows_open(kd_bench_windows *windows, const kd_bench_windows_options *options);
 /* The one window of a plan that sees everything: T tokens, mask full. */
 kd_status kd_bench_windows_full(kd_bench_windows *windows, int64_t T);
-/* One window of random tokens below `vocabulary`, another for each number, in documents of `length`; 0: one document. mask: full, document
- * or anchor. Free with kd_plan_free. */
-kd_status kd_bench_plan(kd_plan *plan, const char *mask, int64_t window, int64_t length, int64_t vocabulary, uint64_t number);
 void kd_bench_windows_close(kd_bench_windows *windows);
 
 /* Mean over the windows. */

@@ -198,6 +198,7 @@ kd_recompute kd_model_recompute(const kd_model *m) { return m->options.recompute
 float *kd_model_weights(kd_model *m) { return m->w; }
 float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
 double *kd_model_losses(kd_model *m) { return m->losses; }
+int64_t kd_model_pairs(kd_model *m, const kd_plan *plan) { return kd_sequence_pairs(&m->attention, plan); }
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {
     int64_t rope = kd_rope_bytes(m->rope.precision, m->E, m->rope.positions);

@@ -67,6 +67,9 @@ kd_status kd_model_backward(kd_model *model, float scale);
 /* After the step's last micro-batch, `windows` in all of this rank. All ranks then have all of the gradient and the losses. */
 kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 
+/* Query/key pairs that this rank computes of a window in a layer, over all heads. */
+int64_t kd_model_pairs(kd_model *model, const kd_plan *plan);
+
 /* logits [count, V] of this rank's tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
 kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
 

@@ -34,7 +34,7 @@ static kd_status plain_backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, c
     return kd_attn_backward(ctx, &own);
 }
 
-static int64_t plain_pairs(const kd_sequence *s, const kd_plan *plan) { return s->H * kd_plan_pairs(plan); }
+static int64_t plain_pairs(kd_sequence *s, const kd_plan *plan) { return s->H * kd_plan_pairs(plan); }
 
 static const kd_sequence_way plain_way = {plain_init, plain_forward, plain_backward, plain_pairs};
 
@@ -73,7 +73,7 @@ kd_status kd_sequence_backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, co
     return s->way->backward(ctx, s, a, kept);
 }
 
-int64_t kd_sequence_pairs(const kd_sequence *s, const kd_plan *plan) { return s->way->pairs(s, plan); }
+int64_t kd_sequence_pairs(kd_sequence *s, const kd_plan *plan) { return s->way->pairs(s, plan); }
 
 /* ---- what modes share ------------------------------------------------------------------------------------------------ */
 
@@ -87,11 +87,6 @@ void kd_rows_pack(float *packed, int64_t stride, const kd_view *rows, int64_t t,
 void kd_rows_unpack(const kd_view *rows, int64_t t, int64_t count, int64_t head, int64_t heads, const float *packed, int64_t stride, int64_t E) {
     for (int64_t i = 0; i < count; i++, packed += stride)
         for (int64_t h = 0; h < heads; h++) memcpy(row_of(rows, t + i, head + h), packed + h * E, (size_t)E * sizeof(float));
-}
-
-kd_view kd_view_from_head(kd_view view, int64_t head) {
-    if (view.data) view.data += head * view.head_stride;
-    return view;
 }
 
 kd_move kd_sequence_move(const kd_sequence *s, const char *what, int second) {

@@ -2,8 +2,8 @@
  * r*T/P .. (r+1)*T/P-1 of each window; on one rank every mode is plain attention.
  *
  *   ulysses      a rank computes all tokens of some heads (ulysses.c): the bits of one rank, P divides H
- *   allgather    its own queries to all keys (allgather.c): o, lse and dq with the bits of one rank; dk and dv are sums over ranks
- *   zigzag       queries of two chunks, keys and values go round a ring (zigzag.c): outputs merged by their lse, in float32
+ *   allgather    some blocks of queries, all keys (allgather.c): o, lse and dq with the bits of one rank; dk and dv are sums over ranks
+ *   zigzag       queries of two blocks, keys and values go round a ring (zigzag.c): outputs merged by their lse, in float32
  *   zigzag-bf16  the same with each step's part rounded to bf16, as public implementations have it: to compare */
 #ifndef KD_SEQUENCE_H
 #define KD_SEQUENCE_H
@@ -24,16 +24,17 @@ typedef struct kd_sequence_kept { float *q, *k, *v, *o, *lse; } kd_sequence_kept
 
 /* All tokens of this rank's heads: H/P, and G' of keys. */
 typedef struct kd_ulysses { int64_t q_heads, kv_heads; float *dout, *dq, *dk, *dv; } kd_ulysses;
-/* Keys and values, and their gradients' parts, of so many key/value heads at once: [T, 2, heads, E]. */
-typedef struct kd_allgather { int64_t heads; float *kv, *dkv, **part; } kd_allgather;
-/* This rank's two chunks of tokens, one after the other; what travels is of any rank's two. */
+/* All keys and values, and their gradients, of a block's queries and of all, for so many key/value heads at once: [T, 2, heads, E]. */
+typedef struct kd_allgather { int64_t heads; float *kv, *part, *dkv, *dout, *dq; } kd_allgather;
 typedef struct kd_zigzag {
     bool bf16;
-    int64_t rows;                      /* tokens of both */
     float *travel[2], *dtravel[2];     /* all keys, then all values; their gradients */
-    float *step, *step_lse, *part, *part_lse;  /* of one chunk; the backward's dq in step and part */
+    float *step, *step_lse, *part, *part_lse;  /* of one block's rows; the backward's dq in step and part */
     float *dout, *dq, *step_dkv, *part_dkv;
 } kd_zigzag;
+
+/* A block of queries, and its query/key pairs. */
+typedef struct kd_dealt { int64_t block, pairs; } kd_dealt;
 
 typedef struct kd_sequence {
     const struct kd_sequence_way *way;
@@ -44,6 +45,8 @@ typedef struct kd_sequence {
     int64_t kept_q, kept_kv, kept_lse;  /* floats that a window keeps of q or o, of k or v, of lse */
     float *send, *recv;         /* the packed exchange */
     int64_t *counts;            /* [2][4][P] of two moves */
+    int64_t blocks;             /* of queries, that each rank computes (blocks.h) */
+    kd_dealt *deal;             /* [2][P, blocks]; NULL: in zigzag order */
     union { kd_ulysses ulysses; kd_allgather allgather; kd_zigzag zigzag; };
 } kd_sequence;
 
@@ -62,6 +65,6 @@ kd_status kd_sequence_forward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, con
 kd_status kd_sequence_backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept);
 
 /* Query/key pairs that this rank computes of a window, over all heads. */
-int64_t kd_sequence_pairs(const kd_sequence *s, const kd_plan *plan);
+int64_t kd_sequence_pairs(kd_sequence *s, const kd_plan *plan);
 
 #endif

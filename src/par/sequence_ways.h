@@ -9,7 +9,7 @@ typedef struct kd_sequence_way {
     kd_status (*init)(kd_sequence *s, bool backward, kd_arena *arena);
     kd_status (*forward)(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept);
     kd_status (*backward)(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept);
-    int64_t (*pairs)(const kd_sequence *s, const kd_plan *plan);
+    int64_t (*pairs)(kd_sequence *s, const kd_plan *plan);
 } kd_sequence_way;
 
 extern const kd_sequence_way kd_ulysses_way, kd_allgather_way, kd_zigzag_way, kd_zigzag_bf16_way;
@@ -20,9 +20,6 @@ static inline int64_t kd_tokens_of(const kd_sequence *s, int64_t rank) { return 
 /* Heads head .. head+heads-1 of rows t .. t+count-1 of a view to packed rows of `stride` floats, or back. */
 void kd_rows_pack(float *packed, int64_t stride, const kd_view *rows, int64_t t, int64_t count, int64_t head, int64_t heads, int64_t E);
 void kd_rows_unpack(const kd_view *rows, int64_t t, int64_t count, int64_t head, int64_t heads, const float *packed, int64_t stride, int64_t E);
-
-/* A view that begins with head `head`. */
-kd_view kd_view_from_head(kd_view view, int64_t head);
 
 /* A move of s->send and s->recv in the first, or second, of s->counts, of nothing yet; and floats `at` to, or from, a rank, after those
  * that it has already. */

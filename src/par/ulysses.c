@@ -197,6 +197,6 @@ static kd_status backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const k
     return to_tokens(ctx, s, "gradients of queries, keys and values", out, 3);
 }
 
-static int64_t pairs(const kd_sequence *s, const kd_plan *plan) { return s->ulysses.q_heads * kd_plan_pairs(plan); }
+static int64_t pairs(kd_sequence *s, const kd_plan *plan) { return s->ulysses.q_heads * kd_plan_pairs(plan); }
 
 const kd_sequence_way kd_ulysses_way = {init, forward, backward, pairs};

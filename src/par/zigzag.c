@@ -1,7 +1,7 @@
 /* Context parallelism on a ring, to compare. Source: Liu et al. 2023 (Ring Attention); the zigzag order and the merge of parts are
  * those of ring-flash-attention, which EasyContext and others use.
  *
- * A window is 2P chunks; rank r computes the queries of chunks r and 2P-1-r, so that all have as many pairs of a window of one
+ * A window is 2P blocks; rank r computes the queries of blocks r and 2P-1-r, so that all have as many pairs of a window of one
  * document. The model's tokens stay contiguous: they are brought into that order, and back, inside this step. In step i a rank has
  * the keys and values of rank r-i, while the next ones come; what its queries see of them is one part of each row:
  *   o = o - sigmoid(part_lse - lse) * (o - part),   lse = lse + log(1 + e^(part_lse - lse))
@@ -12,101 +12,9 @@
 
 #include "dev/ctx.h"
 #include "nn/nn.h"
-#include "sequence_ways.h"
+#include "blocks.h"
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* ---- chunks -------------------------------------------------------------------------------------------------------- */
-
-static kd_stretch chunk(const kd_sequence *s, int64_t c) {
-    int64_t n = 2 * kd_comm_size(s->comm);
-    return (kd_stretch){c * s->T / n, (c + 1) * s->T / n};
-}
-
-static int64_t count_of(const kd_sequence *s, int64_t c) { return kd_stretch_count(chunk(s, c)); }
-
-/* Rank r's chunks, the first i = 0, then 1; and the rank of a chunk. */
-static int64_t chunk_of(const kd_sequence *s, int64_t rank, int i) { return i ? 2 * kd_comm_size(s->comm) - 1 - rank : rank; }
-static int64_t rank_of(const kd_sequence *s, int64_t c) {
-    int64_t size = kd_comm_size(s->comm);
-    return c < size ? c : 2 * size - 1 - c;
-}
-
-/* Where a rank's chunk i begins among its rows; i = 2: how many rows it has. */
-static int64_t row_of(const kd_sequence *s, int64_t rank, int i) {
-    int64_t row = 0;
-    for (int j = 0; j < i; j++) row += count_of(s, chunk_of(s, rank, j));
-    return row;
-}
-
-/* ---- from tokens to chunks, and back --------------------------------------------------------------------------------- */
-
-/* A tensor in both orders. */
-typedef struct cargo {
-    const kd_view *tokens;  /* [count, heads, E] */
-    float *chunks;          /* [rows, heads, E] */
-    int64_t heads;
-} cargo;
-
-typedef struct cargoes {
-    const kd_sequence *s;
-    const cargo *item;
-    int64_t n;
-    bool out;               /* tokens to chunks */
-} cargoes;
-
-static int64_t width_of(const cargoes *all) {
-    int64_t width = 0;
-    for (int64_t i = 0; i < all->n; i++) width += all->item[i].heads * all->s->E;
-    return width;
-}
-
-/* This rank's tokens are chunks 2r and 2r+1: one of them, `i`, to or from the packed exchange. */
-static kd_status pack_tokens(void *opaque, int64_t i, int64_t thread) {
-    const cargoes *all = opaque;
-    const kd_sequence *s = all->s;
-    int64_t c = 2 * kd_comm_rank(s->comm) + i, t = chunk(s, c).from - s->first, count = count_of(s, c);
-    float *packed = (all->out ? s->send : s->recv) + t * width_of(all);
-    (void)thread;
-    for (int64_t j = 0; j < all->n; j++) {
-        const cargo *item = &all->item[j];
-        int64_t row = item->heads * s->E;
-        if (all->out) kd_rows_pack(packed, row, item->tokens, t, count, 0, item->heads, s->E);
-        else kd_rows_unpack(item->tokens, t, count, 0, item->heads, packed, row, s->E);
-        packed += count * row;
-    }
-    return KD_OK;
-}
-
-/* The same of a chunk that it computes. */
-static kd_status pack_chunks(void *opaque, int64_t i, int64_t thread) {
-    const cargoes *all = opaque;
-    const kd_sequence *s = all->s;
-    int64_t rank = kd_comm_rank(s->comm), at = row_of(s, rank, (int)i), count = count_of(s, chunk_of(s, rank, (int)i));
-    float *packed = (all->out ? s->recv : s->send) + at * width_of(all);
-    (void)thread;
-    for (int64_t j = 0; j < all->n; j++) {
-        int64_t row = all->item[j].heads * s->E;
-        float *rows = all->item[j].chunks + at * row;
-        memcpy(all->out ? rows : packed, all->out ? packed : rows, (size_t)(count * row) * sizeof(float));
-        packed += count * row;
-    }
-    return KD_OK;
-}
-
-static kd_status reorder(kd_ctx *ctx, const kd_sequence *s, const char *what, bool out, const cargo *item, int64_t n) {
-    cargoes all = {s, item, n, out};
-    int64_t rank = kd_comm_rank(s->comm), width = width_of(&all);
-    kd_move move = kd_sequence_move(s, what, 0);
-    for (int i = 0; i < 2; i++) {
-        int64_t given = 2 * rank + i, taken = chunk_of(s, rank, i);
-        (out ? kd_move_send : kd_move_take)(&move, rank_of(s, given), (chunk(s, given).from - s->first) * width, count_of(s, given) * width);
-        (out ? kd_move_take : kd_move_send)(&move, taken / 2, row_of(s, rank, i) * width, count_of(s, taken) * width);
-    }
-    KD_TRY(kd_pool_run(ctx->pool, out ? pack_tokens : pack_chunks, &all, 2));
-    KD_TRY(kd_comm_exchange(s->comm, &move));
-    return kd_pool_run(ctx->pool, out ? pack_chunks : pack_tokens, &all, 2);
-}
 
 /* ---- the ring -------------------------------------------------------------------------------------------------------- */
 
@@ -117,7 +25,7 @@ static int64_t owner(const kd_sequence *s, int64_t step) {
 }
 
 /* Floats of a rank's keys and values. */
-static int64_t load_of(const kd_sequence *s, int64_t rank) { return row_of(s, rank, 2) * 2 * s->G * s->E; }
+static int64_t load_of(const kd_sequence *s, int64_t rank) { return kd_block_row(s, rank, 2) * 2 * s->G * s->E; }
 
 /* To the next rank what is here in this step, from the one before it what comes in the next. */
 static kd_move pass_on(const kd_sequence *s, const char *what, int second, const float *from, float *to, int64_t step) {
@@ -129,24 +37,24 @@ static kd_move pass_on(const kd_sequence *s, const char *what, int second, const
     return move;
 }
 
-/* Rows of chunk i on key chunk j of `from`. False if they see none. */
+/* Rows of block i on keys of block j of `from`. False if they see none. */
 static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from, int i,
                     int j) {
     const kd_zigzag *z = &s->zigzag;
-    int64_t rank = kd_comm_rank(s->comm), at = row_of(s, rank, i), HE = s->H * s->E, GE = s->G * s->E;
-    const float *keys = kv + row_of(s, from, j) * GE, *values = keys + row_of(s, from, 2) * GE;
+    int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), HE = s->H * s->E, GE = s->G * s->E;
+    const float *keys = kv + kd_block_row(s, from, j) * GE, *values = keys + kd_block_row(s, from, 2) * GE;
     *part = *a;
-    part->rows = chunk(s, chunk_of(s, rank, i)), part->keys = chunk(s, chunk_of(s, from, j));
+    part->rows = kd_block(s, kd_block_of(s, rank, i)), part->keys = kd_block(s, kd_block_of(s, from, j));
     part->q = kd_view_heads(kept->q + at * HE, s->H, s->E);
     part->k = kd_view_heads((float *)keys, s->G, s->E), part->v = kd_view_heads((float *)values, s->G, s->E);
     if (z->dout) part->dout = kd_view_heads(z->dout + at * HE, s->H, s->E);
     return part->keys.from <= part->rows.from && kd_stretch_pairs(a->plan, part->rows, part->keys) > 0;
 }
 
-/* Of keys and values, or their gradients, of rank `from`: chunk j's keys. The values stand behind all keys. */
-static float *chunk_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + row_of(s, from, j) * s->G * s->E; }
+/* Of keys and values, or their gradients, of rank `from`: block j's keys. The values stand behind all keys. */
+static float *block_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + kd_block_row(s, from, j) * s->G * s->E; }
 
-/* Rows of a chunk and what is merged into them. */
+/* Rows of a block and what is merged into them. */
 typedef struct merging { float *o, *lse; const float *part, *part_lse; int64_t rows, H, E; } merging;
 
 enum { MERGED = 64 };  /* rows that a task takes */
@@ -181,11 +89,11 @@ static kd_status merge(kd_ctx *ctx, const kd_sequence *s, float *o, float *lse, 
     return kd_pool_run(ctx->pool, merge_task, &m, (rows + MERGED - 1) / MERGED);
 }
 
-/* What this rank's queries see of the keys of `from`: one part of each row of a chunk, merged into kept. */
+/* What this rank's queries see of the keys of `from`: one part of each row, merged into kept. */
 static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     for (int i = 0; i < 2; i++) {
-        int64_t rank = kd_comm_rank(s->comm), at = row_of(s, rank, i), rows = count_of(s, chunk_of(s, rank, i)), seen = 0;
+        int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -207,7 +115,7 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
     int64_t rank = kd_comm_rank(s->comm), HE = s->H * s->E, GE = s->G * s->E, load = load_of(s, from);
     if (!ctx->measuring) memset(z->step_dkv, 0, (size_t)load * sizeof(float));
     for (int i = 0; i < 2; i++) {
-        int64_t at = row_of(s, rank, i), rows = count_of(s, chunk_of(s, rank, i)), seen = 0;
+        int64_t at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -217,7 +125,7 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
             part.dk = kd_view_heads(z->part_dkv, s->G, s->E), part.dv = kd_view_heads(z->part_dkv + keys, s->G, s->E);
             KD_TRY(kd_attn_backward(ctx, &part));
             if (ctx->measuring) continue;
-            float *dk = chunk_at(s, z->step_dkv, from, j), *dv = dk + row_of(s, from, 2) * GE;
+            float *dk = block_at(s, z->step_dkv, from, j), *dv = dk + kd_block_row(s, from, 2) * GE;
             if (seen++) KD_TRY(kd_add(ctx, z->step, z->part, rows * HE));
             KD_TRY(kd_add(ctx, dk, z->part_dkv, keys));
             KD_TRY(kd_add(ctx, dv, z->part_dkv + keys, keys));
@@ -234,16 +142,16 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
 /* ---- the mode -------------------------------------------------------------------------------------------------------- */
 
 static kd_status init_as(kd_sequence *s, bool bf16, bool backward, kd_arena *arena) {
-    int64_t size = kd_comm_size(s->comm), rank = kd_comm_rank(s->comm), load = 0, longest = 0;
+    int64_t size = kd_comm_size(s->comm), rank = kd_comm_rank(s->comm), load = 0;
     kd_zigzag *z = &s->zigzag;
     if (s->T < 2 * size) return kd_fail(KD_EARG, "%lld ranks do not fit %lld tokens: mode zigzag needs two for each", (long long)size, (long long)s->T);
+    s->blocks = 2;
     for (int64_t r = 0; r < size; r++) load = most(load, load_of(s, r));
-    for (int64_t c = 0; c < 2 * size; c++) longest = most(longest, count_of(s, c));
-    int64_t HE = s->H * s->E, GE = s->G * s->E, rows = row_of(s, rank, 2);
+    int64_t HE = s->H * s->E, GE = s->G * s->E, rows = kd_block_row(s, rank, 2), longest = kd_block_most(s);
     s->keeps_inputs = true;
     s->kept_q = rows * HE, s->kept_kv = rows * GE, s->kept_lse = rows * s->H;
 #define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
-    *z = (kd_zigzag){.bf16 = bf16, .rows = rows, .travel = {TAKE(load), TAKE(load)}, .step = TAKE(longest * HE), .step_lse = TAKE(longest * s->H),
+    *z = (kd_zigzag){.bf16 = bf16, .travel = {TAKE(load), TAKE(load)}, .step = TAKE(longest * HE), .step_lse = TAKE(longest * s->H),
                      .part = TAKE(longest * HE), .part_lse = TAKE(longest * s->H)};
     s->send = TAKE(most(rows, s->count) * (HE + 2 * GE));
     s->recv = TAKE(most(rows, s->count) * (HE + 2 * GE));
@@ -275,10 +183,10 @@ static kd_status measure(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, co
 static kd_status forward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept) {
     if (ctx->measuring) return measure(ctx, s, a, kept, false);
     const kd_zigzag *z = &s->zigzag;
-    const cargo in[] = {{&a->q, kept->q, s->H}, {&a->k, kept->k, s->G}, {&a->v, kept->v, s->G}}, out = {&a->o, kept->o, s->H};
+    const kd_cargo in[] = {{&a->q, kept->q, s->H}, {&a->k, kept->k, s->G}, {&a->v, kept->v, s->G}}, out = {&a->o, kept->o, s->H};
     int64_t size = kd_comm_size(s->comm);
     kd_status status = KD_OK;
-    KD_TRY(reorder(ctx, s, "queries, keys and values", true, in, 3));
+    KD_TRY(kd_blocks_to_rows(ctx, s, "queries, keys and values", in, 3));
     load(z->travel[0], s, kept->k, kept->v);
     memset(kept->o, 0, (size_t)s->kept_q * sizeof(float));
     for (int64_t i = 0; i < s->kept_lse; i++) kept->lse[i] = -INFINITY;
@@ -290,7 +198,7 @@ static kd_status forward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const kd
         if (step + 1 < size) KD_TRY(kd_comm_end(&flight));
     }
     KD_TRY(kd_comm_agree(s->comm, "attention", status));
-    return reorder(ctx, s, "attention's output", false, &out, 1);
+    return kd_blocks_to_tokens(ctx, s, "attention's output", &out, 1);
 }
 
 /* Gradients of keys and values go round behind these, each rank adding its own, and are at home after the last step. */
@@ -299,10 +207,10 @@ static kd_status backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const k
     const kd_zigzag *z = &s->zigzag;
     int64_t size = kd_comm_size(s->comm);
     float *home = z->dtravel[size % 2];
-    const cargo in = {&a->dout, z->dout, s->H};
-    const cargo out[] = {{&a->dq, z->dq, s->H}, {&a->dk, home, s->G}, {&a->dv, home + s->kept_kv, s->G}};
+    const kd_cargo in = {&a->dout, z->dout, s->H};
+    const kd_cargo out[] = {{&a->dq, z->dq, s->H}, {&a->dk, home, s->G}, {&a->dv, home + s->kept_kv, s->G}};
     kd_status status = KD_OK;
-    KD_TRY(reorder(ctx, s, "gradients of attention's output", true, &in, 1));
+    KD_TRY(kd_blocks_to_rows(ctx, s, "gradients of attention's output", &in, 1));
     load(z->travel[0], s, kept->k, kept->v);
     memset(z->dtravel[0], 0, (size_t)(2 * s->kept_kv) * sizeof(float));
     memset(z->dq, 0, (size_t)s->kept_q * sizeof(float));
@@ -317,17 +225,10 @@ static kd_status backward(kd_ctx *ctx, kd_sequence *s, const kd_attn *a, const k
         KD_TRY(kd_comm_exchange(s->comm, &sums));
     }
     KD_TRY(kd_comm_agree(s->comm, "attention backward", status));
-    return reorder(ctx, s, "gradients of queries, keys and values", false, out, 3);
+    return kd_blocks_to_tokens(ctx, s, "gradients of queries, keys and values", out, 3);
 }
 
-static int64_t pairs(const kd_sequence *s, const kd_plan *plan) {
-    int64_t sum = 0;
-    for (int i = 0; i < 2; i++) {
-        kd_stretch rows = chunk(s, chunk_of(s, kd_comm_rank(s->comm), i));
-        sum += s->H * kd_stretch_pairs(plan, rows, (kd_stretch){0, rows.to});
-    }
-    return sum;
-}
+static int64_t pairs(kd_sequence *s, const kd_plan *plan) { return kd_blocks_pairs(s, plan); }
 
 const kd_sequence_way kd_zigzag_way = {init, forward, backward, pairs};
 const kd_sequence_way kd_zigzag_bf16_way = {init_bf16, forward, backward, pairs};
