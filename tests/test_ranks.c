@@ -18,6 +18,7 @@ typedef struct row {
     const char *arch;
     int64_t sequence, data, windows, micro;
     const char *more[3];  /* of the run file */
+    double within;        /* part of the bytes that may be missed: 0 */
 } row;
 
 static const row rows[] = {
@@ -92,7 +93,7 @@ static void bytes_are_those_that_ranks_send(void **state) {
                 kd_sent sent;
                 assert_done(kd_sent_count(&sent, &t, &how, rank, host));
                 int64_t inside = kd_sent_bytes(&sent, 0), between = kd_sent_bytes(&sent, 1), real = three.sent[rank] - two.sent[rank];
-                if (inside + between != real)
+                if (fabs((double)(inside + between - real)) > r->within * (double)real)
                     fail_msg("row %d, rank %lld: %lld bytes planned, %lld sent", i, (long long)rank, (long long)(inside + between),
                              (long long)real);
                 assert_true(host > 1 || inside == 0);
@@ -189,36 +190,34 @@ static void shards_and_gathering_send_what_formulas_say(void **state) {
     kd_ranks s = {8, 1, 3, KD_RANKS_ALLGATHER, KD_RECOMPUTE_LAYER, 8};
     kd_sent sent;
     assert_done(kd_sent_count(&sent, &t, &s, 0, 8));
-    /* Four windows: keys and values of 2L - 1 forwards and L backwards to all behind, which are all; the last has L gradients to send. */
-    NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * (3 * L - 1), 1e-9);
+    /* Four windows: keys and values of 2L - 1 forwards and L backwards to all, L gradients home; queries and their like there and back. */
+    double q = (double)(c->H * c->E), own = T / P, F = 2 * L - 1, both = F + L;
+    NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * own * (P - 1) * (kv * (both + L) + 2 * q / P * both), 1e-9);
     /* Two micro-batches: every layer twice, the embedding and the head (it is tied) once. */
     NEAR(sent.bytes[KD_SENT_WEIGHTS][0], 2 * 4 * (2 * (parameters - head) + 2 * head) * (P - 1) / P, 0.05);
     /* Four windows' gradients; the embedding's chain is whole on each rank. */
     NEAR(sent.bytes[KD_SENT_GRADIENTS][0], 4 * 4 * parameters * (P - 1) / P, 0.05);
-    assert_done(kd_sent_count(&sent, &t, &s, 7, 8));
-    NEAR(sent.bytes[KD_SENT_ATTENTION][0], 4 * 4 * T / P * kv * (P - 1) * L, 1e-9);
     s.mode = KD_RANKS_ZIGZAG;
     assert_done(kd_sent_count(&sent, &t, &s, 7, 1));
     /* Round the ring, and queries and their like to chunks and back: the last chunk's rank is rank 0, its own are 7 and 8 of 0..15. */
-    double q = (double)(c->H * c->E), own = T / P, F = 2 * L - 1, both = F + L;
     NEAR(sent.bytes[KD_SENT_ATTENTION][1], 4 * 4 * own * (kv * ((P - 1) * both + P * L) + 2 * q * both + kv * both), 1e-9);
     kd_trainer_close(&t);
     kd_run_file_close(&run);
 }
 
-static void the_last_stretch_of_a_document_sees_most(void **state) {
+static void a_block_is_never_less_than_one_rank_s(void **state) {
     (void)state;
     kd_run_file run;
     kd_trainer t;
     kd_estimate e;
     prepare(&t, &run, &(row){"llama", 1, 1, 2, 1, {"mask=full"}});
     assert_done(kd_estimate_memory(&e, &t, 2));
-    double T = 512, all = T * (T + 1) / 2;
-    NEAR(e.worst[0], 1, 1e-12);
-    for (int k = 1; k < 5; k++) {
-        double P = (double)(1 << k), before = T * (P - 1) / P;
-        NEAR(e.worst[k], P * (1 - before * (before + 1) / 2 / all), 1e-12);
-    }
+    for (int k = 0; k < 7; k++) NEAR(e.worst[k], 1, 1e-12);  /* of one document the last block has half a rank's share */
+    kd_trainer_close(&t);
+    kd_run_file_close(&run);
+    prepare(&t, &run, &(row){"llama", 1, 1, 1, 1, {"mask=full", "window=4K"}});
+    assert_done(kd_estimate_memory(&e, &t, 1));
+    NEAR(e.worst[12], 2, 1e-3);  /* as many ranks as tokens: the last token is a block, and sees twice the mean */
     kd_trainer_close(&t);
     kd_run_file_close(&run);
 }
@@ -294,7 +293,7 @@ int main(void) {
         cmocka_unit_test(memory_is_what_a_rank_allocates),
         cmocka_unit_test(shards_of_more_take_less),
         cmocka_unit_test(shards_and_gathering_send_what_formulas_say),
-        cmocka_unit_test(the_last_stretch_of_a_document_sees_most),
+        cmocka_unit_test(a_block_is_never_less_than_one_rank_s),
         cmocka_unit_test(what_is_sent_takes_time_by_its_link),
         cmocka_unit_test(ranks_that_do_not_fit_are_told_why),
         cmocka_unit_test(nothing_moves_on_paper),

@@ -22,19 +22,21 @@ kd_status kd_estimate_window(kd_estimate *e, kd_model *model, const kd_plan *pla
     return KD_OK;
 }
 
-/* Adds the pairs in the fullest of 2^k stretches of a window, for each k. */
-static kd_status add_stretches(kd_estimate *e, const kd_plan *plan) {
-    enum { FINEST = 1 << (KD_STRETCHES - 1) };
+/* Adds, for each k, the most pairs that one of 2^k ranks gets of a window, times 2^k. Blocks are dealt out evenly (src/par), so it is the
+ * mean, unless a block has more. */
+static kd_status add_worst(kd_estimate *e, const kd_plan *plan) {
+    enum { FINEST = KD_DEALT << (KD_STRETCHES - 1) };
     double *pairs;
     KD_TRY(kd_new(&pairs, FINEST, sizeof *pairs));
     for (int64_t n = 0; n < plan->N; n++)
         for (int64_t t = plan->start[n]; t < plan->start[n + 1]; t++)
             pairs[t * FINEST / plan->T] += (double)(t - plan->start[n] + 1 + plan->anchors);
+    double all = (double)kd_plan_pairs(plan);
     for (int k = KD_STRETCHES - 1; k >= 0; k--) {
-        double most = 0;
-        for (int64_t i = 0; i < INT64_C(1) << k; i++) most = pairs[i] > most ? pairs[i] : most;
-        e->worst[k] += most * (double)(INT64_C(1) << k);
-        for (int64_t i = 0; i < (INT64_C(1) << k) / 2; i++) pairs[i] = pairs[2 * i] + pairs[2 * i + 1];
+        double ranks = (double)(INT64_C(1) << k), most = all / ranks;
+        for (int64_t i = 0; i < KD_DEALT << k; i++) most = pairs[i] > most ? pairs[i] : most;
+        e->worst[k] += most * ranks;
+        for (int64_t i = 0; i < (KD_DEALT << k) / 2; i++) pairs[i] = pairs[2 * i] + pairs[2 * i + 1];
     }
     free(pairs);
     return KD_OK;
@@ -43,7 +45,7 @@ static kd_status add_stretches(kd_estimate *e, const kd_plan *plan) {
 /* Adds up what one window has; its scratch counts as the most of any. */
 static kd_status sample(kd_estimate *e, kd_model *model, const kd_plan *plan) {
     KD_TRY(kd_estimate_window(e, model, plan));
-    KD_TRY(add_stretches(e, plan));
+    KD_TRY(add_worst(e, plan));
     if (plan_bytes(plan) > e->plans) e->plans = plan_bytes(plan);
     e->documents += plan->N;
     e->pairs += (double)kd_plan_pairs(plan);

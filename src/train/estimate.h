@@ -5,7 +5,7 @@
 
 #include "speed.h"
 
-enum { KD_STRETCHES = 13 };
+enum { KD_STRETCHES = 13, KD_DEALT = 4 };
 
 typedef struct kd_estimate {
     int64_t parameters;
@@ -30,7 +30,7 @@ typedef struct kd_estimate {
     double flops;             /* kd_model_flops */
     kd_lengths lengths;       /* of the documents of the sampled windows; `share` of them are a step's */
     double share;
-    double worst[KD_STRETCHES];  /* pairs in the stretch that has most, where windows are cut into 2^k, over the mean of all */
+    double worst[KD_STRETCHES];  /* pairs of the rank that has most over their mean, where 2^k share a window in KD_DEALT blocks each */
 } kd_estimate;
 
 /* Bytes, operations and windows of a prepared run on one rank, from the first `windows` windows in training order (fewer where a

@@ -53,12 +53,12 @@ int64_t kd_ranks_heads(const kd_ranks *s, const kd_config *c) {
     return heads < 1 ? 1 : heads < c->G ? heads : c->G;
 }
 
-/* A rank that gathers has its tokens as one rank has a window of so many; and of all tokens, of some heads, keys and values, their
- * gradients, and other ranks' parts of these. In a ring, those of two ranks and no parts. */
+/* A rank that gathers has its tokens as one rank has a window of so many; of as many queries outputs, gradients and what is packed;
+ * and of all tokens, of some heads, keys and values, their gradients, and parts of these. In a ring, those of two ranks. */
 static int64_t gathered_bytes(const kd_ranks *s, const kd_trainer *t) {
-    int64_t T = t->run->window.window, row = 2 * t->config.E * (int64_t)sizeof(float);
+    int64_t T = t->run->window.window, own = T / s->sequence, row = t->config.E * (int64_t)sizeof(float);
     if (s->mode == KD_RANKS_ULYSSES) return 0;
-    return s->mode == KD_RANKS_ALLGATHER ? 3 * T * kd_ranks_heads(s, &t->config) * row : 4 * T / s->sequence * t->config.G * row;
+    return 6 * own * t->config.H * row + (s->mode == KD_RANKS_ALLGATHER ? 8 * T * kd_ranks_heads(s, &t->config) : 8 * own * t->config.G) * row;
 }
 
 /* The first window of the run, or as many of its tokens as a rank that gathers has. */

@@ -51,8 +51,8 @@ kd_status kd_sent_count(kd_sent *sent, const kd_trainer *prepared, const kd_rank
 int64_t kd_sent_bytes(const kd_sent *sent, int link);  /* of all uses */
 const char *kd_sent_name(kd_sent_use use);
 
-/* Seconds of a step: work shared equally, but for attention where ranks have stretches of tokens and the last sees most; and
- * moves one after the other, nothing of them hidden behind computing. Without speeds of links nothing of them is counted. */
+/* Seconds of a step: work shared equally, but for attention where queries are dealt out in blocks and one of them is more than a
+ * rank's share; and moves one after the other, nothing of them hidden behind computing. Without speeds of links nothing of them is counted. */
 kd_seconds kd_ranks_seconds(const kd_estimate *estimate, const kd_trainer *prepared, const kd_ranks *ranks, const kd_speed *speed,
                             const kd_sent *sent);
 

@@ -63,14 +63,16 @@ static void heads_exchange(counter *c, int64_t there, int64_t back, int64_t time
     to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, times);
 }
 
-/* Keys and values to the ranks behind, forward and again backward, a few heads at a time; their gradients to the ranks before. */
+/* Keys and values to all, forward and again backward, a few heads at a time; their gradients to the token's rank. Queries and
+ * outputs to the ranks of their blocks and back, and their gradients: each rank computes as much of each other's as of its own, as if
+ * the deal were even. */
 static void all_gather(counter *c, int64_t forwards, int64_t backwards) {
-    int64_t row = 2 * c->config->G * c->config->E * FLOAT, steps = kd_segments(c->config->G, kd_ranks_heads(c->ranks, c->config));
-    for (int64_t i = c->sequence.own + 1; i < c->sequence.size; i++)
-        to_one(c, KD_SENT_ATTENTION, &c->sequence, i, c->tokens * row * (forwards + backwards));
-    for (int64_t i = 0; i < c->sequence.own; i++) to_one(c, KD_SENT_ATTENTION, &c->sequence, i, tokens_of(c, i) * row * backwards);
-    c->sent->moves[KD_SENT_ATTENTION] += steps * (forwards + 2 * backwards);
-    to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, forwards + backwards);
+    int64_t q = 2 * c->config->H * c->config->E * FLOAT, kv = 2 * c->config->G * c->config->E * FLOAT, both = forwards + backwards;
+    int64_t steps = kd_segments(c->config->G, kd_ranks_heads(c->ranks, c->config));
+    for (int64_t i = 0; i < c->sequence.size; i++)
+        to_one(c, KD_SENT_ATTENTION, &c->sequence, i, c->tokens * (kv + q / c->sequence.size) * both + tokens_of(c, i) * kv * backwards);
+    c->sent->moves[KD_SENT_ATTENTION] += (steps + 2) * both + steps * backwards;
+    to_all(c, KD_SENT_VERDICTS, &c->sequence, 8, both);
 }
 
 /* Chunk i of 2P: its tokens, and the rank that computes it. */
