@@ -18,6 +18,21 @@ parallel: {deadline: 60}
 output: runs/one
 YAML
 
+# differences MODE: "mask activations difference" of each line
+differences() { sed -n "s/.*\"mask\": \"\([a-z]*\)\", \"activations\": \"\([a-z0-9]*\)\", \"mode\": \"$1\", \"difference\": \([^,]*\),.*/\1 \2 \3/p" out; }
+try bench ranks --ranks 4 --window 256 --layers 1 --vocabulary 300 --json
+zero=$'full f32 0\nfull bf16 0\nanchor f32 0\nanchor bf16 0'
+[ $code -eq 0 ] && [ "$(differences ulysses)" = "$zero" ] && [ "$(differences allgather)" = "$zero" ]
+ok $? "logits of four ranks are those of one, by heads and by queries"
+differences zigzag >exact; differences zigzag-bf16 >rounded
+paste exact rounded | awk '$2 == "f32" && !($3 > 0 && $3 < 1e-4 && $6 > 20 * $3 && $6 < 0.2) { bad = 1 }
+    $2 == "bf16" && !($3 > 1e-3 && $3 < 0.2 && $6 > 1e-3 && $6 < 0.3) { bad = 1 } END { exit bad || NR != 4 }'
+ok $? "on a ring they are off by rounding, and by more where parts or activations are bf16"
+try bench ranks --mode zigzg
+says 2 "bench ranks: --mode zigzg: it is ulysses, allgather, zigzag or zigzag-bf16"
+try bench ranks --ranks 3
+says 2 "bench ranks: --ranks 3: a power of two, 2 to 64"
+
 try train run.yaml --set parallel.sequence=2
 case $build in
 *-openmpi) run=(mpirun.openmpi --oversubscribe) ;;

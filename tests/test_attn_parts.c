@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
+
 static kd_ctx *ctx;
 
 static const window windows[] = {
@@ -148,6 +150,7 @@ static const struct { double row[2], key[2]; } cuts[] = {
     {{0.6, 0.9}, {0.3, 1}}, {{0.1, 1}, {0.4, 0.7}}, {{0, 1}, {0.33, 1}},     {{0.7, 0.71}, {0, 1}},  {{0, 1}, {0.5, 0.505}},
     {{0, 0}, {0, 1}},       {{0, 1}, {0, 0}},       {{0, 0}, {0.2, 0.5}},
 };
+enum { CUTS = sizeof cuts / sizeof *cuts };
 
 /* At least one token. */
 static kd_stretch cut(const problem *x, const double at[2]) {
@@ -167,22 +170,25 @@ static void compare(const problem *x, const part_results *y, const char *what) {
 
 static void every_variant_computes_every_part(void **state) {
     (void)state;
-    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++)
-        for (int w = 0; w < WINDOWS; w++) {
-            problem x;
-            problem_init(&x, ctx, &windows[w], 4, 2, w % 2 ? 24 : 64, w % 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, 2);
-            problem_define(&x);
-            problem_run(&x, variant);
-            for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
-                part_results y;
-                part_init(&y, &x, cut(&x, cuts[i].row), cut(&x, cuts[i].key));
-                part_define(&y, &x);
-                part_run(&y, &x, variant);
-                compare(&x, &y, kd_attn_forward_op.variant[variant].name);
-                part_free(&y);
-            }
-            problem_free(&x);
+    for (int w = 0; w < WINDOWS; w++) {
+        problem x;
+        part_results y[CUTS];
+        problem_init(&x, ctx, &windows[w], 4, 2, w % 2 ? 24 : 64, w % 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, 2);
+        problem_define(&x);
+        for (int i = 0; i < CUTS; i++) {
+            part_init(&y[i], &x, cut(&x, cuts[i].row), cut(&x, cuts[i].key));
+            part_define(&y[i], &x);
         }
+        for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++) {
+            problem_run(&x, variant);
+            for (int i = 0; i < CUTS; i++) {
+                part_run(&y[i], &x, variant);
+                compare(&x, &y[i], kd_attn_forward_op.variant[variant].name);
+            }
+        }
+        for (int i = 0; i < CUTS; i++) part_free(&y[i]);
+        problem_free(&x);
+    }
 }
 
 /* In every bit, at every precision: o, lse and dq of rows with all that they see, wherever the rows begin. */
@@ -192,7 +198,8 @@ static void a_row_does_not_know_which_are_computed_beside_it(void **state) {
         for (int w = 0; w < WINDOWS; w++)
             for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++) {
                 problem x;
-                problem_init(&x, ctx, &windows[w], 2, 1, 32, w % 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, 2);
+                if (p != KD_PRECISION_EXACT && w % 2 == 0) continue;
+                problem_init(&x, ctx, &windows[w], 2, 1, 32, w == 3 ? KD_FRAME_WINDOW : KD_FRAME_DOCUMENT, 2);
                 problem_set_precision(&x, p, 2048);
                 if (problem_is_served(&x, variant)) {
                     problem_run(&x, variant);
@@ -215,12 +222,68 @@ static void a_row_does_not_know_which_are_computed_beside_it(void **state) {
             }
 }
 
+/* 16-bit views of the same numbers: what they hold is what float32 ones hold, rounded. */
+static void parts_of_16_bit_views_are_those_of_float32_rounded(void **state) {
+    (void)state;
+    enum { H = 2, G = 1, E = 32 };
+    for (int64_t variant = first_variant(); variant < kd_attn_forward_op.count; variant++) {
+        problem x;
+        problem_init(&x, ctx, &windows[3], H, G, E, KD_FRAME_WINDOW, 2);
+        kd_view *in[] = {&x.a.q, &x.a.dout, &x.a.k, &x.a.v};
+        for (int i = 0; i < 4; i++)
+            for (int64_t j = 0; j < x.plan.T * in[i]->token_stride; j++) in[i]->data[j] = kd_bf16_widen(kd_bf16_round(in[i]->data[j]));
+        problem_run(&x, variant);
+        for (int64_t j = 0; j < x.out.from[1]; j++) x.out.f[j] = kd_bf16_widen(kd_bf16_round(x.out.f[j]));
+        part_results y;
+        part_init(&y, &x, (kd_stretch){100, 555}, (kd_stretch){0, 430});
+        part_run(&y, &x, variant);
+        kd_attn a = part_of(&x, &y);
+        const float *o = x.out.f + 100 * H * E;
+        kd_view *view[] = {&a.q, &a.dout, &a.k, &a.v, &a.o, &a.dq, &a.dk, &a.dv};
+        const int64_t heads[] = {H, H, G, G, H, H, G, G};
+        for (int i = 0; i < 8; i++) {
+            int64_t count = kd_stretch_count(heads[i] == H ? y.rows : y.keys), n = heads[i] * E;
+            uint16_t *half = oracle_new(count * n, sizeof *half);
+            for (int64_t t = 0; t < count && i < 4; t++)
+                for (int64_t j = 0; j < n; j++) half[t * n + j] = kd_bf16_round(view[i]->data[t * view[i]->token_stride + j]);
+            *view[i] = kd_view_half(half, KD_VIEW_BF16, heads[i], E);
+        }
+        a.lse = oracle_new(y.from[PART_DQ], sizeof *a.lse);
+        run_poisoned(&a, &kd_attn_forward_op.variant[variant]);
+        for (int64_t j = 0; j < y.from[1]; j++) assert_int_equal(a.o.half[j], kd_bf16_round(y.f[j]));
+        for (int64_t j = 0; j < y.from[1]; j++) a.o.half[j] = kd_bf16_round(o[j]);
+        cut_lse(a.lse, x.out.f + x.out.from[PART_LSE], &x, y.rows, sizeof *a.lse);
+        run_poisoned(&a, &kd_attn_backward_op.variant[variant]);
+        for (int i = 5; i < 8; i++)
+            for (int64_t j = 0; j < y.from[i - 2] - y.from[i - 3]; j++) assert_int_equal(view[i]->half[j], kd_bf16_round(y.f[y.from[i - 3] + j]));
+        for (int i = 0; i < 8; i++) free(view[i]->half);
+        free(a.lse);
+        part_free(&y);
+        problem_free(&x);
+    }
+}
+
+/* Rows far behind it meet the anchor's key. */
+static void an_anchor_that_float16_cannot_hold_is_named_by_any_part(void **state) {
+    (void)state;
+    problem x;
+    problem_init(&x, ctx, &windows[3], 2, 1, 32, KD_FRAME_WINDOW, 1);
+    problem_set_precision(&x, KD_PRECISION_F16_STORE, 2048);
+    x.a.k.data[0] = 1e6f;
+    x.a.rows = (kd_stretch){400, 500};
+    assert_int_equal(kd_attn_forward(ctx, &x.a), KD_ENUMERIC);
+    assert_non_null(strstr(kd_message(), "token 0, key head 0"));
+    x.a.keys = (kd_stretch){1, 500};
+    assert_int_equal(kd_attn_forward(ctx, &x.a), KD_OK);
+    problem_free(&x);
+}
+
 static void parts_never_need_more_workspace_than_was_measured(void **state) {
     (void)state;
     for (int w = 0; w < WINDOWS; w++) {
         problem x;
         problem_init(&x, ctx, &windows[w], 2, 1, 32, KD_FRAME_WINDOW, 1);
-        for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++)
+        for (int i = 0; i < CUTS; i++)
             for (int64_t v = 2 * first_variant(); v < 2 * kd_attn_forward_op.count; v++) {
                 const kd_variant *variant = &(v % 2 ? &kd_attn_backward_op : &kd_attn_forward_op)->variant[v / 2];
                 kd_attn a = x.a;
@@ -241,7 +304,7 @@ static void pairs_are_those_of_the_mask(void **state) {
         problem_init(&x, ctx, &windows[w], 1, 1, 2, KD_FRAME_WINDOW, 1);
         int64_t T = x.plan.T;
         bool *seen = plan_sight(&x.plan);
-        for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        for (int i = 0; i < CUTS; i++) {
             kd_stretch rows = cut(&x, cuts[i].row), keys = cut(&x, cuts[i].key);
             int64_t pairs = 0;
             for (int64_t r = rows.from; r < rows.to; r++)
@@ -286,6 +349,8 @@ int main(void) {
         cmocka_unit_test(parts_by_definition_make_up_the_whole),
         cmocka_unit_test(every_variant_computes_every_part),
         cmocka_unit_test(a_row_does_not_know_which_are_computed_beside_it),
+        cmocka_unit_test(parts_of_16_bit_views_are_those_of_float32_rounded),
+        cmocka_unit_test(an_anchor_that_float16_cannot_hold_is_named_by_any_part),
         cmocka_unit_test(parts_never_need_more_workspace_than_was_measured),
         cmocka_unit_test(pairs_are_those_of_the_mask),
         cmocka_unit_test(parts_that_are_none_are_refused),
