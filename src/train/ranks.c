@@ -39,12 +39,16 @@ static int64_t slots_of(int64_t windows) {
     return slots;
 }
 
+static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* What the walk does not tell yet: gradients and weights in shards. Of gradients the shards of all partial sums and two
  * phases whole, and the room to add a phase up in, not all; of weights the shard, two layers whole, and the embedding or the head. */
 static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_ranks *s, int64_t windows, int64_t shard, bool tied) {
-    int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = head > l->layer_stride ? head : l->layer_stride;
-    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0), room = kd_reduce_room(all, s->data) - kd_reduce_room(phase, s->sequence);
-    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase - (room > 0 ? room : 0)) * (int64_t)sizeof(float);
+    int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = greater(head, l->layer_stride);
+    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0), whole = kd_reduce_room(all, s->data), room = kd_reduce_room(phase, s->sequence);
+    int64_t told = greater(whole, s->mode == KD_RANKS_ULYSSES ? room : 0);  /* the walk of other modes is one rank's */
+    e->gradients += (greater(room, s->zero > 1 ? 0 : whole) - told) * (int64_t)sizeof(float);
+    if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase) * (int64_t)sizeof(float);
     if (s->zero > 2) e->weights = (shard + 2 * l->layer_stride + head) * (int64_t)sizeof(float);
 }
 
