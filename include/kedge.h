@@ -193,10 +193,10 @@ typedef struct kd_stretch { int64_t from, to; } kd_stretch;
  * Query head h reads key/value head h*G/H. Logits are scale * (R q).(R k); with frame document, and at precision exact,
  * the anchor's is scale * (R(p_i - p_a) q).k of window positions p.
  *
- * Of a part of the queries or keys: q, o, dout, dq and lse are of tokens `rows` alone, k, v, dk, dv of tokens `keys`, their first
- * row that of the span's first token. The anchor is a key where keys begin with token 0. A row does not depend on which are computed
- * beside it, in any bit; one that sees none of the keys has o = 0, lse = -infinity. Parts of a row are merged by their lse; the
- * backward takes the merged o and lse and makes dq's part that is of these keys, and dk's and dv's that is of these rows. */
+ * Of some of the queries or keys: q, o, dout, dq and lse hold tokens `rows` alone, k, v, dk and dv tokens `keys`. The anchor is
+ * among the keys if token 0 is. A row does not depend on which are computed beside it, in any bit; one that sees none of the keys
+ * has o = 0, lse = -infinity. Parts of a row are merged by their lse; the backward takes the merged o and lse, and makes the part
+ * of dq that is of these keys, and of dk and dv that is of these rows. */
 typedef struct kd_attn {
     const kd_plan *plan;
     const int32_t *position;  /* [T] plan->position where the device can read it; NULL: plan->position */
@@ -208,7 +208,7 @@ typedef struct kd_attn {
     kd_view q, k, v, o;
     float *lse;               /* [H, T] log-sum-exp of each row's logits, natural logarithm; of a part [H, rows] */
     kd_view dout, dq, dk, dv; /* the backward only */
-    kd_stretch rows, keys;       /* all unless set */
+    kd_stretch rows, keys;    /* all unless set */
 } kd_attn;
 
 /* o [T,H,E] and lse [H,T] overwritten. Source: Wang et al. 2024 (AnchorAttention), Dao 2023 (online softmax);

@@ -163,8 +163,9 @@ static void compare(const problem *x, const part_results *y, const char *what) {
         for (int64_t i = y->from[part]; i < y->from[part + 1]; i++) {
             bool same = y->d[i] == -INFINITY ? y->f[i] == -INFINITY : fabs(y->f[i] - y->d[i]) <= 2e-5 * (1 + fabs(y->d[i]));
             if (!same)
-                fail_msg("%s, rows %lld..%lld, keys %lld..%lld of %lld: %s[%lld] is %g, not %g", what, (long long)y->rows.from, (long long)y->rows.to,
-                         (long long)y->keys.from, (long long)y->keys.to, (long long)x->plan.T, part_name[part], (long long)(i - y->from[part]), y->f[i], y->d[i]);
+                fail_msg("%s, rows %lld..%lld, keys %lld..%lld of %lld: %s[%lld] is %g, not %g", what, (long long)y->rows.from,
+                         (long long)y->rows.to, (long long)y->keys.from, (long long)y->keys.to, (long long)x->plan.T, part_name[part],
+                         (long long)(i - y->from[part]), y->f[i], y->d[i]);
         }
 }
 
@@ -211,9 +212,10 @@ static void a_row_does_not_know_which_are_computed_beside_it(void **state) {
                         part_run(&y, &x, variant);
                         float *lse = oracle_new(y.from[PART_DQ] - y.from[PART_LSE], sizeof *lse);
                         cut_lse(lse, x.out.f + x.out.from[PART_LSE], &x, rows, sizeof *lse);
-                        assert_memory_equal(y.f, x.out.f + from * 64, (size_t)y.from[1] * sizeof(float));
+                        const float *o = x.out.f + from * 64, *dq = o + x.out.from[PART_DQ];
+                        assert_memory_equal(y.f, o, (size_t)y.from[1] * sizeof(float));
                         assert_memory_equal(y.f + y.from[PART_LSE], lse, (size_t)(y.from[2] - y.from[1]) * sizeof(float));
-                        assert_memory_equal(y.f + y.from[PART_DQ], x.out.f + x.out.from[PART_DQ] + from * 64, (size_t)y.from[1] * sizeof(float));
+                        assert_memory_equal(y.f + y.from[PART_DQ], dq, (size_t)y.from[1] * sizeof(float));
                         free(lse);
                         part_free(&y);
                     }
@@ -255,7 +257,8 @@ static void parts_of_16_bit_views_are_those_of_float32_rounded(void **state) {
         cut_lse(a.lse, x.out.f + x.out.from[PART_LSE], &x, y.rows, sizeof *a.lse);
         run_poisoned(&a, &kd_attn_backward_op.variant[variant]);
         for (int i = 5; i < 8; i++)
-            for (int64_t j = 0; j < y.from[i - 2] - y.from[i - 3]; j++) assert_int_equal(view[i]->half[j], kd_bf16_round(y.f[y.from[i - 3] + j]));
+            for (int64_t j = y.from[i - 3]; j < y.from[i - 2]; j++)
+                assert_int_equal(view[i]->half[j - y.from[i - 3]], kd_bf16_round(y.f[j]));
         for (int i = 0; i < 8; i++) free(view[i]->half);
         free(a.lse);
         part_free(&y);

@@ -405,6 +405,22 @@ static float *run_all(kd_ctx *ctx, int64_t *count) {
     return all;
 }
 
+/* A tie goes to the even number, from either side; what is none stays none; more than a task's elements. */
+static void rounding_to_bf16_is_to_nearest_even(void **state) {
+    (void)state;
+    kd_ctx *ctx = nn_open(2);
+    const float in[] = {1.00390625f, 1.01171875f, 1.004f, -1.00390625f, 3.4e38f, 0}, out[] = {1, 1.015625f, 1.0078125f, -1, INFINITY, 0};
+    enum { CASES = sizeof in / sizeof *in };
+    int64_t n = 3 * KD_SEGMENT + 11;
+    float *x = nn_floats(n);
+    for (int64_t i = 0; i < n; i++) x[i] = i % (CASES + 1) < CASES ? in[i % (CASES + 1)] : NAN;
+    assert_int_equal(kd_round_bf16(ctx, x, n), KD_OK);
+    for (int64_t i = 0; i < n; i++)
+        if (i % (CASES + 1) < CASES) assert_true(x[i] == out[i % (CASES + 1)]);
+        else assert_true(isnan(x[i]));
+    kd_ctx_close(ctx);
+}
+
 static void the_vector_variants_give_the_same_bits(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(2);
@@ -454,6 +470,7 @@ int main(void) {
         cmocka_unit_test(a_target_that_is_nearly_certain_keeps_its_gradients_digits),
         cmocka_unit_test(a_row_without_target_has_no_loss_and_no_gradient),
         cmocka_unit_test(a_logit_that_is_not_finite_reaches_the_loss),
+        cmocka_unit_test(rounding_to_bf16_is_to_nearest_even),
         cmocka_unit_test(the_vector_variants_give_the_same_bits),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
     };

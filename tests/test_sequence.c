@@ -115,7 +115,8 @@ enum { WINDOWS = sizeof windows / sizeof *windows };
 static trial run_trial(const problem *x, kd_sequence_mode mode, int64_t ranks, int64_t threads) {
     trial y = {.x = x, .mode = mode, .threads = threads, .made = oracle_new(x->out.from[PARTS], sizeof(float))};
     memset(y.made, 0xff, (size_t)x->out.from[PARTS] * sizeof(float));
-    if (kd_comm_threads(ranks, DEADLINE, rank_body, &y)) fail_msg("%s, %lld ranks: %s", kd_sequence_mode_name(mode), (long long)ranks, kd_message());
+    if (kd_comm_threads(ranks, DEADLINE, rank_body, &y))
+        fail_msg("%s, %lld ranks: %s", kd_sequence_mode_name(mode), (long long)ranks, kd_message());
     return y;
 }
 
@@ -188,7 +189,8 @@ static void allgather_has_the_bits_of_one_rank_but_for_dk_and_dv(void **state) {
             problem_define(&x);
             trial y = run_trial(&x, KD_SEQUENCE_ALLGATHER, fit[i].ranks, 1);
             for (int part = 0; part < PART_DK; part++)
-                if (!same_part(&x, y.made, x.out.f, part)) fail_msg("%lld ranks, window %d: %s differs", (long long)fit[i].ranks, w, part_name[part]);
+                if (!same_part(&x, y.made, x.out.f, part))
+                    fail_msg("%lld ranks, window %d: %s differs", (long long)fit[i].ranks, w, part_name[part]);
             for (int part = PART_DK; part < PARTS; part++) assert_true(part_distance(&x, y.made, part) < 5e-6);
             free(y.made);
             problem_free(&x);
@@ -222,9 +224,10 @@ static void zigzag_is_the_definition_but_for_rounding(void **state) {
 static void parts_are_rounded_to_bf16_once(void **state) {
     (void)state;
     problem x;
-    problem_init(&x, ctx, &(window){.mask = KD_MASK_DOCUMENT, .N = 8, .length = {32, 32, 32, 32, 32, 32, 32, 32}}, 2, 1, 32, KD_FRAME_DOCUMENT, 2);
+    const window blocks = {.mask = KD_MASK_DOCUMENT, .N = 8, .length = {32, 32, 32, 32, 32, 32, 32, 32}};
+    problem_init(&x, ctx, &blocks, 2, 1, 32, KD_FRAME_DOCUMENT, 2);
     problem_run(&x, first_variant());
-    trial y = run_trial(&x, KD_SEQUENCE_ZIGZAG_BF16, 4, 1);  /* a document is a chunk */
+    trial y = run_trial(&x, KD_SEQUENCE_ZIGZAG_BF16, 4, 1);  /* a document is a block */
     for (int64_t i = 0; i < x.out.from[1]; i++) assert_true(y.made[i] == kd_bf16_widen(kd_bf16_round(x.out.f[i])));
     free(y.made);
     problem_free(&x);

@@ -23,7 +23,7 @@ static void rotation(double *cosine, double *sine, const kd_rope *rope, kd_angle
 #include "attn_ref.inc"
 
 static view contiguous(const double *data, int64_t heads, int64_t E, kd_stretch of) {
-    return (view){(double *)data, heads * E, E, of.from};
+    return (view){(double *)data, heads * E, E, of};
 }
 
 /* Scratch of the definition in one piece, x->logit first. */
@@ -37,8 +37,9 @@ static kd_status allocate(problem *x) {
 
 kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const double *k, const double *v,
                                  const kd_attn *a) {
-    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, kd_attn_rows(a)), .k = contiguous(k, a->G, a->E, kd_attn_keys(a)),
-                 .v = contiguous(v, a->G, a->E, kd_attn_keys(a)), .o = contiguous(o, a->H, a->E, kd_attn_rows(a)), .lse = lse};
+    kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, rows), .k = contiguous(k, a->G, a->E, keys),
+                 .v = contiguous(v, a->G, a->E, keys), .o = contiguous(o, a->H, a->E, rows), .lse = lse};
     KD_TRY(allocate(&x));
     kd_status status = KD_OK;
     for (int64_t g = 0; g < a->G && !status; g++) status = forward_group(&x, g);
@@ -49,10 +50,11 @@ kd_status kd_attn_define_forward(double *o, double *lse, const double *q, const 
 kd_status kd_attn_define_backward(double *dq, double *dk, double *dv, const double *dout, const double *q,
                                   const double *k, const double *v, const double *o, const double *lse,
                                   const kd_attn *a) {
-    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, kd_attn_rows(a)), .k = contiguous(k, a->G, a->E, kd_attn_keys(a)),
-                 .v = contiguous(v, a->G, a->E, kd_attn_keys(a)), .o = contiguous(o, a->H, a->E, kd_attn_rows(a)),
-                 .dout = contiguous(dout, a->H, a->E, kd_attn_rows(a)), .dq = contiguous(dq, a->H, a->E, kd_attn_rows(a)),
-                 .dk = contiguous(dk, a->G, a->E, kd_attn_keys(a)), .dv = contiguous(dv, a->G, a->E, kd_attn_keys(a)), .lse = (double *)lse};
+    kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
+    problem x = {.shape = a, .q = contiguous(q, a->H, a->E, rows), .k = contiguous(k, a->G, a->E, keys),
+                 .v = contiguous(v, a->G, a->E, keys), .o = contiguous(o, a->H, a->E, rows),
+                 .dout = contiguous(dout, a->H, a->E, rows), .dq = contiguous(dq, a->H, a->E, rows),
+                 .dk = contiguous(dk, a->G, a->E, keys), .dv = contiguous(dv, a->G, a->E, keys), .lse = (double *)lse};
     KD_TRY(allocate(&x));
     kd_status status = KD_OK;
     for (int64_t g = 0; g < a->G && !status; g++) status = backward_group(&x, g);

@@ -23,27 +23,30 @@ static void rotation(float *cosine, float *sine, const kd_rope *rope, kd_angles 
 
 /* Where the definition finds a view's numbers, those of some tokens: 16-bit ones as float32, [tokens, heads, E]. */
 static view view_of(kd_arena *arena, const kd_attn *a, const kd_view *x, int64_t heads, kd_stretch of) {
-    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride, of.from};
-    return (view){kd_arena_take(arena, (of.to - of.from) * heads * a->E, sizeof(float)), heads * a->E, a->E, of.from};
+    if (x->type == KD_VIEW_F32) return (view){x->data, x->token_stride, x->head_stride, of};
+    return (view){kd_arena_take(arena, kd_stretch_count(of) * heads * a->E, sizeof(float)), heads * a->E, a->E, of};
 }
 
-static int64_t half_at(const kd_view *x, view of, int64_t t, int64_t head) { return (t - of.first) * x->token_stride + head * x->head_stride; }
+/* Of the numbers that a view of float32 stands for. */
+static uint16_t *half_at(const kd_view *x, view wide, int64_t t, int64_t head) {
+    return x->half + (t - wide.of.from) * x->token_stride + head * x->head_stride;
+}
 
-static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads, kd_stretch of) {
-    for (int64_t t = of.from; t < of.to && x->type != KD_VIEW_F32; t++)
+static void widen(view to, const kd_attn *a, const kd_view *x, int64_t heads) {
+    for (int64_t t = to.of.from; t < to.of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
-                uint16_t half = x->half[half_at(x, to, t, h) + e];
+                uint16_t half = half_at(x, to, t, h)[e];
                 at(to, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_widen(half) : kd_f16_widen(half);
             }
 }
 
-static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads, kd_stretch of) {
-    for (int64_t t = of.from; t < of.to && x->type != KD_VIEW_F32; t++)
+static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads) {
+    for (int64_t t = from.of.from; t < from.of.to && x->type != KD_VIEW_F32; t++)
         for (int64_t h = 0; h < heads; h++)
             for (int64_t e = 0; e < a->E; e++) {
                 float y = at(from, t, h)[e];
-                x->half[half_at(x, from, t, h) + e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
+                half_at(x, from, t, h)[e] = x->type == KD_VIEW_BF16 ? kd_bf16_round(y) : kd_f16_round(y);
             }
 }
 
@@ -84,9 +87,9 @@ static kd_status backward_task(void *opaque, int64_t task, int64_t thread) {
 static void begin(problem *x, const kd_ctx *ctx, const kd_attn *a, void *workspace) {
     kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0};
     place(x, &arena, a);
-    widen(x->q, a, &a->q, a->H, kd_attn_rows(a));
-    widen(x->k, a, &a->k, a->G, kd_attn_keys(a));
-    widen(x->v, a, &a->v, a->G, kd_attn_keys(a));
+    widen(x->q, a, &a->q, a->H);
+    widen(x->k, a, &a->k, a->G);
+    widen(x->v, a, &a->v, a->G);
 }
 
 kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
@@ -94,7 +97,7 @@ kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     problem x;
     begin(&x, ctx, a, workspace);
     KD_TRY(kd_pool_run(ctx->pool, forward_task, &x, a->G));
-    narrow(&a->o, a, x.o, a->H, kd_attn_rows(a));
+    narrow(&a->o, a, x.o, a->H);
     return KD_OK;
 }
 
@@ -102,12 +105,12 @@ kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     const kd_attn *a = args;
     problem x;
     begin(&x, ctx, a, workspace);
-    widen(x.o, a, &a->o, a->H, kd_attn_rows(a));
-    widen(x.dout, a, &a->dout, a->H, kd_attn_rows(a));
+    widen(x.o, a, &a->o, a->H);
+    widen(x.dout, a, &a->dout, a->H);
     KD_TRY(kd_pool_run(ctx->pool, backward_task, &x, a->G));
-    narrow(&a->dq, a, x.dq, a->H, kd_attn_rows(a));
-    narrow(&a->dk, a, x.dk, a->G, kd_attn_keys(a));
-    narrow(&a->dv, a, x.dv, a->G, kd_attn_keys(a));
+    narrow(&a->dq, a, x.dq, a->H);
+    narrow(&a->dk, a, x.dk, a->G);
+    narrow(&a->dv, a, x.dv, a->G);
     return KD_OK;
 }
 

@@ -1,8 +1,8 @@
 /* The implementations behind the two lists of attn.c, and how vector kernels cut a window into tiles.
  *
  * Tiles are counted from a document's start and span one document, so a document's arithmetic does not know where it
- * stands. Of a part of the window they are counted from its first query and its first key in the document. A query tile is KD_QUERIES rows in the vector lanes; a key tile is KD_KEYS keys. Packed rows of a document are
- * padded to KD_PAD, which every vector width divides. */
+ * stands; of some of the window's queries and keys, from the first of each in the document. A query tile is KD_QUERIES rows in
+ * the vector lanes; a key tile is KD_KEYS keys. Packed rows of a document are padded to KD_PAD, which every vector width divides. */
 #ifndef KD_ATTN_VARIANTS_H
 #define KD_ATTN_VARIANTS_H
 

@@ -109,16 +109,17 @@ static void print(const trial *t) {
     for (int64_t r = 0; r < ranks; r++) {
         if (!(t->difference[r] <= difference)) difference = t->difference[r];
         if ((double)t->pairs[r] > busiest) busiest = (double)t->pairs[r];
-        pairs += (double)t->pairs[r], sent += (double)t->sent[r];
+        pairs += (double)t->pairs[r], sent += (double)t->sent[r] / (double)ranks;
     }
     double work = busiest * (double)ranks / pairs;
     const char *activations = t->bf16 ? "bf16" : "f32", *mode = kd_sequence_mode_name(t->mode);
     if (t->o->json)
-        printf("{\"bench\": \"ranks\", \"ranks\": %lld, \"window\": %lld, \"documents\": %lld, \"mask\": \"%s\", \"activations\": \"%s\", \"mode\": \"%s\", "
-               "\"difference\": %.6g, \"largest\": %.6g, \"work\": %.4f, \"sent\": %.0f}\n",
-               (long long)ranks, (long long)t->plan->T, (long long)t->plan->N, t->mask, activations, mode, difference, t->largest, work, sent / (double)ranks);
+        printf("{\"bench\": \"ranks\", \"ranks\": %lld, \"window\": %lld, \"documents\": %lld, \"mask\": \"%s\", \"activations\": \"%s\", "
+               "\"mode\": \"%s\", \"difference\": %.6g, \"largest\": %.6g, \"work\": %.4f, \"sent\": %.0f}\n",
+               (long long)ranks, (long long)t->plan->T, (long long)t->plan->N, t->mask, activations, mode, difference, t->largest, work, sent);
     else
-        printf("%-6s %5lld %-11s %-11s %10.3g %8.3g %8.3f %10.1f\n", t->mask, (long long)t->plan->N, activations, mode, difference, t->largest, work, sent / (double)ranks / (1 << 20));
+        printf("%-6s %5lld %-11s %-11s %10.3g %8.3g %8.3f %10.1f\n", t->mask, (long long)t->plan->N, activations, mode, difference,
+               t->largest, work, sent / (1 << 20));
     fflush(stdout);
 }
 
@@ -126,8 +127,8 @@ static bool wanted(const char *only, const char *name) { return !only || !strcmp
 
 static kd_status run_mask(const options *o, const kd_config *config, const float *weights, const char *mask) {
     bool full = !strcmp(mask, "full");
-    const kd_bench_windows_options drawn = {.tokens = o->window, .documents = 1, .mean_length = full ? 0 : o->mean_length, .vocabulary = config->V,
-                                            .anchor = !full, .pack = o->pack, .tokenizer = o->tokenizer, .windows = 1};
+    const kd_bench_windows_options drawn = {.tokens = o->window, .documents = 1, .mean_length = full ? 0 : o->mean_length,
+                                            .vocabulary = config->V, .anchor = !full, .pack = o->pack, .tokenizer = o->tokenizer, .windows = 1};
     kd_bench_windows windows;
     float *logits = NULL;
     kd_status status;
@@ -157,8 +158,8 @@ static kd_status open_config(kd_config *config, const options *o) {
     int64_t C = o->heads * o->size;
     if (o->model) return kd_config_open(config, o->model);
     snprintf(text, sizeof text, "{\"model_type\": \"llama\", \"vocab_size\": %lld, \"hidden_size\": %lld, \"intermediate_size\": %lld, "
-             "\"num_hidden_layers\": %lld, \"num_attention_heads\": %lld, \"num_key_value_heads\": %lld, \"head_dim\": %lld, \"rms_norm_eps\": 1e-5, "
-             "\"rope_theta\": 5e6, \"max_position_embeddings\": %lld, \"initializer_range\": %.6g}", (long long)o->vocabulary, (long long)C,
+             "\"num_hidden_layers\": %lld, \"num_attention_heads\": %lld, \"num_key_value_heads\": %lld, \"head_dim\": %lld, "
+             "\"rms_norm_eps\": 1e-5, \"rope_theta\": 5e6, \"max_position_embeddings\": %lld, \"initializer_range\": %.6g}", (long long)o->vocabulary, (long long)C,
              (long long)(C * 11 / 4), (long long)o->layers, (long long)o->heads, (long long)o->groups, (long long)o->size, (long long)o->window,
              1 / sqrt((double)C));
     return kd_config_parse(config, text, (int64_t)strlen(text), "bench ranks");
@@ -192,10 +193,11 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench ranks: --activations %s: it is f32 or bf16", o->activations);
     if (o->ranks < 2 || o->ranks > RANKS_MOST || (o->ranks & (o->ranks - 1)))
         return kd_fail(KD_ECONFIG, "bench ranks: --ranks %lld: a power of two, 2 to %d", (long long)o->ranks, RANKS_MOST);
-    if (!o->pack != !o->tokenizer || (o->pack && o->mask)) return kd_fail(KD_ECONFIG, "bench ranks: --pack and --tokenizer go together, without --mask");
+    if (!o->pack != !o->tokenizer || (o->pack && o->mask))
+        return kd_fail(KD_ECONFIG, "bench ranks: --pack and --tokenizer go together, without --mask");
     if (o->window < 2 || o->window >= 1 << 24 || o->mean_length < 1 || o->heads < 1 || o->heads > 4096 || o->size < 2 || o->size > 256)
-        return kd_fail(KD_ECONFIG, "bench ranks: --window %lld, --mean-length %lld, --heads %lld, --size %lld: out of range", (long long)o->window,
-                       (long long)o->mean_length, (long long)o->heads, (long long)o->size);
+        return kd_fail(KD_ECONFIG, "bench ranks: --window %lld, --mean-length %lld, --heads %lld, --size %lld: out of range",
+                       (long long)o->window, (long long)o->mean_length, (long long)o->heads, (long long)o->size);
     return KD_OK;
 }
 
@@ -204,7 +206,7 @@ int kd_bench_ranks(int argc, char **argv) {
     const kd_option option[] = {
         {"--ranks", KD_INTEGER, &o.ranks, "N", "that share the window"},
         {"--window", KD_INTEGER, &o.window, "N", "tokens, random ones"},
-        {"--mean-length", KD_INTEGER, &o.mean_length, "N", "of mask anchor's documents, exponentially distributed; a sixteenth of the window unless given"},
+        {"--mean-length", KD_INTEGER, &o.mean_length, "N", "of mask anchor's documents, exponentially distributed; window/16 unless given"},
         {"--pack", KD_TEXT, &o.pack, "DIR", "the first window of a pack instead"},
         {"--tokenizer", KD_TEXT, &o.tokenizer, "DIR", "that the pack was made with"},
         {"--mask", KD_TEXT, &o.mask, "NAME", "full or anchor; both unless given"},
@@ -219,10 +221,11 @@ int kd_bench_ranks(int argc, char **argv) {
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},
     };
     const kd_usage usage = {"bench ranks", "[options]",
-                            "The largest difference between logits that several ranks compute and those of one rank, for each parallel.mode: the paper's "
-                            "table 8, with the largest logit beside it. activations bf16: every operation's output is rounded to bf16, rotated queries and keys "
-                            "too, as in a bf16 network; computing stays float32. Then the query/key pairs of the busiest rank over the mean, and what a "
-                            "rank sends in the forward pass, on average. Ranks are threads.",
+                            "The largest difference between logits that several ranks compute and those of one rank, for each "
+                            "parallel.mode: the paper's table 8, with the largest logit beside it. activations bf16: every operation's "
+                            "output is rounded to bf16, rotated queries and keys too, as in a bf16 network; computing stays float32. "
+                            "Then the query/key pairs of the busiest rank over the mean, and what a rank sends in the forward pass, on "
+                            "average. Ranks are threads.",
                             "  kedge bench ranks\n"
                             "  kedge bench ranks --window 32K\n"
                             "  kedge bench ranks --model models/llama-2-7b --mask full --activations bf16\n",

@@ -46,7 +46,8 @@ static kd_view half_of(float *kv, const kd_sequence *s, int64_t heads, bool valu
 }
 
 /* The queries `rows`, which begin with row `at` of this rank's, and key/value heads g0 .. g0+heads-1. */
-static kd_attn block_of(const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, kd_stretch rows, int64_t at, int64_t g0, int64_t heads) {
+static kd_attn block_of(const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, kd_stretch rows, int64_t at, int64_t g0,
+                        int64_t heads) {
     const kd_allgather *all = &s->allgather;
     int64_t group = s->H / s->G, h0 = g0 * group, from = (at * s->H + h0) * s->E;
     kd_attn own = *a;
@@ -94,7 +95,8 @@ static kd_status add_up(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, int
 }
 
 /* This rank's blocks, for some heads; backward, dk and dv of all keys are added up in dkv. */
-static kd_status run_blocks(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, int64_t g0, int64_t heads, bool back) {
+static kd_status run_blocks(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, int64_t g0, int64_t heads,
+                            bool back) {
     const kd_allgather *all = &s->allgather;
     int64_t width = width_of(s, heads), rank = kd_comm_rank(s->comm);
     if (back) memset(all->dkv, 0, (size_t)(s->T * width) * sizeof(float));

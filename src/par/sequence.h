@@ -24,7 +24,7 @@ typedef struct kd_sequence_kept { float *q, *k, *v, *o, *lse; } kd_sequence_kept
 
 /* All tokens of this rank's heads: H/P, and G' of keys. */
 typedef struct kd_ulysses { int64_t q_heads, kv_heads; float *dout, *dq, *dk, *dv; } kd_ulysses;
-/* All keys and values, and their gradients, of a block's queries and of all, for so many key/value heads at once: [T, 2, heads, E]. */
+/* Keys and values of all tokens, their gradients of one block's queries and of all its: of so many key/value heads at once, [T, 2, heads, E]. */
 typedef struct kd_allgather { int64_t heads; float *kv, *part, *dkv, *dout, *dq; } kd_allgather;
 typedef struct kd_zigzag {
     bool bf16;

@@ -10,9 +10,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "dev/ctx.h"
 #include "nn/nn.h"
-#include "blocks.h"
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -37,22 +37,26 @@ static kd_move pass_on(const kd_sequence *s, const char *what, int second, const
     return move;
 }
 
-/* Rows of block i on keys of block j of `from`. False if they see none. */
-static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from, int i,
-                    int j) {
-    const kd_zigzag *z = &s->zigzag;
-    int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), HE = s->H * s->E, GE = s->G * s->E;
-    const float *keys = kv + kd_block_row(s, from, j) * GE, *values = keys + kd_block_row(s, from, 2) * GE;
-    *part = *a;
-    part->rows = kd_block(s, kd_block_of(s, rank, i)), part->keys = kd_block(s, kd_block_of(s, from, j));
-    part->q = kd_view_heads(kept->q + at * HE, s->H, s->E);
-    part->k = kd_view_heads((float *)keys, s->G, s->E), part->v = kd_view_heads((float *)values, s->G, s->E);
-    if (z->dout) part->dout = kd_view_heads(z->dout + at * HE, s->H, s->E);
-    return part->keys.from <= part->rows.from && kd_stretch_pairs(a->plan, part->rows, part->keys) > 0;
+/* Rows of this rank's block i. */
+static int64_t rows_of(const kd_sequence *s, int i) {
+    return kd_stretch_count(kd_block(s, kd_block_of(s, kd_comm_rank(s->comm), i)));
 }
 
 /* Of keys and values, or their gradients, of rank `from`: block j's keys. The values stand behind all keys. */
 static float *block_at(const kd_sequence *s, float *kv, int64_t from, int j) { return kv + kd_block_row(s, from, j) * s->G * s->E; }
+
+/* Rows of block i on keys of block j of `from`. False if they see none. */
+static bool part_of(kd_attn *part, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv, int64_t from, int i, int j) {
+    const kd_zigzag *z = &s->zigzag;
+    int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), HE = s->H * s->E, GE = s->G * s->E;
+    float *keys = block_at(s, kv, from, j), *values = keys + kd_block_row(s, from, 2) * GE;
+    *part = *a;
+    part->rows = kd_block(s, kd_block_of(s, rank, i)), part->keys = kd_block(s, kd_block_of(s, from, j));
+    part->q = kd_view_heads(kept->q + at * HE, s->H, s->E);
+    part->k = kd_view_heads(keys, s->G, s->E), part->v = kd_view_heads(values, s->G, s->E);
+    if (z->dout) part->dout = kd_view_heads(z->dout + at * HE, s->H, s->E);
+    return part->keys.from <= part->rows.from && kd_stretch_pairs(a->plan, part->rows, part->keys) > 0;
+}
 
 /* Rows of a block and what is merged into them. */
 typedef struct merging { float *o, *lse; const float *part, *part_lse; int64_t rows, H, E; } merging;
@@ -62,11 +66,6 @@ enum { MERGED = 64 };  /* rows that a task takes */
 static void merge_row(float *o, float *lse, const float *part, double part_lse, int64_t E) {
     if (part_lse == -INFINITY) return;
     double rise = part_lse - *lse;
-    if (*lse == -INFINITY) {
-        memcpy(o, part, (size_t)E * sizeof *o);
-        *lse = (float)part_lse;
-        return;
-    }
     float share = (float)(1 / (1 + exp(-rise)));
     for (int64_t e = 0; e < E; e++) o[e] -= share * (o[e] - part[e]);
     *lse = (float)(rise > 0 ? part_lse + log1p(exp(-rise)) : *lse + log1p(exp(rise)));
@@ -90,10 +89,11 @@ static kd_status merge(kd_ctx *ctx, const kd_sequence *s, float *o, float *lse, 
 }
 
 /* What this rank's queries see of the keys of `from`: one part of each row, merged into kept. */
-static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, int64_t from) {
+static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv,
+                              int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     for (int i = 0; i < 2; i++) {
-        int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
+        int64_t rank = kd_comm_rank(s->comm), at = kd_block_row(s, rank, i), rows = rows_of(s, i), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -109,13 +109,13 @@ static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *
 }
 
 /* The gradients of this rank's queries by the keys of `from`, and of these by its queries: added to dq and dkv. */
-static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, const float *kv, float *dkv,
+static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, float *kv, float *dkv,
                                int64_t from) {
     const kd_zigzag *z = &s->zigzag;
     int64_t rank = kd_comm_rank(s->comm), HE = s->H * s->E, GE = s->G * s->E, load = load_of(s, from);
     if (!ctx->measuring) memset(z->step_dkv, 0, (size_t)load * sizeof(float));
     for (int i = 0; i < 2; i++) {
-        int64_t at = kd_block_row(s, rank, i), rows = kd_stretch_count(kd_block(s, kd_block_of(s, rank, i))), seen = 0;
+        int64_t at = kd_block_row(s, rank, i), rows = rows_of(s, i), seen = 0;
         for (int j = 0; j < 2; j++) {
             kd_attn part;
             if (!part_of(&part, s, a, kept, kv, from, i, j) && !ctx->measuring) continue;
@@ -144,7 +144,8 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
 static kd_status init_as(kd_sequence *s, bool bf16, bool backward, kd_arena *arena) {
     int64_t size = kd_comm_size(s->comm), rank = kd_comm_rank(s->comm), load = 0;
     kd_zigzag *z = &s->zigzag;
-    if (s->T < 2 * size) return kd_fail(KD_EARG, "%lld ranks do not fit %lld tokens: mode zigzag needs two for each", (long long)size, (long long)s->T);
+    if (s->T < 2 * size)
+        return kd_fail(KD_EARG, "%lld ranks do not fit %lld tokens: mode zigzag needs two for each", (long long)size, (long long)s->T);
     s->blocks = 2;
     for (int64_t r = 0; r < size; r++) load = most(load, load_of(s, r));
     int64_t HE = s->H * s->E, GE = s->G * s->E, rows = kd_block_row(s, rank, 2), longest = kd_block_most(s);
@@ -175,7 +176,8 @@ static void load(float *kv, const kd_sequence *s, const float *k, const float *v
 
 static kd_status measure(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, const kd_sequence_kept *kept, bool back) {
     for (int64_t from = 0; from < kd_comm_size(s->comm); from++)
-        KD_TRY(back ? backward_step(ctx, s, a, kept, s->zigzag.travel[0], NULL, from) : forward_step(ctx, s, a, kept, s->zigzag.travel[0], from));
+        KD_TRY(back ? backward_step(ctx, s, a, kept, s->zigzag.travel[0], NULL, from)
+                    : forward_step(ctx, s, a, kept, s->zigzag.travel[0], from));
     return KD_OK;
 }
 

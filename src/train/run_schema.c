@@ -7,7 +7,8 @@
 _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + sizeof(double), "betas are neighbours");
 _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
                sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
-               sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_sequence_mode) == sizeof(int) && sizeof(kd_dtype) == sizeof(int), "enums are ints");
+               sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_dtype) == sizeof(int) &&
+               sizeof(kd_sequence_mode) == sizeof(int), "enums are ints");
 
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
@@ -167,7 +168,8 @@ const kd_run_row kd_run_schema[] = {
     {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 4096]",
      .about = "partial sums of a gradient: a power of two, at most window; part of what the bits depend on"},
     {"parallel.sequence", KD_RUN_INTEGER, "1", AT(sequence_ranks), .range = "[1, 4096]",
-     .about = "ranks that share each window, for MPI: a power of two that divides leaves and, with mode ulysses, heads; memory and time, not results"},
+     .about = "ranks that share each window, for MPI: a power of two that divides leaves and, with mode ulysses, heads; memory and "
+              "time, not results"},
     {"parallel.data", KD_RUN_INTEGER, "1", AT(data_ranks), .range = "[1, 4096]",
      .about = "ranks, or groups of ranks, with windows of their own: a power of two of them, and of windows each"},
     {"parallel.zero", KD_RUN_INTEGER, "1", NOWHERE, .range = "[0, 3]", .only = "1"},
