@@ -45,7 +45,8 @@ static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
  * phases whole, and the room to add a phase up in, not all; of weights the shard, two layers whole, and the embedding or the head. */
 static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_ranks *s, int64_t windows, int64_t shard, bool tied) {
     int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = greater(head, l->layer_stride);
-    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0), whole = kd_reduce_room(all, s->data), room = kd_reduce_room(phase, s->sequence);
+    int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0);
+    int64_t whole = kd_reduce_room(all, s->data), room = kd_reduce_room(phase, s->sequence);
     int64_t told = greater(whole, s->mode == KD_RANKS_ULYSSES ? room : 0);  /* the walk of other modes is one rank's */
     e->gradients += (greater(room, s->zero > 1 ? 0 : whole) - told) * (int64_t)sizeof(float);
     if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase) * (int64_t)sizeof(float);
@@ -62,7 +63,8 @@ int64_t kd_ranks_heads(const kd_ranks *s, const kd_config *c) {
 static int64_t gathered_bytes(const kd_ranks *s, const kd_trainer *t) {
     int64_t T = t->run->window.window, own = T / s->sequence, row = t->config.E * (int64_t)sizeof(float);
     if (s->mode == KD_RANKS_ULYSSES) return 0;
-    return 6 * own * t->config.H * row + (s->mode == KD_RANKS_ALLGATHER ? 8 * T * kd_ranks_heads(s, &t->config) : 8 * own * t->config.G) * row;
+    int64_t kv = s->mode == KD_RANKS_ALLGATHER ? T * kd_ranks_heads(s, &t->config) : own * t->config.G;
+    return (6 * own * t->config.H + 8 * kv) * row;
 }
 
 /* The first window of the run, or as many of its tokens as a rank that gathers has. */
