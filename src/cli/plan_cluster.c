@@ -66,7 +66,7 @@ static kd_status add(cluster *c, const kd_trainer *t, kd_ranks ranks) {
     layout l = {.ranks = ranks};
     bool shared = !kd_ranks_check(&l.ranks, t);
     if (!shared) {
-        l.ranks.mode = KD_RANKS_ALLGATHER;
+        l.ranks.mode = KD_SEQUENCE_ALLGATHER;
         shared = !kd_ranks_check(&l.ranks, t);
     }
     if (shared) KD_TRY(count(&l, c, t));
@@ -93,7 +93,7 @@ static kd_status fill(cluster *c, const kd_trainer *t) {
                 kd_recompute recompute = keep ? KD_RECOMPUTE_NONE : KD_RECOMPUTE_LAYER;
                 if (run->recompute != KD_RECOMPUTE_AUTO && run->recompute != recompute) continue;
                 int64_t leaves = run->leaves > sequence ? run->leaves : sequence;
-                KD_TRY(add(c, t, (kd_ranks){sequence, c->ranks / sequence, zero, KD_RANKS_ULYSSES, recompute, leaves}));
+                KD_TRY(add(c, t, (kd_ranks){sequence, c->ranks / sequence, zero, KD_SEQUENCE_ULYSSES, recompute, leaves}));
             }
     qsort(c->layout, (size_t)c->count, sizeof *c->layout, faster);
     return KD_OK;
@@ -108,7 +108,7 @@ static const char *setting(char text[48], const layout *l, const kd_run_file *ru
     case 0: snprintf(text, 48, "parallel.sequence=%lld", (long long)s->sequence); break;
     case 1: snprintf(text, 48, "parallel.data=%lld", (long long)s->data); break;
     case 2: snprintf(text, 48, "parallel.zero=%lld", (long long)s->zero); break;
-    case 3: snprintf(text, 48, "parallel.mode=%s", kd_ranks_mode_name(s->mode)); break;
+    case 3: snprintf(text, 48, "parallel.mode=%s", kd_sequence_mode_name(s->mode)); break;
     case 4: snprintf(text, 48, "recompute=%s", recompute_name(l)); break;
     case 5:
         if (s->leaves == run->leaves) return NULL;
@@ -126,7 +126,7 @@ static void print_row(const layout *l, const cluster *c, bool best) {
     kd_number_format(rate, (double)c->run.tokens / l->time.all, false);
     printf("%c %8lld %6lld  %4lld  %-9s  %-9s  %10.2f  %9s %9s  %15s  %5.1f%%  %8s  %6.1f%%\n", best ? '*' : ' ',
            (long long)l->ranks.sequence, (long long)l->ranks.data, (long long)l->ranks.zero, recompute_name(l),
-           kd_ranks_mode_name(l->ranks.mode), gib((double)l->memory.memory), inside, between,
+           kd_sequence_mode_name(l->ranks.mode), gib((double)l->memory.memory), inside, between,
            kd_plan_duration(time, l->time.all), 100 * l->time.sent / l->time.all, rate, 100 * c->run.flops / l->time.all / peak(c));
 }
 
@@ -181,7 +181,7 @@ static void print_table(const cluster *c, const kd_trainer *t, const char *path)
 static json_t *layout_json(const layout *l, const cluster *c) {
     const kd_ranks *s = &l->ranks;
     json_t *out = json_pack("{s:I, s:I, s:I, s:s, s:s, s:I, s:b}", "sequence", (json_int_t)s->sequence, "data", (json_int_t)s->data, "zero",
-                            (json_int_t)s->zero, "mode", kd_ranks_mode_name(s->mode), "recompute", recompute_name(l), "leaves",
+                            (json_int_t)s->zero, "mode", kd_sequence_mode_name(s->mode), "recompute", recompute_name(l), "leaves",
                             (json_int_t)s->leaves, "fits", l->fits);
     bool whole = out;
     if (whole && *l->why) whole &= !json_object_set_new(out, "why", json_string(l->why));

@@ -19,7 +19,7 @@ void kd_plan_ranks_print(const kd_plan_ranks *r) {
     char inside[32], between[32];
     int64_t ranks = r->ranks.sequence * r->ranks.data;
     printf("ranks                  %lld: %lld share a window (%s), %lld such groups; zero %lld; %lld on a host\n", (long long)ranks,
-           (long long)r->ranks.sequence, kd_ranks_mode_name(r->ranks.mode), (long long)r->ranks.data, (long long)r->ranks.zero,
+           (long long)r->ranks.sequence, kd_sequence_mode_name(r->ranks.mode), (long long)r->ranks.data, (long long)r->ranks.zero,
            (long long)(r->host < ranks ? r->host : ranks));
     printf("sent by a rank         bytes a step  in a host  to others\n");
     for (int use = 0; use <= KD_SENT_USES; use++) {
@@ -58,6 +58,6 @@ json_t *kd_plan_ranks_json(const kd_plan_ranks *r, bool timed) {
         return NULL;
     }
     return json_pack("{s:I, s:I, s:s, s:I, s:I, s:o, s:o}", "sequence", (json_int_t)r->ranks.sequence, "data", (json_int_t)r->ranks.data, "mode",
-                     kd_ranks_mode_name(r->ranks.mode), "zero", (json_int_t)r->ranks.zero, "host", (json_int_t)r->host, "sent",
+                     kd_sequence_mode_name(r->ranks.mode), "zero", (json_int_t)r->ranks.zero, "host", (json_int_t)r->host, "sent",
                      kd_plan_sent(&r->sent), "alone", alone);
 }

@@ -3,12 +3,8 @@
 
 #include "par/shards.h"
 
-static const char *const mode_name[] = {"ulysses", "allgather", "zigzag"};
-
-const char *kd_ranks_mode_name(kd_ranks_mode mode) { return mode_name[mode]; }
-
 kd_ranks kd_ranks_of(const kd_run_file *run) {
-    return (kd_ranks){run->sequence_ranks, run->data_ranks, 1, KD_RANKS_ULYSSES, run->recompute, run->leaves};
+    return (kd_ranks){run->sequence_ranks, run->data_ranks, 1, run->mode, run->recompute, run->leaves};
 }
 
 static bool power_of_two(int64_t n) { return n > 0 && !(n & (n - 1)); }
@@ -23,9 +19,9 @@ kd_status kd_ranks_check(const kd_ranks *s, const kd_trainer *t) {
     if (s->leaves % P || s->leaves > T)
         return kd_fail(KD_EARG, "%lld leaves of a window of %lld tokens are not shared by %lld", (long long)s->leaves, (long long)T,
                        (long long)P);
-    if (s->mode == KD_RANKS_ULYSSES && H % P)
+    if (s->mode == KD_SEQUENCE_ULYSSES && H % P)
         return kd_fail(KD_EARG, "%lld heads are not shared by %lld ranks, allgather does it", (long long)H, (long long)P);
-    if (s->mode == KD_RANKS_ULYSSES && (P <= G ? G % P : P % G || !power_of_two(P / G) || !power_of_two(H / P)))
+    if (s->mode == KD_SEQUENCE_ULYSSES && (P <= G ? G % P : P % G || !power_of_two(P / G) || !power_of_two(H / P)))
         return kd_fail(KD_EARG, "%lld key/value heads of %lld heads are not shared by %lld", (long long)G, (long long)H, (long long)P);
     return KD_OK;
 }
@@ -47,7 +43,7 @@ static void shard_on_paper(kd_estimate *e, const kd_layout *l, const kd_ranks *s
     int64_t head = l->columns[KD_P_EMBED] * (l->rows[KD_P_EMBED] + 1), phase = greater(head, l->layer_stride);
     int64_t all = l->count + (tied ? l->size[KD_P_EMBED] : 0);
     int64_t whole = kd_reduce_room(all, s->data), room = kd_reduce_room(phase, s->sequence);
-    int64_t told = greater(whole, s->mode == KD_RANKS_ULYSSES ? room : 0);  /* the walk of other modes is one rank's */
+    int64_t told = greater(whole, s->mode == KD_SEQUENCE_ULYSSES ? room : 0);  /* the walk of other modes is one rank's */
     e->gradients += (greater(room, s->zero > 1 ? 0 : whole) - told) * (int64_t)sizeof(float);
     if (s->zero > 1) e->gradients += (slots_of(windows) * (shard - all) + 2 * phase) * (int64_t)sizeof(float);
     if (s->zero > 2) e->weights = (shard + 2 * l->layer_stride + head) * (int64_t)sizeof(float);
@@ -62,8 +58,8 @@ int64_t kd_ranks_heads(const kd_ranks *s, const kd_config *c) {
  * and of all tokens, of some heads, keys and values, their gradients, and parts of these. In a ring, those of two ranks. */
 static int64_t gathered_bytes(const kd_ranks *s, const kd_trainer *t) {
     int64_t T = t->run->window.window, own = T / s->sequence, row = t->config.E * (int64_t)sizeof(float);
-    if (s->mode == KD_RANKS_ULYSSES) return 0;
-    int64_t kv = s->mode == KD_RANKS_ALLGATHER ? T * kd_ranks_heads(s, &t->config) : own * t->config.G;
+    if (s->mode == KD_SEQUENCE_ULYSSES) return 0;
+    int64_t kv = s->mode == KD_SEQUENCE_ALLGATHER ? T * kd_ranks_heads(s, &t->config) : own * t->config.G;
     return (6 * own * t->config.H + 8 * kv) * row;
 }
 
@@ -81,14 +77,14 @@ static kd_status scratch_of(kd_estimate *e, kd_model *model, const kd_trainer *t
 }
 
 kd_status kd_ranks_memory(kd_estimate *e, const kd_trainer *t, const kd_ranks *s) {
-    bool heads = s->mode == KD_RANKS_ULYSSES;
+    bool heads = s->mode == KD_SEQUENCE_ULYSSES;
     kd_model_options o = kd_trainer_model_options(t);
     kd_comm *sequence = NULL, *data = NULL;
     kd_model *model = NULL;
     kd_status status;
     o.windows = windows_of(s, t);
     o.micro = t->run->micro < o.windows ? t->run->micro : o.windows;
-    o.leaves = s->leaves, o.recompute = s->recompute;
+    o.leaves = s->leaves, o.recompute = s->recompute, o.mode = s->mode;
     if (!heads) o.window /= s->sequence, o.leaves /= s->sequence;
     KD_GO(kd_comm_on_paper(&sequence, 0, heads ? s->sequence : 1));
     KD_GO(kd_comm_on_paper(&data, 0, s->data));
@@ -121,7 +117,7 @@ kd_seconds kd_ranks_seconds(const kd_estimate *e, const kd_trainer *t, const kd_
     kd_seconds time = kd_speed_seconds(&shared, &work, &e->lengths, e->share);
     int64_t k = 0, moves = 0;
     while (k + 1 < KD_STRETCHES && INT64_C(1) << k < s->sequence) k++;
-    if (s->mode == KD_RANKS_ALLGATHER) time.attention *= e->worst[k];
+    if (s->mode == KD_SEQUENCE_ALLGATHER) time.attention *= e->worst[k];
     for (int use = 0; use < KD_SENT_USES; use++) moves += sent->moves[use];
     if (speed->inside > 0) time.sent += (double)kd_sent_bytes(sent, 0) / speed->inside;
     if (speed->between > 0) time.sent += (double)kd_sent_bytes(sent, 1) / speed->between;

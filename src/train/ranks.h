@@ -4,20 +4,17 @@
 
 #include "estimate.h"
 
-typedef enum kd_ranks_mode { KD_RANKS_ULYSSES, KD_RANKS_ALLGATHER, KD_RANKS_ZIGZAG } kd_ranks_mode;
-
 /* Rank = data group * sequence + place in the group. */
 typedef struct kd_ranks {
     int64_t sequence, data;  /* ranks that share a window; groups with windows of their own */
     int64_t zero;            /* what is in shards over all ranks: 1 moments, 2 gradients too, 3 weights too */
-    kd_ranks_mode mode;      /* how attention is shared */
+    kd_sequence_mode mode;   /* how attention is shared */
     kd_recompute recompute;
     int64_t leaves;
 } kd_ranks;
 
 /* The run file's own. */
 kd_ranks kd_ranks_of(const kd_run_file *run);
-const char *kd_ranks_mode_name(kd_ranks_mode mode);
 
 /* KD_EARG saying why, where these ranks do not fit the model's heads or the run's windows and leaves. */
 kd_status kd_ranks_check(const kd_ranks *ranks, const kd_trainer *prepared);
@@ -45,8 +42,8 @@ typedef struct kd_sent {
     int64_t bytes[KD_SENT_USES][2], moves[KD_SENT_USES];
 } kd_sent;
 
-/* host: ranks of a host, in their order. Float32 throughout. What kd_comm_sent counts, to the byte, for zero 1 and ulysses
- * (tests/test_ranks.c); the others by their formulas. */
+/* host: ranks of a host, in their order. Float32 throughout. What kd_comm_sent counts, to the byte, for zero 1
+ * (tests/test_ranks.c), but for how allgather's queries are dealt out; 2 and 3 by their formulas. */
 kd_status kd_sent_count(kd_sent *sent, const kd_trainer *prepared, const kd_ranks *ranks, int64_t rank, int64_t host);
 int64_t kd_sent_bytes(const kd_sent *sent, int link);  /* of all uses */
 const char *kd_sent_name(kd_sent_use use);

@@ -105,14 +105,14 @@ static void count_attention(counter *c) {
     int64_t q = c->config->H / P * E, kv = (P < c->config->G ? c->config->G / P : 1) * E;
     if (P == 1) return;
     switch (c->ranks->mode) {
-    case KD_RANKS_ULYSSES:
+    case KD_SEQUENCE_ULYSSES:
         heads_exchange(c, q + 2 * kv, q, (L + again) * c->windows);
         heads_exchange(c, q, q + 2 * kv, L * c->windows);
         break;
-    case KD_RANKS_ALLGATHER:
+    case KD_SEQUENCE_ALLGATHER:
         all_gather(c, (L + again) * c->windows, L * c->windows);
         break;
-    case KD_RANKS_ZIGZAG:
+    default:
         ring(c, (L + again) * c->windows, L * c->windows);
         break;
     }
