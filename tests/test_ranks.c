@@ -34,6 +34,9 @@ static const row rows[] = {
     {"llama", 4, 1, 2, 1, {"recompute=layer", "parallel.mode=zigzag"}},
     {"qwen2", 8, 1, 2, 1, {"recompute=none", "parallel.mode=allgather", "mask=full"}},
     {"llama", 8, 1, 2, 2, {"recompute=layer", "parallel.mode=allgather"}},
+    {"llama", 4, 2, 4, 1, {"recompute=none", "parallel.mode=allgather", "parallel.zero=3"}},
+    {"llama", 8, 1, 3, 2, {"recompute=none", "parallel.mode=allgather", "window=500"}},
+    {"llama", 8, 1, 2, 1, {"recompute=none", "parallel.mode=zigzag-bf16", "window=500"}},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -110,6 +113,8 @@ static void bytes_are_those_that_ranks_send(void **state) {
     }
 }
 
+#define NEAR(a, b, part) assert_true(fabs((double)(a) - (double)(b)) <= (part) * fabs((double)(b)))
+
 /* ---- memory -------------------------------------------------------------------------------------------------------- */
 
 typedef struct opened { const kd_trainer *t; const kd_ranks *how; kd_model_memory memory; int64_t moments; } opened;
@@ -179,8 +184,6 @@ static void shards_of_more_take_less(void **state) {
 }
 
 /* ---- what no ranks do yet, by its formula; time -------------------------------------------------------------------------- */
-
-#define NEAR(a, b, part) assert_true(fabs((double)(a) - (double)(b)) <= (part) * fabs((double)(b)))
 
 static void shards_and_gathering_send_what_formulas_say(void **state) {
     (void)state;
