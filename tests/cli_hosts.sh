@@ -66,7 +66,7 @@ sed -E 's/("num_attention_heads": *)[0-9]+/\18/; s/("head_dim": *)[0-9]+/\18/' r
 sed -i 's/^model:.*/model: {init: {config: config.json, seed: 1}}/' run.yaml
 try train run.yaml
 ok $code "a run on one rank"
-whole=$(sum runs/one/step-6)
+whole=$(sum runs/one/step-10)
 
 ways=(tcp)
 [ ${#mpi[@]} -gt 0 ] && ways+=(mpi)

@@ -9,15 +9,15 @@ unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT
 
 try train run.yaml
 ok $code "a run on one rank"
-whole=$(sum runs/one/step-6)
+whole=$(sum runs/one/step-10)
 for layout in "2 1" "1 2" "2 2" "4 1" "1 4" "4 2"; do
     read -r s d <<<"$layout"
     ranks tcp $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set output=runs/$s-$d
     [ $code -eq 0 ] && same runs/$s-$d; ok $? "$s ranks a window times $d: the same losses, weights and moments"
 done
-ranks tcp 4 train run.yaml --set parallel.data=4 --set steps=3 --set output=runs/change
+ranks tcp 4 train run.yaml --set parallel.data=4 --set steps=5 --set output=runs/change
 ranks tcp 2 train run.yaml --set parallel.sequence=2 --set output=runs/change --resume
-[ $code -eq 0 ] && [ "$(sum runs/change/step-6)" = "$whole" ]; ok $? "stopped on four ranks, resumed on two: the same weights and moments"
+[ $code -eq 0 ] && [ "$(sum runs/change/step-10)" = "$whole" ]; ok $? "stopped on four ranks, resumed on two: the same weights and moments"
 
 # Which places: LOCAL_RANK's word where there is one.
 LOCAL_RANK=1 ranks tcp 2 train run.yaml --set parallel.data=2 --set output=runs/places --log-ranks

@@ -18,8 +18,8 @@ esac
 ok $? "communicators on one to eight simulated GPUs, threads beneath"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 case $build in
-*-openmpi*) KEDGE_MPI_TEST=1 mpirun.openmpi -n 1 "$build/tests/on_simulated_nccl" >out 2>err ;;
-*-mpich*) KEDGE_MPI_TEST=1 mpirun.mpich -n 1 "$build/tests/on_simulated_nccl" >out 2>err ;;
+*-openmpi*) KEDGE_RANKS_TEST=1 mpirun.openmpi -n 1 "$build/tests/on_simulated_nccl" >out 2>err ;;
+*-mpich*) KEDGE_RANKS_TEST=1 mpirun.mpich -n 1 "$build/tests/on_simulated_nccl" >out 2>err ;;
 *) echo "skipped: NCCL over MPI: a build without MPI"; echo done; exit ;;
 esac
 ok $? "a communicator on a simulated GPU, MPI beneath"

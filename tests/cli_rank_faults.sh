@@ -13,7 +13,7 @@ ways=(tcp)
 
 try train run.yaml
 ok $code "a run on one rank"
-whole=$(sum runs/one/step-6)
+whole=$(sum runs/one/step-10)
 
 # long WAY NAME DEADLINE: a run on 2x2 ranks that goes on for minutes, in the background, once it has saved
 long() {
@@ -84,7 +84,7 @@ if [ $plain -eq 1 ]; then
         took=$((($(now) - start) / 1000000)) count=$((count + 1))
         [ $took -gt $most ] && most=$took
         case $codes in
-            "0 0 ") none=$((none + 1)); [ "$(sum runs/pair/step-6)" = "$whole" ] ;;
+            "0 0 ") none=$((none + 1)); [ "$(sum runs/pair/step-10)" = "$whole" ] ;;
             "75 1 ") early=$((early + 1)); grep -q 'joining.*nothing from rank 1' err.0 ;;
             *) [ "$codes" = "1 1 " ] && grep -q 'rank 1.*\(memory\|thread\)' err.0 ;;
         esac || { bad=$((bad + 1)); echo "request $at: $codes"; cat err; }
@@ -94,7 +94,7 @@ else
     echo "skipped: a rank without memory: a sanitizer is in the shim's place"
 fi
 
-room=$(($(du -sk runs/one/step-6 | cut -f1) * 3 / 2))
+room=$(($(du -sk runs/one/step-10 | cut -f1) * 3 / 2))
 if unshare -rm true 2>/dev/null; then
     mkdir full
     # both ranks in one view of the disk
@@ -109,17 +109,17 @@ SH
     rm -f err.*; start=$(now)
     unshare -rm bash full.sh
     [ "$(tr '\n' ' ' <codes)" = "1 1 " ] && [ ! -s left ] && grep -q 'step 2 could not be saved, going on: full/a/step-2.tmp/.*No space left' err.0 &&
-        tail -1 err.0 | grep -q '^kedge: full/a/step-6.tmp/.*No space left'
+        tail -1 err.0 | grep -q '^kedge: full/a/step-10.tmp/.*No space left'
     ok $? "tcp: rank 0's disk is full: a warning at each save, all steps are made, exit 1 at the end of $(since $start) s"
     ranks tcp 4 train run.yaml --set parallel.sequence=4 --set output=runs/full --resume
-    [ $code -eq 0 ] && [ "$(sum runs/full/step-6)" = "$whole" ]; ok $? "where there is room again it goes on from step 1 on four ranks: the same bits"
+    [ $code -eq 0 ] && [ "$(sum runs/full/step-10)" = "$whole" ]; ok $? "where there is room again it goes on from step 1 on four ranks: the same bits"
 else
     echo "skipped: a full disk: no tmpfs can be mounted here"
 fi
 
 cp -r runs/one runs/flip
-printf 'x' | dd of=runs/flip/step-6/optimizer.safetensors bs=1 seek=5000 conv=notrunc 2>/dev/null
+printf 'x' | dd of=runs/flip/step-10/optimizer.safetensors bs=1 seek=5000 conv=notrunc 2>/dev/null
 ranks tcp 4 train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set output=runs/flip --resume
-[ $code -eq 0 ] && grep -q 'step-6 is not used: .*optimizer.safetensors: its hash' err && [ "$(sum runs/flip/step-6)" = "$whole" ]
+[ $code -eq 0 ] && grep -q 'step-10 is not used: .*optimizer.safetensors: its hash' err && [ "$(sum runs/flip/step-10)" = "$whole" ]
 ok $? "a damaged checkpoint: named, and the one before it is used on four ranks: the same bits"
 echo done

@@ -34,8 +34,8 @@ for size in 1 2 4 8; do
 done
 
 try train run.yaml
-whole=$(sum runs/one/step-6)
-[ $code -eq 0 ] && [ "$(losses runs/one | grep -c .)" -eq 12 ]; ok $? "a run on one rank"
+whole=$(sum runs/one/step-10)
+[ $code -eq 0 ] && [ "$(losses runs/one | grep -c .)" -eq 16 ]; ok $? "a run on one rank"
 for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4 2 2" "2 1 3" "1 2 3" "2 2 3" "4 2 3"; do
     read -r s d z <<<"$layout"
     ranks mpi $((s * d)) train run.yaml --set parallel.sequence=$s --set parallel.data=$d --set parallel.zero=$z --set output=runs/$s-$d-$z
@@ -46,7 +46,7 @@ for layout in "2 1 1" "1 2 1" "2 2 1" "4 1 1" "1 4 1" "4 2 1" "2 1 2" "1 4 2" "4
     ok $? "$s ranks a window times $d, zero $z: kedge plan's bytes"
 done
 ranks mpi 2 train run.yaml --set parallel.sequence=2 --set recompute=none --set batch.micro=3 --set threads=2 --set output=runs/kept
-[ $code -eq 0 ] && [ "$(sum runs/kept/step-6)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"
+[ $code -eq 0 ] && [ "$(sum runs/kept/step-10)" = "$whole" ]; ok $? "the same with everything kept, three windows at once, two threads"
 
 # near FILE1 FILE2: losses that differ by less than a thousandth
 near() { paste <(losses "$1") <(losses "$2") | awk '{ d = $1 - $2; if (d < 0) d = -d; if (!($2 > 0) || d > 1e-3 * $2) bad = 1 } END { exit bad || !NR }'; }
@@ -62,13 +62,13 @@ ranks mpi 8 train run.yaml --set parallel.sequence=8 --set output=runs/odd
 says 1 "8 ranks do not fit 4 heads; mode allgather has no such limit" 20
 
 # The files of a checkpoint in shards are the same, whoever writes them.
-try train run.yaml --set steps=3 --set save.shard=200K --set output=runs/cut
-ranks mpi 4 train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set parallel.zero=3 --set steps=3 --set save.shard=200K \
+try train run.yaml --set steps=5 --set save.shard=200K --set output=runs/cut
+ranks mpi 4 train run.yaml --set parallel.sequence=2 --set parallel.data=2 --set parallel.zero=3 --set steps=5 --set save.shard=200K \
     --set offload.state=swap --set offload.activations=swap --set output=runs/change
-(cd runs/cut/step-3 && [ -e optimizer-00005-of-00005.safetensors ] && sha256sum ./*.safetensors*) >files
-[ $code -eq 0 ] && (cd runs/change/step-3 && sha256sum --quiet -c) <files; ok $? "three steps on four ranks, which all write: the same files"
+(cd runs/cut/step-5 && [ -e optimizer-00005-of-00005.safetensors ] && sha256sum ./*.safetensors*) >files
+[ $code -eq 0 ] && (cd runs/change/step-5 && sha256sum --quiet -c) <files; ok $? "five steps on four ranks, which all write: the same files"
 ranks mpi 2 train run.yaml --set parallel.data=2 --set parallel.zero=2 --set output=runs/change --resume
-[ $code -eq 0 ] && [ "$(sum runs/change/step-6)" = "$whole" ]; ok $? "resumed on two other ranks: the same weights and moments"
+[ $code -eq 0 ] && [ "$(sum runs/change/step-10)" = "$whole" ]; ok $? "resumed on two other ranks: the same weights and moments"
 
 ranks mpi 2 train run.yaml --set parallel.data=2 --set output=runs/places --log-ranks
 [ "$(grep -Eo 'rank . of 2, . of 2 on its host, joined by MPI' err | sort | tr '\n' ' ')" = "rank 0 of 2, 0 of 2 on its host, joined by MPI rank 1 of 2, 1 of 2 on its host, joined by MPI " ]

@@ -8,14 +8,14 @@ window: 512
 mask: anchor
 batch: {windows: 4, micro: 1}
 optim: {lr: 4e-3}
-steps: 6
-save: {every: 3, keep: 2}
-eval: {every: 3, windows: 2}
+steps: 10
+save: {every: 5, keep: 2}
+eval: {every: 5, windows: 2}
 parallel: {deadline: 60}
 output: runs/one
 YAML
 losses() { grep -o '"loss":[^,]*' "$1/metrics.jsonl" | cut -d: -f2; }
-same() { [ "$(sum "$1/step-6" 2>/dev/null)" = "$whole" ] && [ "$(losses "$1")" = "$(losses runs/one)" ]; }
+same() { [ "$(sum "$1/step-10" 2>/dev/null)" = "$whole" ] && [ "$(losses "$1")" = "$(losses runs/one)" ]; }
 now() { date +%s%N; }
 since() { echo "$((($(date +%s%N) - $1) / 100000000))" | sed -E 's/.?$/.&/; s/^\./0./'; }  # seconds and tenths
 

@@ -1,5 +1,5 @@
 /* Communicators whose ranks have a GPU each: device memory goes by NCCL, the rest over the communicator beneath. Ranks are threads, on
- * 1, 2, ... GPUs, or with KEDGE_MPI_TEST=1 under a launcher MPI's processes, on one host. tests/simulated_nccl.c is for machines
+ * 1, 2, ... GPUs, or with KEDGE_RANKS_TEST=1 under a launcher MPI's processes, on one host. tests/simulated_nccl.c is for machines
  * without a GPU. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -225,7 +225,7 @@ static void a_silent_rank_is_not_waited_for_after_the_deadline(void **state) {
 #endif
 
 int main(void) {
-    if (getenv("KEDGE_MPI_TEST") && kd_comm_mpi(&world, 60)) {
+    if (getenv("KEDGE_RANKS_TEST") && kd_comm_mpi(&world, 60)) {
         fprintf(stderr, "%s\n", kd_message());
         return 1;
     }
