@@ -36,10 +36,15 @@ class View(c.Structure):
     _fields_ = [("data", P(c.c_float)), ("token_stride", c.c_int64), ("head_stride", c.c_int64), ("type", c.c_int), ("half", P(c.c_uint16))]
 
 
+class Stretch(c.Structure):
+    _fields_ = [("from_", c.c_int64), ("to", c.c_int64)]
+
+
 class Attn(c.Structure):
     _fields_ = [("plan", P(Plan)), ("position", P(c.c_int32)), ("rope", P(Rope)), ("frame", c.c_int), ("precision", c.c_int),
                 ("H", c.c_int64), ("G", c.c_int64), ("E", c.c_int64), ("scale", c.c_float), ("q", View), ("k", View), ("v", View), ("o", View),
-                ("lse", P(c.c_float)), ("dout", View), ("dq", View), ("dk", View), ("dv", View)]
+                ("lse", P(c.c_float)), ("dout", View), ("dq", View), ("dk", View), ("dv", View),
+                ("rows", Stretch), ("keys", Stretch)]
 
 
 MASK_ANCHOR, FRAME_DOCUMENT, PRECISION_EXACT = 2, 1, 0
