@@ -12,14 +12,14 @@ static bool not_eager(const void *args) { return !kd_rung_of(args)->eager; }
 static const kd_variant attn_forward_variants[] = {
     KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx512})
     KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx2})
-    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_forward_ref},
+    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_forward_ref, kd_attn_forward_ref},
 };
 KD_OP(kd_attn_forward_op, attn_forward_variants);
 
 static const kd_variant attn_backward_variants[] = {
     KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx512})
     KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx2})
-    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_ref, kd_attn_backward_ref},
+    {"ref", KD_ISA_REF, NULL, kd_attn_workspace_backward_ref, kd_attn_backward_ref},
 };
 KD_OP(kd_attn_backward_op, attn_backward_variants);
 

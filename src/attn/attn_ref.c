@@ -50,7 +50,7 @@ static void narrow(const kd_view *x, const kd_attn *a, view from, int64_t heads)
             }
 }
 
-static void place(problem *x, kd_arena *arena, const kd_attn *a) {
+static void place(problem *x, kd_arena *arena, const kd_attn *a, bool backward) {
     kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
     *x = (problem){.shape = a, .lse = a->lse};
     x->q = view_of(arena, a, &a->q, a->H, rows);
@@ -64,14 +64,24 @@ static void place(problem *x, kd_arena *arena, const kd_attn *a) {
     x->logit = kd_arena_take(arena, a->G * a->plan->T, sizeof(float));
     x->rotated = kd_arena_take(arena, 2 * a->G * a->plan->T * a->E, sizeof(float));
     x->turned = kd_arena_take(arena, a->G * 4 * a->E, sizeof(float));
+    if (backward) x->sums = kd_arena_take(arena, a->G * sums_of(a) * 2 * kd_stretch_count(keys) * a->E, sizeof(float));
 }
 
-int64_t kd_attn_workspace_ref(const kd_ctx *ctx, const void *args) {
-    (void)ctx;
+static int64_t workspace_of(const kd_attn *a, bool backward) {
     problem x;
     kd_arena arena = {0};
-    place(&x, &arena, args);
+    place(&x, &arena, a, backward);
     return arena.used;
+}
+
+int64_t kd_attn_workspace_forward_ref(const kd_ctx *ctx, const void *args) {
+    (void)ctx;
+    return workspace_of(args, false);
+}
+
+int64_t kd_attn_workspace_backward_ref(const kd_ctx *ctx, const void *args) {
+    (void)ctx;
+    return workspace_of(args, true);
 }
 
 static kd_status forward_task(void *opaque, int64_t task, int64_t thread) {
@@ -84,9 +94,9 @@ static kd_status backward_task(void *opaque, int64_t task, int64_t thread) {
     return backward_group(opaque, task);
 }
 
-static void begin(problem *x, const kd_ctx *ctx, const kd_attn *a, void *workspace) {
-    kd_arena arena = {workspace, kd_attn_workspace_ref(ctx, a), 0};
-    place(x, &arena, a);
+static void begin(problem *x, const kd_attn *a, void *workspace, bool backward) {
+    kd_arena arena = {workspace, workspace_of(a, backward), 0};
+    place(x, &arena, a, backward);
     widen(x->q, a, &a->q, a->H);
     widen(x->k, a, &a->k, a->G);
     widen(x->v, a, &a->v, a->G);
@@ -95,7 +105,7 @@ static void begin(problem *x, const kd_ctx *ctx, const kd_attn *a, void *workspa
 kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     const kd_attn *a = args;
     problem x;
-    begin(&x, ctx, a, workspace);
+    begin(&x, a, workspace, false);
     KD_TRY(kd_pool_run(ctx->pool, forward_task, &x, a->G));
     narrow(&a->o, a, x.o, a->H);
     return KD_OK;
@@ -104,7 +114,7 @@ kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace) {
 kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
     const kd_attn *a = args;
     problem x;
-    begin(&x, ctx, a, workspace);
+    begin(&x, a, workspace, true);
     widen(x.o, a, &a->o, a->H);
     widen(x.dout, a, &a->dout, a->H);
     KD_TRY(kd_pool_run(ctx->pool, backward_task, &x, a->G));
@@ -119,7 +129,7 @@ kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace) {
 typedef struct logits_args { const kd_attn *a; float *logit; problem x; } logits_args;
 
 static int64_t logits_workspace(const kd_ctx *ctx, const void *args) {
-    return kd_attn_workspace_ref(ctx, ((const logits_args *)args)->a);
+    return kd_attn_workspace_forward_ref(ctx, ((const logits_args *)args)->a);
 }
 
 static kd_status logits_task(void *opaque, int64_t g, int64_t thread) {
@@ -144,7 +154,7 @@ static kd_status logits_task(void *opaque, int64_t g, int64_t thread) {
 
 static kd_status logits_ref(kd_ctx *ctx, const void *args, void *workspace) {
     logits_args l = *(const logits_args *)args;
-    begin(&l.x, ctx, l.a, workspace);
+    begin(&l.x, l.a, workspace, false);
     return kd_pool_run(ctx->pool, logits_task, &l, l.a->G);
 }
 

@@ -88,7 +88,8 @@ const kd_attn_segment *kd_attn_query_tile(const kd_attn_work *work, int64_t tile
 /* Waits until it is key tile j's turn; the tiles before it are in the hands of threads that do not wait for it. */
 void kd_attn_wait_turn(atomic_int *turn, int64_t j);
 
-int64_t kd_attn_workspace_ref(const kd_ctx *ctx, const void *args);
+int64_t kd_attn_workspace_forward_ref(const kd_ctx *ctx, const void *args);
+int64_t kd_attn_workspace_backward_ref(const kd_ctx *ctx, const void *args);
 kd_status kd_attn_forward_ref(kd_ctx *ctx, const void *args, void *workspace);
 kd_status kd_attn_backward_ref(kd_ctx *ctx, const void *args, void *workspace);
 kd_status kd_attn_forward_avx2(kd_ctx *ctx, const void *args, void *workspace);
