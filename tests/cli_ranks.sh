@@ -58,6 +58,8 @@ done
 for size in 2 8; do
     [ "$(losses runs/allgather-$size | head -3)" = "$(losses runs/one | head -3)" ]; ok $? "allgather on $size ranks: the very same up to the first step"
 done
+ranks mpi 2 train run.yaml --set parallel.sequence=2 --set parallel.mode=zigzag --set steps=11 --set output=runs/kept --resume
+[ $code -eq 0 ] && grep -q "made with sums one rank's, going on with zigzag on 2 ranks: the bits may differ" err; ok $? "going on in another mode is a warning"
 ranks mpi 8 train run.yaml --set parallel.sequence=8 --set output=runs/odd
 says 1 "8 ranks do not fit 4 heads; mode allgather has no such limit" 20
 

@@ -25,8 +25,12 @@ static json_t *identity(const kd_trainer *t) {
                      "data", hash);
 }
 
+/* What may change the bits and not the meaning. Other modes than ulysses have sums of their own for every number of ranks. */
 static json_t *variants(const kd_trainer *t) {
-    return json_pack("{s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa));
+    char sums[64] = "one rank's";
+    if (t->run->mode != KD_SEQUENCE_ULYSSES && t->run->sequence_ranks > 1)
+        snprintf(sums, sizeof sums, "%s on %lld ranks", kd_sequence_mode_name(t->run->mode), (long long)t->run->sequence_ranks);
+    return json_pack("{s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa), "sums", sums);
 }
 
 static kd_status save_state(const kd_trainer *t, const char *folder) {
@@ -149,6 +153,7 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
     const char *key;
     json_object_foreach(now, key, value) {
         const char *then = json_string_value(json_object_get(said, key));
+        if (!then && !strcmp(key, "sums")) then = "one rank's";  /* from before there were others */
         if (!then || strcmp(then, json_string_value(value)))
             kd_warn("%s: made with %s %s, going on with %s: the bits may differ", path, key, then ? then : "unknown",
                     json_string_value(value));
