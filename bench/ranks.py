@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One rank and two: seconds of a training step, and where they go.
 
-    make MPI=1 && python3 bench/ranks.py [--window 4K] [--rounds 3] [--csv FILE]
+    make MPI=1 && python3 bench/ranks.py [--window 2K] [--rounds 3] [--csv FILE]
 
 A rank has one thread. Layouts take turns, round by round; medians of the steps but each run's first. Moves are what rank 0
 spends in moves between ranks, waiting for the other included; the rest above half of one rank's step (or above one rank's, of
@@ -43,7 +43,7 @@ def train(folder, ranks, settings):
     except FileNotFoundError:
         raise Failed(f"no {words[0]}: Open MPI and `make MPI=1` are needed") from None
     if done.returncode:
-        raise Failed(f"{' '.join(settings)}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+        raise Failed(f"{' '.join(settings)}: {next((line for line in done.stderr.splitlines() if line.startswith('kedge: ')), 'failed')}")
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     shutil.rmtree(output)
     return [row for row in rows if "parts" in row][1:]
@@ -51,8 +51,8 @@ def train(folder, ranks, settings):
 
 def body():
     parser = arguments(__doc__)
-    parser.add_argument("--window", default="4K", help="tokens (default %(default)s)")
-    parser.add_argument("--preset", default="10m", help="of the model (default %(default)s)")
+    parser.add_argument("--window", default="2K", help="tokens (default %(default)s)")
+    parser.add_argument("--preset", default="5m", help="of the model (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="each runs every layout (default %(default)s)")
     options = parser.parse_args()
     seen = {name: [] for name, *_ in LAYOUTS}
