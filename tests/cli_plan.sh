@@ -32,6 +32,13 @@ before=$disk
 try --no-time --json --set 'export={every: 10, last: 5, dtype: bf16}'
 disk=$(sed -n 's/.*"disk": \([0-9]*\).*/\1/p' out)
 [ $code -eq 0 ] && [ $((disk - before)) -eq $((5 * 2 * parameters)) ]; ok $? "and five exports in bfloat16"
+# number KEY: of the plan
+number() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" out; }
+try --no-time --json --set recompute=layer
+moments=$(number moments) activations=$(number activations)
+try --no-time --json --set recompute=layer --set offload.state=swap --set offload.activations=swap
+[ $code -eq 0 ] && [ "$(number moments)" -eq 0 ] && [ $(($(number files) - moments)) -eq $((activations - $(number activations))) ] && [ ! -e swap ]
+ok $? "what lies in files is not memory"
 [ ! -e runs ]; ok $? "planning leaves nothing behind"
 full=$("$kedge" plan run.yaml --no-time --json --set mask=full | sed -n 's/.*"pairs": \([0-9.]*\).*/\1/p')
 [ "${full%.*}" = $((2 * 1024 * 1025 / 2)) ]; ok $? "full attention has every pair"

@@ -28,9 +28,9 @@ static const struct { const char *what, *key; size_t at; } memory_row[] = {
     {"moments", "moments", offsetof(kd_estimate, moments)}, {"activations", "activations", offsetof(kd_estimate, activations)},
     {"scratch", "scratch", offsetof(kd_estimate, scratch)}, {"windows of a step", "windows", offsetof(kd_estimate, plans)},
     {"documents and program", "program", offsetof(kd_estimate, program)},
-    {"most while reading", "reading", offsetof(kd_estimate, reading)},
+    {"most while reading", "reading", offsetof(kd_estimate, reading)}, {"beside it, in files", "files", offsetof(kd_estimate, files)},
 };
-enum { MEMORY_ROWS = sizeof memory_row / sizeof *memory_row };
+enum { MEMORY_ROWS = sizeof memory_row / sizeof *memory_row, FILES = MEMORY_ROWS - 1 };
 
 static int64_t memory_of(const kd_estimate *e, int i) { return *(const int64_t *)((const char *)e + memory_row[i].at); }
 
@@ -44,6 +44,7 @@ static void print_memory(const kd_estimate *e, const kd_estimate *alone) {
         printf("%32s   alone   (recompute: %s)\n  %-22s %7.3f %9.3f\n", "a rank", recompute_name(alone), "in all", gib(e->memory),
                gib(alone->memory));
     for (int i = 0; i < MEMORY_ROWS; i++) {
+        if (i == FILES && !e->files) continue;
         printf("  %-22s %7.3f", memory_row[i].what, gib(memory_of(e, i)));
         if (alone) printf(" %9.3f", gib(memory_of(alone, i)));
         printf("\n");

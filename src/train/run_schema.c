@@ -168,10 +168,10 @@ const kd_run_row kd_run_schema[] = {
     {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 4096]",
      .about = "partial sums of a gradient: a power of two, at most window; part of what the bits depend on"},
     {"parallel.sequence", KD_RUN_INTEGER, "1", AT(sequence_ranks), .range = "[1, 4096]",
-     .about = "ranks that share each window, for MPI: a power of two that divides leaves and, with mode ulysses, heads; memory and "
-              "time, not results"},
+     .about = "ranks that share each window: a power of two that divides leaves and, with mode ulysses, heads; memory and time, "
+              "not results"},
     {"parallel.data", KD_RUN_INTEGER, "1", AT(data_ranks), .range = "[1, 4096]",
-     .about = "ranks, or groups of ranks, with windows of their own: a power of two of them, and of windows each"},
+     .about = "ranks, or groups of ranks, with windows of their own: a power of two of them and, with zero 1, of windows each"},
     {"parallel.zero", KD_RUN_INTEGER, "1", AT(zero), .range = "[1, 3]",
      .about = "what each rank has a shard of alone: 1: moments, 2: gradients too, 3: weights too; memory and time, not results"},
     {"parallel.mode", KD_RUN_WORD, "ulysses", AT(mode), .word = SEQUENCE_MODES,
