@@ -10,35 +10,7 @@
 
 #include "eval/letters.h"
 #include "eval/scores.h"
-#include "format/json.h"
-#include "scratch.h"
-
-/* The cases of a file, or NULL: it is not here. json_decref *file. */
-static json_t *cases_of(json_t **file, const char *name) {
-    const char *assets = getenv("KEDGE_ASSETS");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/../eval_vectors/%s.json", assets ? assets : "../shared/assets", name);
-    *file = NULL;
-    if (!kd_exists(path)) {
-        print_message("skipped: %s is not here\n", path);
-        skip();
-    }
-    assert_done(kd_json_load(file, path));
-    json_t *cases = json_object_get(*file, "cases");
-    assert_true(json_array_size(cases) > 0);
-    return cases;
-}
-
-static const char *text_of(const json_t *row, const char *key) {
-    const char *text = json_string_value(json_object_get(row, key));
-    assert_non_null(text);
-    return text;
-}
-
-static double number_of(const json_t *row, const char *key) {
-    assert_true(json_is_number(json_object_get(row, key)));
-    return json_number_value(json_object_get(row, key));
-}
+#include "eval_vectors.h"
 
 static void expect(double got, double wanted, const json_t *row) {
     if (fabs(got - wanted) > 1e-12) fail_msg("%s: %.17g, not %.17g", text_of(row, "name"), got, wanted);
@@ -47,7 +19,7 @@ static void expect(double got, double wanted, const json_t *row) {
 typedef kd_status pair_score(double *score, const char *answer, const char *truth);
 
 static void check_pairs(const char *name, pair_score *score) {
-    json_t *file, *cases = cases_of(&file, name), *row;
+    json_t *file, *cases = cases_of(&file, name, "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
         double got;
@@ -76,7 +48,7 @@ static void counts_and_retrieval_are_longbenchs(void **state) {
 static void code_is_longbenchs(void **state) {
     (void)state;
     check_pairs("longbench_code_sim", kd_score_code);
-    json_t *file, *cases = cases_of(&file, "longbench_code_sim"), *row;
+    json_t *file, *cases = cases_of(&file, "longbench_code_sim", "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
         double ratio;
@@ -98,7 +70,7 @@ static const char **strings_of(const json_t *array, int64_t *count) {
 
 static void classes_are_longbenchs(void **state) {
     (void)state;
-    json_t *file, *cases = cases_of(&file, "longbench_classification"), *row;
+    json_t *file, *cases = cases_of(&file, "longbench_classification", "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
         int64_t count;
@@ -113,7 +85,7 @@ static void classes_are_longbenchs(void **state) {
 
 static void answers_match_as_rulers(void **state) {
     (void)state;
-    json_t *file, *cases = cases_of(&file, "ruler_string_match"), *row;
+    json_t *file, *cases = cases_of(&file, "ruler_string_match", "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
         bool any = !strcmp(text_of(row, "metric"), "string_match_part");
