@@ -10,7 +10,7 @@
 
 #include "eval/averages.h"
 #include "eval/choices.h"
-#include "eval/stretches.h"
+#include "eval/excerpts.h"
 #include "eval_vectors.h"
 
 static void hellaswag_is_cleaned_as_the_harness_does(void **state) {
@@ -132,10 +132,10 @@ static void rolling_windows_are_the_harnesss(void **state) {
     json_t *file, *cases = cases_of(&file, "rolling_windows", "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
-        kd_stretch *s;
+        kd_excerpt *s;
         int64_t count, n = (int64_t)json_array_size(json_object_get(row, "tokens"));
         const json_t *windows = json_object_get(row, "windows");
-        assert_done(kd_stretches_rolling(&s, &count, n, (int64_t)number_of(row, "max_seq_len"), (int64_t)number_of(row, "context_len")));
+        assert_done(kd_excerpts_rolling(&s, &count, n, (int64_t)number_of(row, "max_seq_len"), (int64_t)number_of(row, "context_len")));
         assert_int_equal(count, json_array_size(windows));
         for (int64_t k = 0; k < count; k++) {
             const json_t *window = json_array_get(windows, (size_t)k);
@@ -152,12 +152,12 @@ static void sliding_windows_are_yarns(void **state) {
     json_t *file, *cases = cases_of(&file, "sliding_ppl", "cases"), *row;
     size_t i;
     json_array_foreach(cases, i, row) {
-        kd_stretch *s;
+        kd_excerpt *s;
         int64_t count, scored = 0;
         double means = 0, sum = 0;
         bool bos = json_is_true(json_object_get(row, "bos"));
         const json_t *windows = json_object_get(row, "windows");
-        assert_done(kd_stretches_sliding(&s, &count, (int64_t)number_of(row, "seq_len"), (int64_t)number_of(row, "max_length") - bos,
+        assert_done(kd_excerpts_sliding(&s, &count, (int64_t)number_of(row, "seq_len"), (int64_t)number_of(row, "max_length") - bos,
                                          (int64_t)number_of(row, "stride"), bos, json_is_true(json_object_get(row, "truncate"))));
         assert_int_equal(count, json_array_size(windows));
         for (int64_t k = 0; k < count; k++) {
@@ -199,9 +199,9 @@ static void every_token_is_scored_once(void **state) {
         for (int64_t most = 1; most < 12; most++)
             for (int64_t other = 1; other <= most; other++)
                 for (int sliding = 0; sliding < 2; sliding++) {
-                    kd_stretch *s;
+                    kd_excerpt *s;
                     int64_t count, next = 0;
-                    assert_done(sliding ? kd_stretches_sliding(&s, &count, n, most, other, true, false) : kd_stretches_rolling(&s, &count, n, most, other));
+                    assert_done(sliding ? kd_excerpts_sliding(&s, &count, n, most, other, true, false) : kd_excerpts_rolling(&s, &count, n, most, other));
                     for (int64_t i = 0; i < count; i++) {
                         assert_int_equal(s[i].first, next);
                         assert_true(s[i].end > next && s[i].begin >= -1 && s[i].end - s[i].begin <= most + !sliding);
@@ -210,10 +210,10 @@ static void every_token_is_scored_once(void **state) {
                     assert_int_equal(next, n);
                     free(s);
                 }
-    kd_stretch *s;
+    kd_excerpt *s;
     int64_t count;
-    assert_fails(kd_stretches_sliding(&s, &count, 10, 4, 0, true, false), KD_EARG, "0 further");
-    assert_fails(kd_stretches_rolling(&s, &count, 10, 4, 6), KD_EARG, "10");
+    assert_fails(kd_excerpts_sliding(&s, &count, 10, 4, 0, true, false), KD_EARG, "0 further");
+    assert_fails(kd_excerpts_rolling(&s, &count, 10, 4, 6), KD_EARG, "10");
 }
 
 static void numbers_are_rounded_as_python_does(void **state) {
