@@ -42,7 +42,8 @@ static void index_letters(matcher *m, place *sorted) {
     for (int64_t i = 0; i < n; i++) sorted[i] = (place){m->b.c[i], i};
     qsort(sorted, (size_t)n, sizeof *sorted, by_letter);
     for (int64_t i = 0, end; i < n; i = end) {
-        for (end = i; end < n && sorted[end].c == sorted[i].c; end++) m->next[sorted[end].at] = end + 1 < n && sorted[end + 1].c == sorted[i].c ? sorted[end + 1].at : -1;
+        for (end = i; end < n && sorted[end].c == sorted[i].c; end++)
+            m->next[sorted[end].at] = end + 1 < n && sorted[end + 1].c == sorted[i].c ? sorted[end + 1].at : -1;
         bool popular = n >= LONG && end - i > n / 100 + 1;
         for (int64_t k = 0; k < m->a.n; k++)
             if (m->a.c[k] == sorted[i].c) m->first[k] = popular ? -1 : sorted[i].at;

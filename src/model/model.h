@@ -102,9 +102,10 @@ typedef struct kd_weights_form {
 
 #define KD_WEIGHTS_AS_STORED KD_DTYPES
 
-/* Writes a Hugging Face folder (weights_write.c), each rank some of its files, the same whatever their number; collective: model.safetensors, or model-00001-of-0000N.safetensors and
+/* Writes a Hugging Face folder (weights_write.c): model.safetensors, or model-00001-of-0000N.safetensors and
  * model.safetensors.index.json, the tensors in the canonical order; config.json, whose dtype says what is stored; and copies
- * the tokenizer's files of `from` (NULL: none) byte for byte. form NULL: float32 in one file.
+ * the tokenizer's files of `from` (NULL: none) byte for byte. form NULL: float32 in one file. Collective: each rank writes some of the
+ * files, which are the same for any number of ranks.
  * KD_ENUMERIC naming tensor and index where a finite weight does not fit into the dtype. */
 kd_status kd_model_save(kd_model *model, const kd_config *config, const char *folder, const char *from,
                         const kd_weights_form *form);
