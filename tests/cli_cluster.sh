@@ -9,7 +9,7 @@ unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT
 here=$source_of/examples/cluster
 
 try train run.yaml
-whole=$(sum runs/one/step-6)
+whole=$(sum runs/one/step-10)
 
 # ---- Slurm: srun starts its ranks by the variables, or ends as it is told to ----
 mkdir bin
@@ -34,7 +34,7 @@ chmod +x bin/*
 batch() { rm -f requeued; env PATH="$PWD/bin:$PATH" SLURM_JOB_ID=17 SLURM_NTASKS=2 PORT=$((20000 + RANDOM % 12000)) "$@" bash "$here/slurm.sh" run.yaml runs/slurm >out 2>err; code=$?; }
 bash -n "$here/slurm.sh"; ok $? "slurm.sh is a script"
 grep -q '^#SBATCH --signal=USR1@[0-9]*$' "$here/slurm.sh"; ok $? "its signal goes to the ranks, not to the shell"
-batch; [ $code -eq 0 ] && [ ! -e requeued ] && [ "$(sum runs/slurm/step-6)" = "$whole" ]; ok $? "a job that comes to its end is not queued again"
+batch; [ $code -eq 0 ] && [ ! -e requeued ] && [ "$(sum runs/slurm/step-10)" = "$whole" ]; ok $? "a job that comes to its end is not queued again"
 rm -rf runs/slurm; sed -i 's/^steps:.*/steps: 100000/' run.yaml
 batch & job=$!
 wait_step runs/slurm 3; kill -USR1 "$(cat srun.pid)"; wait $job
@@ -52,7 +52,7 @@ done
 if ! python3 -c 'import yaml' 2>/dev/null; then
     echo "skipped: kubernetes.yaml: no python3 with yaml"
 else
-    sed -i 's/^steps:.*/steps: 6/' run.yaml
+    sed -i 's/^steps:.*/steps: 10/' run.yaml
     python3 - "$here/kubernetes.yaml" >job.sh <<'PY'
 import shlex, sys, yaml
 jobset, policy = yaml.safe_load_all(open(sys.argv[1]))
@@ -83,6 +83,6 @@ PY
         RANK=$r WORLD_SIZE=$size MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 60 "$kedge" "${words[@]:1}" >out.$r 2>err.$r & pids+=($!)
     done
     ended
-    [ $code -eq 0 ] && [ "$(sum pod/runs/a/step-6)" = "$whole" ]; ok $? "its command and variables start a run: the bits of one rank"
+    [ $code -eq 0 ] && [ "$(sum pod/runs/a/step-10)" = "$whole" ]; ok $? "its command and variables start a run: the bits of one rank"
 fi
 echo done
