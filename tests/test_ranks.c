@@ -84,7 +84,7 @@ static void prepare(kd_trainer *t, kd_run_file *run, const row *r) {
 /* A third step more is a step's bytes: opening and saving are the same. */
 static void bytes_are_those_that_ranks_send(void **state) {
     (void)state;
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < ROWS; i += SANITIZED ? 3 : 1) {
         const row *r = &rows[i];
         int64_t ranks = r->sequence * r->data;
         job two = {0}, three = {0};
