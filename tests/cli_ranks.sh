@@ -61,7 +61,7 @@ done
 ranks mpi 2 train run.yaml --set parallel.sequence=2 --set parallel.mode=zigzag --set steps=11 --set output=runs/kept --resume
 [ $code -eq 0 ] && grep -q "made with sums one rank's, going on with zigzag on 2 ranks: the bits may differ" err; ok $? "going on in another mode is a warning"
 ranks mpi 8 train run.yaml --set parallel.sequence=8 --set output=runs/odd
-says 1 "8 ranks do not fit 4 heads; mode allgather has no such limit" 20
+says 2 "parallel: 4 heads are not shared by 8 ranks, allgather does it" 20
 
 # The files of a checkpoint in shards are the same, whoever writes them.
 try train run.yaml --set steps=5 --set save.shard=200K --set output=runs/cut
@@ -80,7 +80,7 @@ says 2 "runs/one holds a run already" 20
 ranks mpi 2 train run.yaml --set parallel.data=2 --set batch.windows=3 --set output=runs/odd
 says 2 "batch.windows: 3 are not shared by 2 data ranks" 20
 ranks mpi 3 train run.yaml --set parallel.sequence=3 --set output=runs/odd
-says 1 "3 ranks do not" 20
+says 2 "parallel: ranks are powers of two" 20
 WORLD_SIZE=2 ranks mpi 2 train run.yaml --set parallel.data=2 --set output=runs/left
 [ $code -eq 0 ] && same runs/left; ok $? "a variable that is left from elsewhere does not matter"
 [ ! -e runs/odd ]; ok $? "what never began left nothing"
