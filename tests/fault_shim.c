@@ -195,8 +195,23 @@ static DIR *(*real_fdopendir)(int);
 static struct dirent *(*real_readdir)(DIR *);
 static int (*real_pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-DIR *fdopendir(int fd) { LISTING("fdopendir", fd, real_fdopendir(fd)); }
-struct dirent *readdir(DIR *folder) { LISTING("readdir", dirfd(folder), real_readdir(folder)); }
+/* libc's own. Constructors of other libraries may come here before ours. */
+static void find_real(void) {
+    if (real_pthread_create) return;
+    *(void **)&real_fdopendir = dlsym(RTLD_NEXT, "fdopendir");
+    *(void **)&real_readdir = dlsym(RTLD_NEXT, "readdir");
+    *(void **)&real_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
+}
+
+DIR *fdopendir(int fd) {
+    find_real();
+    LISTING("fdopendir", fd, real_fdopendir(fd));
+}
+
+struct dirent *readdir(DIR *folder) {
+    find_real();
+    LISTING("readdir", dirfd(folder), real_readdir(folder));
+}
 
 /* ---- memory and threads -------------------------------------------------------------------------------------- */
 
@@ -260,6 +275,7 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg) {
+    find_real();
     return no_memory() ? EAGAIN : real_pthread_create(thread, attributes, run, arg);
 }
 
@@ -271,9 +287,7 @@ static long number_of(const char *name) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-    *(void **)&real_fdopendir = dlsym(RTLD_NEXT, "fdopendir");
-    *(void **)&real_readdir = dlsym(RTLD_NEXT, "readdir");
-    *(void **)&real_pthread_create = dlsym(RTLD_NEXT, "pthread_create");
+    find_real();
     const char *way = getenv("FAULT_WAY"), *log = getenv("FAULT_LOG"), *stacks = getenv("FAULT_STACKS");
     const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
     for (int i = 0; way && i < FAULT_WAYS; i++)
