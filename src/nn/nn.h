@@ -87,6 +87,18 @@ kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const
 kd_status kd_cross_entropy(kd_ctx *ctx, double *loss, float *logits, const int32_t *target, float scale, int64_t M,
                            int64_t V);
 
+/* ---- likelihoods (likelihood.c) ------------------------------------------------------------------------------ */
+
+typedef struct kd_likelihood { double log; bool best; } kd_likelihood;  /* ln p; whether no other token is likelier */
+typedef struct kd_likely { int32_t token; double log; } kd_likely;      /* a token and its ln p */
+
+/* likelihood[m] of target[m] where it is not -1, and top[m, 0..tops-1], the likeliest tokens, of equals the lowest first, from logits
+ * [M,V], which are kept: ln p[v] = logits[v] - max - ln sum_u e^(logits[u] - max), in double. likelihood or target NULL: only top. tops
+ * at most KD_TOPS and V; 0: none. Equal logits have equal ln p. KD_EARG naming the token if a target is >= V. */
+enum { KD_TOPS = 64 };
+kd_status kd_likelihoods(kd_ctx *ctx, kd_likelihood *likelihood, kd_likely *top, int64_t tops, const float *logits, const int32_t *target,
+                         int64_t M, int64_t V);
+
 /* ---- sums over the whole step (reduce.c), in double and in index order ------------------------------------------ */
 
 #define KD_NORM_SEGMENT 4096 /* canonical elements: a partial sum of squares */
