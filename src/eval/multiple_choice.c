@@ -50,7 +50,7 @@ static kd_status ask(kd_question *question, kd_ids *ids, void *opaque, int64_t i
     asking *a = opaque;
     const kd_choice_item *item = &a->items->item[index / KD_CHOICES];
     kd_subject *s = a->subject;
-    state *state = &a->state[index / KD_CHOICES];
+    state *own = &a->state[index / KD_CHOICES];
     char *continuation;
     int64_t cut = 0;
     if (kd_results_find(a->results, item->key)) return KD_OK;
@@ -62,20 +62,20 @@ static kd_status ask(kd_question *question, kd_ids *ids, void *opaque, int64_t i
     if (!status && !question->scored) status = kd_fail(KD_EFORMAT, "choice %c has no token of its own behind the context", 'A' + (int)(index % KD_CHOICES));
     if (!status) status = kd_cut_left(ids, &cut, s->options.length + 1, s->anchor ? s->lead.count : 0, question->scored);
     if (status) return kd_fail_prefix(status, "%s", item->key);
-    if (cut > state->cut) state->cut = cut;
+    if (cut > own->cut) own->cut = cut;
     return KD_OK;
 }
 
 static kd_status hear(void *opaque, int64_t index, const kd_question *question, const kd_answer *answer) {
     asking *a = opaque;
-    state *state = &a->state[index / KD_CHOICES];
+    state *own = &a->state[index / KD_CHOICES];
     double sum = 0;
     for (int64_t i = 0; i < question->scored; i++) sum += answer->likelihood[i].log;
     if (!isfinite(sum)) return kd_fail(KD_ENUMERIC, "%s: the likelihood of choice %c is not finite", name_of(a, index), 'A' + (int)(index % KD_CHOICES));
-    state->log[index % KD_CHOICES] = sum;
-    if (++state->heard < KD_CHOICES) return KD_OK;
-    json_t *row = json_pack("{s:[f, f, f, f]}", "loglikelihood", state->log[0], state->log[1], state->log[2], state->log[3]);
-    if (row && state->cut && json_object_set_new(row, "cut", json_integer(state->cut))) {
+    own->log[index % KD_CHOICES] = sum;
+    if (++own->heard < KD_CHOICES) return KD_OK;
+    json_t *row = json_pack("{s:[f, f, f, f]}", "loglikelihood", own->log[0], own->log[1], own->log[2], own->log[3]);
+    if (row && own->cut && json_object_set_new(row, "cut", json_integer(own->cut))) {
         json_decref(row);
         row = NULL;
     }
