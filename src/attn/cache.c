@@ -173,15 +173,16 @@ typedef struct copy_args { const kd_extend *x; char *to[2]; const char *from[2];
 
 static kd_status copy_task(void *opaque, int64_t task, int64_t thread) {
     const copy_args *a = opaque;
-    int64_t g = task / 2, size = a->x->type == KD_VIEW_F32 ? 4 : 2, at = kd_cache_at(a->x, g, 0) * size;
+    int64_t tile = task / 2 * KD_CACHE_TILE, size = a->x->type == KD_VIEW_F32 ? 4 : 2;
+    int64_t at = kd_cache_at(a->x, 0, tile) * size, end = kd_cache_at(a->x, 0, tile + KD_CACHE_TILE) * size;
     (void)thread;
-    memcpy(a->to[task % 2] + at, a->from[task % 2] + at, (size_t)(kd_cache_numbers(a->count, 1, a->x->E) * size));
+    memcpy(a->to[task % 2] + at, a->from[task % 2] + at, (size_t)(end - at));
     return KD_OK;
 }
 
 static kd_status copy_ref(kd_ctx *ctx, const void *args, void *workspace) {
     (void)workspace;
-    return kd_pool_run(ctx->pool, copy_task, (void *)args, 2 * ((const copy_args *)args)->x->G);
+    return kd_pool_run(ctx->pool, copy_task, (void *)args, 2 * ((((const copy_args *)args)->count + KD_CACHE_TILE - 1) / KD_CACHE_TILE));
 }
 
 static const kd_variant copy_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, copy_ref}};

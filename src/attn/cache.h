@@ -1,6 +1,6 @@
 /* Attention of sequences that grow: keys and values of tokens once read are kept, and every new token sees all before it.
  *
- * A cache of one layer and sequence has tiles of KD_CACHE_TILE tokens for each key/value head, as the kernels read them: keys
+ * A cache of one layer and sequence is [tokens/128][G] tiles of KD_CACHE_TILE tokens and a key/value head, as the kernels read them: keys
  * [16][Ep][8], token 8i + j in column j of group i; values [Ep/8][128][8]; Ep is E padded to 16. float32 caches keep rotated keys; bf16
  * ones keep them as they come, and they are rotated exactly whenever they are read, so that rounding does not depend on the position. */
 #ifndef KD_CACHE_H
@@ -23,7 +23,7 @@ typedef struct kd_reading {
 typedef struct kd_extend {
     const kd_reading *reading;  /* [readings] on the host, of different caches; their rows do not overlap */
     int64_t readings;
-    int64_t room;               /* tokens that every cache has room for, a multiple of KD_CACHE_TILE */
+    int64_t room;               /* tokens that a cache has room for at most, a multiple of KD_CACHE_TILE */
     kd_view_type type;          /* f32 or bf16 */
     const float *turn;          /* bf16: kd_cache_turns' */
     const kd_rope *rope;        /* of precision exact, positions 0 .. room-1 at least as far as tokens go */
@@ -51,7 +51,7 @@ kd_status kd_cache_copy(kd_ctx *ctx, const kd_extend *shape, void *to_key, void 
 static inline int64_t kd_cache_width(int64_t E) { return (E + 15) / 16 * 16; }
 /* Where head g's tile that has token t begins. */
 static inline int64_t kd_cache_at(const kd_extend *x, int64_t g, int64_t t) {
-    return (g * x->room + t / KD_CACHE_TILE * KD_CACHE_TILE) * kd_cache_width(x->E);
+    return (t / KD_CACHE_TILE * x->G + g) * KD_CACHE_TILE * kd_cache_width(x->E);
 }
 /* In that tile, element e of token t's key and of its value. */
 static inline int64_t kd_cache_key(int64_t Ep, int64_t t, int64_t e) {
