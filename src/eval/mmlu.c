@@ -69,7 +69,7 @@ static kd_status read_folder(kd_mmlu *set, const char *folder, const char *split
         if (!is_wanted(i, only, wanted)) continue;
         snprintf(name, sizeof name, "%s_%.20s.csv", kd_mmlu_subjects[i].name, split);
         char *path = kd_path_join(kd_is_folder(inner) ? inner : folder, name);
-        status = !path ? no_memory() : !kd_exists(path) ? kd_fail(KD_EIO, "%s: no such file; --subjects names those that are there", path)
+        status = !path ? no_memory() : !kd_exists(path) ? kd_fail(KD_EIO, "%s: no such file; --subject names those that are there", path)
                                                         : read_csv(set, path, i);
         free(path);
     }
