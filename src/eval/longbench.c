@@ -79,7 +79,7 @@ kd_status kd_longbench_prompts_open(kd_longbench_prompts *p, const char *folder)
     kd_status status;
     *p = (kd_longbench_prompts){0};
     if (!folder) {
-        for (int64_t i = 0; i < kd_longbench_count; i++)
+        for (int64_t i = 0; i < KD_LB_TASKS; i++)
             p->hash = p->hash * 31 + kd_hash(kd_longbench_tasks[i].prompt, (int64_t)strlen(kd_longbench_tasks[i].prompt));
         return KD_OK;
     }

@@ -27,8 +27,9 @@ typedef struct kd_longbench_task {
     const char *prompt;           /* in our own words, as the authors' dataset2prompt.json has theirs */
 } kd_longbench_task;
 
-extern const kd_longbench_task kd_longbench_tasks[];
-extern const int64_t kd_longbench_count;
+enum { KD_LB_TASKS = 21 };
+extern const kd_longbench_task kd_longbench_tasks[KD_LB_TASKS];
+extern const char *const kd_longbench_metrics[];   /* by kd_longbench_metric, for people */
 /* KD_ECONFIG naming the nearest; KD_ENOTSUP for a set whose metric is not. */
 kd_status kd_longbench_find(const kd_longbench_task **task, const char *name);
 
@@ -69,7 +70,7 @@ typedef struct kd_longbench_score { double score, bucket[KD_LB_BUCKETS]; int64_t
 /* A sample's score is that of the best of its answers; a set's the mean, times 100, to two decimals. Classes are those of the last row. */
 kd_status kd_longbench_score_of(kd_longbench_score *score, const kd_longbench_task *task, const kd_prediction *prediction, int64_t count);
 
-/* score [tasks], in the order of kd_longbench_tasks, NAN: not asked. A group is the mean of its English sets and NAN where one is missing;
+/* score [KD_LB_TASKS], in the order of kd_longbench_tasks, NAN: not asked. A group is the mean of its English sets and NAN where one is missing;
  * average the mean of six groups. */
 void kd_longbench_average(double group[KD_LB_GROUPS], double *average, const double *score);
 

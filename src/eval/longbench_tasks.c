@@ -11,10 +11,12 @@ const struct kd_longbench_group_name kd_longbench_groups[KD_LB_GROUPS] = {
 
 const char *const kd_longbench_buckets[KD_LB_BUCKETS] = {"0-4k", "4-8k", "8k+"};
 
+const char *const kd_longbench_metrics[] = {"F1", "ROUGE-L", "classification", "count", "retrieval", "retrieval", "edit similarity", "Chinese words"};
+
 #define QA "Read the text, then answer the question about it in as few words as you can.\n\n{context}\n\nQuestion: {input}\nAnswer:"
 #define SEVERAL "Read the passages, then answer the question from them in as few words as you can.\n\n{context}\n\nQuestion: {input}\nAnswer:"
 
-const kd_longbench_task kd_longbench_tasks[] = {
+const kd_longbench_task kd_longbench_tasks[KD_LB_TASKS] = {
     {"narrativeqa", KD_LB_SINGLE_DOC, KD_LB_F1, 128, false, false, false, QA},
     {"qasper", KD_LB_SINGLE_DOC, KD_LB_F1, 128, false, false, true,
      "Read the article, then answer the question about it in as few words as you can. A question may be answered by yes or no, or by \"unanswerable\" "
@@ -49,19 +51,17 @@ const kd_longbench_task kd_longbench_tasks[] = {
     {"lcc", KD_LB_CODE, KD_LB_CODE_SIM, 64, false, false, true, "{context}"},
     {"repobench-p", KD_LB_CODE, KD_LB_CODE_SIM, 64, false, false, true, "{context}{input}"},
 };
-enum { TASKS = sizeof kd_longbench_tasks / sizeof *kd_longbench_tasks };
-const int64_t kd_longbench_count = TASKS;
 
 kd_status kd_longbench_find(const kd_longbench_task **task, const char *name) {
-    const char *known[TASKS];
-    for (int i = 0; i < TASKS; i++) {
+    const char *known[KD_LB_TASKS];
+    for (int i = 0; i < KD_LB_TASKS; i++) {
         *task = &kd_longbench_tasks[i];
         known[i] = (*task)->name;
         if (strcmp(name, known[i])) continue;
         if ((*task)->metric != KD_LB_JIEBA) return KD_OK;
         return kd_fail(KD_ENOTSUP, "%s: its scores need Chinese words told apart by jieba's dictionary, which is not here", name);
     }
-    const char *near = kd_nearest(name, known, TASKS);
+    const char *near = kd_nearest(name, known, KD_LB_TASKS);
     return kd_fail(KD_ECONFIG, "%s is no data set of LongBench%s%s", name, near ? ", did you mean " : "", near ? near : "");
 }
 
@@ -70,7 +70,7 @@ void kd_longbench_average(double group[KD_LB_GROUPS], double *average, const dou
     for (int g = 0; g < KD_LB_GROUPS; g++) {
         int64_t count = 0;
         group[g] = 0;
-        for (int i = 0; i < TASKS; i++) {
+        for (int i = 0; i < KD_LB_TASKS; i++) {
             if (kd_longbench_tasks[i].group != (kd_longbench_group)g || kd_longbench_tasks[i].chinese) continue;
             group[g] += score[i];  /* NAN stays */
             count++;
