@@ -70,7 +70,8 @@ kd_status kd_longbench_score_of(kd_longbench_score *s, const kd_longbench_task *
     for (int64_t i = 0; i < count; i++) {
         double own;
         int bucket = bucket_of(p[i].length);
-        KD_GO(score_sample(&own, task, &p[i], name, classes));
+        status = score_sample(&own, task, &p[i], name, classes);
+        if (status) KD_GO(kd_fail_prefix(status, "%s/%lld", task->name, (long long)i));
         sum += own;
         sums[bucket] += own;
         s->counts[bucket]++;
