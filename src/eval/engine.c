@@ -45,7 +45,7 @@ void kd_engine_finish(kd_engine *engine, kd_job *job, kd_status status) {
 static kd_status check(const kd_engine *e, const kd_question *q) {
     const long long length = (long long)e->options.length;
     if (q->count < 1) return kd_fail(KD_EARG, "a prompt without a token");
-    if (q->most < 0 || q->most > e->options.length || q->count > e->options.length || q->count + q->most - 1 > e->options.length)
+    if (q->most < 0 || q->most > e->options.length || q->count - 1 > e->options.length - q->most)
         return kd_fail(KD_EARG, "a prompt of %lld tokens and %lld more: the length is %lld", (long long)q->count, (long long)q->most, length);
     if (q->scored < 0 || q->scored > q->count - 1)
         return kd_fail(KD_EARG, "likelihoods of %lld tokens of %lld: the first has none", (long long)q->scored, (long long)q->count);
