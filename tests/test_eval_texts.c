@@ -141,6 +141,9 @@ static void rolling_windows_are_the_harnesss(void **state) {
             const json_t *window = json_array_get(windows, (size_t)k);
             same_tokens(json_array_get(window, 0), s[k].begin, s[k].end - 1);
             same_tokens(json_array_get(window, 1), s[k].first, s[k].end);
+            const json_t *disjoint = json_array_get(json_object_get(row, "disjoint"), (size_t)k);
+            same_tokens(json_array_get(disjoint, 0), s[k].begin, s[k].first);
+            same_tokens(json_array_get(disjoint, 1), s[k].first, s[k].end);
         }
         free(s);
     }

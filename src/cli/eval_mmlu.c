@@ -130,7 +130,8 @@ static kd_status read_subjects(int64_t *only, const kd_list *list) {
         only[i] = kd_mmlu_find(list->text[i]);
         if (only[i] >= 0) continue;
         const char *near = kd_nearest(list->text[i], known, KD_MMLU_SUBJECTS);
-        return kd_fail(KD_ECONFIG, "mmlu: --subject %s is none of the 57%s%s", list->text[i], near ? ", did you mean " : "", near ? near : "");
+        return kd_fail(KD_ECONFIG, "mmlu: --subject %s is none of the 57%s%s%s", list->text[i], near ? ", did you mean " : "", near ? near : "",
+                       near ? "?" : "");
     }
     return KD_OK;
 }

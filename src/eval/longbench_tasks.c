@@ -62,7 +62,7 @@ kd_status kd_longbench_find(const kd_longbench_task **task, const char *name) {
         return kd_fail(KD_ENOTSUP, "%s: its scores need Chinese words told apart by jieba's dictionary, which is not here", name);
     }
     const char *near = kd_nearest(name, known, KD_LB_TASKS);
-    return kd_fail(KD_ECONFIG, "%s is no data set of LongBench%s%s", name, near ? ", did you mean " : "", near ? near : "");
+    return kd_fail(KD_ECONFIG, "%s is no data set of LongBench%s%s%s", name, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 void kd_longbench_average(double group[KD_LB_GROUPS], double *average, const double *score) {
