@@ -185,7 +185,7 @@ static void probe(kd_probe *p, const kd_plan *plan, const kd_plan *longer, int64
     memcpy(p->grid.length, length, sizeof length);
     *p->curve = (kd_probe_curve){.L = config.L, .H = config.H, .E = config.E};
     assert_done(kd_probe_curve_init(p->curve, p, KD_PROBE_MODES));
-    const kd_subject subject = {&config, fresh ? NULL : model, 5, precision, frame};
+    const kd_probe_subject subject = {&config, fresh ? NULL : model, 5, precision, frame};
     const kd_probe_texts texts = {plan, longer};
     kd_progress_open(&progress, 1);
     assert_done(kd_probe_model(p->curve, ctx, p, &subject, &texts, &progress, &done));

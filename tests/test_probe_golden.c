@@ -215,7 +215,7 @@ static void probe_model(kd_probe *p, const char *model, kd_precision precision) 
     memcpy(p->grid.shift, model_shift, sizeof model_shift);
     *p->curve = (kd_probe_curve){.L = config.L, .H = config.H, .E = config.E};
     assert_done(kd_probe_curve_init(p->curve, p, KD_PROBE_MODES));
-    const kd_subject subject = {&config, folder, 1, precision, KD_FRAME_WINDOW};
+    const kd_probe_subject subject = {&config, folder, 1, precision, KD_FRAME_WINDOW};
     const kd_probe_texts texts = {&plan, NULL};
     kd_progress_open(&progress, 1);
     assert_done(kd_probe_model(p->curve, ctx, p, &subject, &texts, &progress, &done));

@@ -179,7 +179,7 @@ static kd_status probe_one(kd_probe *p, const options *o, const asked *a, kd_ctx
     for (int64_t i = 0; i < a->precisions; i++) {
         kd_probe_curve *c = &p->curve[p->curves++];
         *c = (kd_probe_curve){.precision = kd_precision_name(a->precision[i]), .random = random, .L = config->L, .H = config->H, .E = config->E};
-        const kd_subject subject = {config, random ? NULL : folder, o->source.seed, a->precision[i], a->frame};
+        const kd_probe_subject subject = {config, random ? NULL : folder, o->source.seed, a->precision[i], a->frame};
         KD_TRY(name_of(&c->model, folder, random));
         KD_TRY(kd_probe_curve_init(c, p, KD_PROBE_MODES));
         kd_status status = kd_probe_model(c, ctx, p, &subject, texts, progress, done);

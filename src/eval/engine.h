@@ -49,8 +49,10 @@ void kd_answer_free(kd_answer *answer);
 
 typedef struct kd_engine kd_engine;
 
-/* Decoder and tokenizer are borrowed; the tokenizer may be NULL where nobody generates text. */
-kd_status kd_engine_open(kd_engine **out, kd_decoder *decoder, const kd_decoder_options *options, const kd_tokenizer *tokenizer);
+/* Decoder, config and tokenizer are borrowed; the tokenizer may be NULL where nobody generates text. EOS is the tokenizer's and the config's;
+ * of ids that are no token of the tokenizer none is generated. */
+kd_status kd_engine_open(kd_engine **out, kd_decoder *decoder, const kd_config *config, const kd_decoder_options *options,
+                         const kd_tokenizer *tokenizer);
 void kd_engine_close(kd_engine *engine);     /* questions under way are ended with KD_EAGAIN */
 
 /* All of them, as many at once as there are sequences, in any order; answer [count]. A failure of one question is in its answer; the

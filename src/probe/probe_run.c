@@ -73,7 +73,7 @@ static void warn_of_memory(const run *r, const kd_attn *a) {
                 (double)free * 0x1p-30);
 }
 
-static kd_status run_open(run *r, kd_ctx *ctx, const kd_subject *s, int64_t T, const int64_t *shift, int64_t shifts, int64_t bases,
+static kd_status run_open(run *r, kd_ctx *ctx, const kd_probe_subject *s, int64_t T, const int64_t *shift, int64_t shifts, int64_t bases,
                           int64_t against, bool anchors) {
     int64_t furthest = 0;
     kd_status status;
@@ -153,7 +153,7 @@ static kd_status read_text(run *r, const kd_plan *text) {
     return KD_OK;
 }
 
-kd_status kd_probe_model(kd_probe_curve *c, kd_ctx *ctx, const kd_probe *p, const kd_subject *subject, const kd_probe_texts *texts,
+kd_status kd_probe_model(kd_probe_curve *c, kd_ctx *ctx, const kd_probe *p, const kd_probe_subject *subject, const kd_probe_texts *texts,
                          kd_progress *progress, int64_t *done) {
     const kd_probe_grid *g = &p->grid;
     const int64_t both[] = {g->shift[0], g->against};
