@@ -7,10 +7,10 @@ _kedge() {
         compopt -o nospace
     elif [ "$COMP_CWORD" -eq 1 ] || [ "$before" = help ]; then
         words="help --help --version $("$kedge" --help 2>/dev/null | awk '/^more:$/ { exit } /^  [a-z]/ { print $1 }')"
-    elif [ "$COMP_CWORD" -eq 2 ] && [ "$command" = bench ]; then
-        words=$("$kedge" help bench 2>/dev/null | awk '/^more:$/ { exit } /^  [a-z]/ { print $1 }')
+    elif [ "$COMP_CWORD" -eq 2 ] && [[ $command = @(bench|eval) ]]; then
+        words=$("$kedge" help "$command" 2>/dev/null | awk '/^more:$/ { exit } /^  [a-z]/ { print $1 }')
     else
-        [ "$command" = bench ] && command="bench ${COMP_WORDS[2]}"
+        [[ $command = @(bench|eval) ]] && command="$command ${COMP_WORDS[2]}"
         case $word in -*) words=$("$kedge" help $command 2>/dev/null | awk '/^  --/ { print $1 } /^  -h, / { print $2 }') ;; esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
