@@ -52,7 +52,7 @@ static kd_status find_words(kd_ruler_essays *e) {
 
 static kd_status open_text(kd_ruler_essays *e, const char *text, int64_t size) {
     if (text) KD_TRY(squeeze(&e->text, text, size));
-    else kd_ruler_prose(&e->text, e->words);
+    else kd_ruler_prose(&e->text, 0, e->words);
     KD_TRY(kd_text_status(&e->text));
     int64_t once = e->text.size;
     e->own = count_words(e->text.data, once);

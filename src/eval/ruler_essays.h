@@ -28,7 +28,7 @@ int64_t kd_ruler_depth_place(int64_t depth, int64_t sentences);
 /* Appends the first `words` words with needles at ascending depths, everything joined by single spaces. */
 void kd_ruler_essays_hide(kd_text *out, const kd_ruler_essays *essays, int64_t words, const char *const *needle, const int64_t *depth, int64_t count);
 
-/* Sentences of the grammar, at least so many words, appended. */
-void kd_ruler_prose(kd_text *text, int64_t words);
+/* Sentences of the grammar, from the first-th on, at least so many words, appended. */
+void kd_ruler_prose(kd_text *text, int64_t first, int64_t words);
 
 #endif

@@ -90,10 +90,10 @@ static int64_t words_of(const kd_text *text, int64_t from) {
     return words;
 }
 
-void kd_ruler_prose(kd_text *text, int64_t words) {
-    for (int64_t i = 0, have = 0; have < words && !text->failed; i++) {
+void kd_ruler_prose(kd_text *text, int64_t first, int64_t words) {
+    for (int64_t i = first, have = 0; have < words && !text->failed; i++) {
         kd_draws draws = {0x5a7, 0, 16 * (uint64_t)i}, *d = &draws;
-        if (i) kd_text_put(text, " ");
+        if (i > first) kd_text_put(text, " ");
         int64_t from = text->size;
         for (const char *at = PICK(frame); *at; at++) {
             if (*at == '[') {

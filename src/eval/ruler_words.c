@@ -144,7 +144,11 @@ kd_status kd_ruler_words_open(kd_ruler_words *words, const char *text, int64_t s
         for (end = at; end < size && is_part(text[end]); end++) small &= is_small(text[end]);
         if (small && end - at >= SHORTEST && end - at <= LONGEST) take(words, &p, text + at, end - at);
     }
-    words->own = words->count;
+    for (int64_t i = 0; i < NOUNS + ADJECTIVES && words->count < need; i++) {
+        const char *word = i < NOUNS ? nouns[i] : adjectives[i - NOUNS];
+        if (strlen(word) >= SHORTEST && strlen(word) <= LONGEST) take(words, &p, word, (int64_t)strlen(word));
+    }
+    words->real = words->count;
     for (int64_t i = 0; i < kd_ruler_invented() && words->count < need; i++) {
         char word[KD_RULER_CODE];
         kd_ruler_invent(word, (int64_t)kd_random_permute(0, 0, (uint64_t)i, (uint64_t)kd_ruler_invented()));

@@ -19,10 +19,10 @@ void kd_ruler_invent(char out[KD_RULER_CODE], int64_t i);
 void kd_ruler_code(char out[KD_RULER_CODE], kd_draws *draws);
 
 /* Words, none of which is part of another. */
-typedef struct kd_ruler_words { char (*word)[16]; int64_t count, own; } kd_ruler_words;
+typedef struct kd_ruler_words { char (*word)[16]; int64_t count, real; } kd_ruler_words;
 
-/* As many as are needed: first those of a text (NULL: none), 4 to 12 small letters a to z, in the order in which they come, `own` of them; then
- * invented ones, as far as there are any. Free with kd_ruler_words_close. */
+/* As many as are needed: first those of a text (NULL: none), 4 to 12 small letters a to z, in the order in which they come; then those of the keys;
+ * so far they are real ones. Then invented ones, as far as there are any. Free with kd_ruler_words_close. */
 kd_status kd_ruler_words_open(kd_ruler_words *words, const char *text, int64_t size, int64_t need);
 void kd_ruler_words_close(kd_ruler_words *words);
 
