@@ -8,5 +8,7 @@
 #include "dev/vec_transpose.inc"
 
 #include "attn_vec_tile.inc"
+#include "attn_vec_cache_tile.inc"
 #include "attn_vec_forward.inc"
+#include "attn_vec_cached.inc"
 #include "attn_vec_backward.inc"

@@ -62,6 +62,8 @@ typedef struct kd_attn_work {
     float *anchor_ds;                    /* [heads][query_rows]: the gradient of the anchor's logit */
     float *anchor_sum;                   /* [heads][all_query_tiles][2][Ep]: shares of dk_a, dv_a */
     atomic_int *turn;                    /* [heads][query_tiles]: the key tile whose share of dquery_t comes next */
+    const struct kd_extend *cached;      /* keys and values are a cache's, reading's (cache.h); NULL: packed ones */
+    const struct kd_reading *reading;
     float *scratch;                      /* [threads][scratch_floats]: tiles, then a short document's packed data */
     int64_t scratch_floats, tile_floats;
 } kd_attn_work;

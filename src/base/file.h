@@ -12,6 +12,10 @@ kd_status kd_source_open(kd_source *source, const char *path);
 /* Exactly bytes at .. at+size-1; several threads may read at once. KD_EFORMAT with the offset when the file ends before,
  * KD_EIO. */
 kd_status kd_source_read(void *out, const kd_source *source, int64_t at, int64_t size);
+/* All its bytes where they can be read in place, for files that would fill memory twice: one that shrinks meanwhile kills the process.
+ * KD_ENOMEM, KD_EIO. */
+kd_status kd_source_map(const void **bytes, const kd_source *source);
+void kd_source_unmap(const void *bytes, const kd_source *source);  /* NULL is allowed */
 void kd_source_close(kd_source *source);           /* one that was never opened, or is closed, is allowed */
 
 /* A whole small file on the heap, NUL-terminated for convenience; free() it. KD_EFORMAT if larger than limit bytes. */

@@ -62,6 +62,10 @@ static inline vf v_load_bf16(const uint16_t *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 static inline vf v_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+static inline vf v_low_f16(vi a) {  /* the lower half of each lane, a float16 number */
+    __m256i low = _mm256_and_si256(a, _mm256_set1_epi32(0xffff));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08)));
+}
 static inline void v_store_high(uint16_t *p, vf a) {  /* the upper half of each lane */
     __m256i high = _mm256_srli_epi32(_mm256_castps_si256(a), 16);
     __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(high, high), 0x08);

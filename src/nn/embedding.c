@@ -1,6 +1,7 @@
 /* Token embeddings: rows of a table, and rows added to one. Bound by memory, so plain C serves every machine. */
 #include <string.h>
 
+#include "base/half.h"
 #include "nn_ops.h"
 
 enum { COLUMNS = 256 };  /* of the table, for a task of the backward */
@@ -16,7 +17,10 @@ kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int
 static kd_status gather_row(void *opaque, int64_t m, int64_t thread) {
     const kd_embedding_args *a = opaque;
     (void)thread;
-    memcpy(a->out + m * a->C, a->in + a->token[m] * a->C, (size_t)a->C * sizeof(float));
+    float *out = a->out + m * a->C;
+    int64_t row = a->token[m] * a->C;
+    if (!a->in16) memcpy(out, a->in + row, (size_t)a->C * sizeof(float));
+    for (int64_t c = 0; c < a->C && a->in16; c++) out[c] = a->in_f16 ? kd_f16_widen(a->in16[row + c]) : kd_bf16_widen(a->in16[row + c]);
     return KD_OK;
 }
 
@@ -62,7 +66,14 @@ static kd_status check(const char *what, int64_t M, int64_t V, int64_t C) {
 kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
                                int64_t C) {
     KD_TRY(check("embedding forward", M, V, C));
-    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){out, w, token, M, V, C, 0, 0});
+    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){.out = out, .in = w, .token = token, .M = M, .V = V, .C = C});
+}
+
+kd_status kd_embedding_forward_stored(kd_ctx *ctx, float *out, kd_stored w, const int32_t *token, int64_t M, int64_t V, int64_t C) {
+    if (w.type == KD_VIEW_F32) return kd_embedding_forward(ctx, out, w.data, token, M, V, C);
+    KD_TRY(check("embedding forward", M, V, C));
+    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){.out = out, .token = token, .M = M, .V = V, .C = C, .in16 = w.data,
+                                                                 .in_f16 = w.type == KD_VIEW_F16});
 }
 
 kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
@@ -70,5 +81,5 @@ kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const
     KD_TRY(check("embedding backward", M, V, C));
     if (at < 0 || count < 0 || at > V * C - count)
         return kd_fail(KD_EARG, "embedding backward: elements %lld..%lld of %lld", (long long)at, (long long)(at + count), (long long)(V * C));
-    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){dw, dout, token, M, V, C, at, count});
+    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){.out = dw, .in = dout, .token = token, .M = M, .V = V, .C = C, .at = at, .count = count});
 }

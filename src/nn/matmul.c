@@ -2,6 +2,8 @@
 #include "nn_ops.h"
 
 static const kd_variant matmul_variants[] = {
+    KD_ON_X86({"avx512-few", KD_ISA_AVX512, kd_matmul_few_supports_avx512, NULL, kd_matmul_few_avx512},
+              {"avx2-few", KD_ISA_AVX2, kd_matmul_few_supports_avx2, NULL, kd_matmul_few_avx2})
     KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, kd_matmul_workspace_avx512, kd_matmul_avx512},
               {"avx2", KD_ISA_AVX2, NULL, kd_matmul_workspace_avx2, kd_matmul_avx2})
     KD_ON_CBLAS({"cblas", KD_ISA_YARDSTICK, kd_matmul_supports_cblas, NULL, kd_matmul_cblas})
@@ -29,10 +31,12 @@ kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, cons
                                                            .sum = N});
 }
 
-kd_status kd_linear_forward_bf16(kd_ctx *ctx, float *y, const float *x, const uint16_t *w, const float *bias,
-                                 const float *residual, int64_t M, int64_t N, int64_t K) {
+kd_status kd_linear_forward_stored(kd_ctx *ctx, float *y, const float *x, kd_stored w, const float *bias, const float *residual,
+                                   int64_t M, int64_t N, int64_t K) {
+    if (w.type == KD_VIEW_F32) return kd_linear_forward(ctx, y, x, w.data, bias, residual, M, N, K);
     KD_TRY(check("linear forward", M, N, K));
-    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NT, .out = y, .left = x, .right16 = w, .bias = bias, .residual = residual,
+    return kd_op_run(ctx, &kd_matmul_op, &(kd_matmul_args){.form = KD_FORM_NT, .out = y, .left = x, .right16 = w.data,
+                                                           .right_f16 = w.type == KD_VIEW_F16, .bias = bias, .residual = residual,
                                                            .rows = M, .columns = N, .sum = K});
 }
 

@@ -4,13 +4,18 @@
 #include "base/half.h"
 #include "nn_ops.h"
 
+static float right(const kd_matmul_args *a, int64_t at) {
+    if (!a->right16) return a->right[at];
+    return a->right_f16 ? kd_f16_widen(a->right16[at]) : kd_bf16_widen(a->right16[at]);
+}
+
 /* start + sum_p left(i,p) * right(p,j) for p in from .. to-1. */
 static float chain(const kd_matmul_args *a, int64_t i, int64_t j, float start, int64_t from, int64_t to) {
     int64_t left_row = a->form == KD_FORM_TN ? 1 : a->sum, left_step = a->form == KD_FORM_TN ? a->rows : 1;
     int64_t right_column = a->form == KD_FORM_NT ? a->sum : 1, right_step = a->form == KD_FORM_NT ? 1 : a->columns;
     for (int64_t p = from; p < to; p++) {
         int64_t at = j * right_column + p * right_step;
-        start = fmaf(a->left[i * left_row + p * left_step], a->right16 ? kd_bf16_widen(a->right16[at]) : a->right[at], start);
+        start = fmaf(a->left[i * left_row + p * left_step], right(a, at), start);
     }
     return start;
 }

@@ -11,6 +11,9 @@
 
 #define KD_BLOCK 512 /* tokens: the most that a matrix product sees */
 
+/* Numbers as a file has them: float32, bf16 or float16. */
+typedef struct kd_stored { const void *data; kd_view_type type; } kd_stored;
+
 /* Sums over tokens are a binary tree over a step's (window, leaf), each leaf one ascending chain: the same bits however the
  * tree is shared out. Item i of a tree (kd_tree_depth) adds up in the sum of depth popcount(i); what it completes it is
  * merged with, nearest first, as earlier + later. This is one block's part of it. */
@@ -33,9 +36,9 @@ kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *
 /* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K]. */
 kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
                                    int64_t N, int64_t K);
-/* The same with w in bf16, which is widened: the bits of the two above with widened weights. */
-kd_status kd_linear_forward_bf16(kd_ctx *ctx, float *y, const float *x, const uint16_t *w, const float *bias,
-                                 const float *residual, int64_t M, int64_t N, int64_t K);
+/* The same with w as it is stored, which is widened: the bits of the two above with widened weights. */
+kd_status kd_linear_forward_stored(kd_ctx *ctx, float *y, const float *x, kd_stored w, const float *bias, const float *residual,
+                                   int64_t M, int64_t N, int64_t K);
 kd_status kd_linear_backward_input_bf16(kd_ctx *ctx, float *dx, const float *dy, const uint16_t *w, bool add, int64_t M,
                                         int64_t N, int64_t K);
 /* dw[n,k] += sum_m dy[m,n] * x[m,k] in the tree, whose sums have dw [N,K] at `at`. */
@@ -75,6 +78,8 @@ kd_status kd_round_bf16(kd_ctx *ctx, float *x, int64_t n);
 /* out[m,:] = w[token[m],:]. KD_EARG naming the token if one is outside 0..V-1. */
 kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
                                int64_t C);
+/* The same of a table as it is stored. */
+kd_status kd_embedding_forward_stored(kd_ctx *ctx, float *out, kd_stored w, const int32_t *token, int64_t M, int64_t V, int64_t C);
 /* table[token[m],:] += dout[m,:], m ascending, of a table [V,C] that dw [count] is a stretch of: its elements from `at` on. */
 kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
                                 int64_t C, int64_t at, int64_t count);

@@ -5,5 +5,6 @@
 
 #include "adamw_vec.inc"
 #include "cross_entropy_vec.inc"
+#include "likelihood_vec.inc"
 #include "pointwise_vec.inc"
 #include "rmsnorm_vec.inc"

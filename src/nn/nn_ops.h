@@ -21,7 +21,8 @@ typedef struct kd_matmul_args {
     const float *left, *right, *bias;
     int64_t rows, columns, sum;
     const float *residual;
-    const uint16_t *right16;   /* instead of right, in bf16 */
+    const uint16_t *right16;   /* instead of right, in bf16, or in float16 */
+    bool right_f16;
     const kd_tree *tree;
     int64_t at;
 } kd_matmul_args;
@@ -63,6 +64,8 @@ typedef struct kd_embedding_args {
     const int32_t *token;
     int64_t M, V, C;
     int64_t at, count;   /* backward: the table's elements that dw is */
+    const uint16_t *in16;  /* forward: instead of in */
+    bool in_f16;
 } kd_embedding_args;
 typedef struct kd_cross_entropy_args {
     double *loss;
@@ -71,6 +74,14 @@ typedef struct kd_cross_entropy_args {
     float scale;
     int64_t M, V;
 } kd_cross_entropy_args;
+typedef struct kd_likelihood_args {
+    kd_likelihood *likelihood;
+    kd_likely *top;
+    int64_t tops;
+    const float *logits;
+    const int32_t *target;
+    int64_t M, V;
+} kd_likelihood_args;
 typedef struct kd_sum_loss_args { kd_step_sums *sums; const double *loss; int64_t T; } kd_sum_loss_args;
 typedef struct kd_sum_squares_args { double *partial; const float *g; int64_t n; } kd_sum_squares_args;
 typedef struct kd_sum_norm_args { kd_step_sums *sums; const double *partial; int64_t segments; } kd_sum_norm_args;
@@ -84,10 +95,13 @@ typedef struct kd_adamw_args {
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
     kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_copy_op, kd_round_bf16_op, kd_embedding_op, kd_embedding_backward_op,
-    kd_cross_entropy_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op;
+    kd_cross_entropy_op, kd_likelihood_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op;
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
 kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);
+
+/* What is wanted of row m, whose largest logit and the logarithm of whose sum of e^(logit - maximum) are given (likelihood.c). */
+void kd_likelihood_row(const kd_likelihood_args *args, int64_t m, double maximum, double log_sum);
 
 /* The step's scalars, in double as torch.optim.AdamW has them, then rounded once. */
 typedef struct kd_adamw_factors { float clip, keep, one_beta1, beta2, one_beta2, root, eps, rate; } kd_adamw_factors;
@@ -112,6 +126,7 @@ static inline int64_t kd_segment_end(int64_t task, int64_t n, int64_t size) {
     KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, NULL, kd_##op##_avx512}, {"avx2", KD_ISA_AVX2, NULL, NULL, kd_##op##_avx2})
 
 KD_VECTOR_DECLARE(matmul);
+KD_VECTOR_DECLARE(matmul_few);
 KD_VECTOR_DECLARE(column_sum);
 KD_VECTOR_DECLARE(rmsnorm);
 KD_VECTOR_DECLARE(rmsnorm_backward);
@@ -119,9 +134,12 @@ KD_VECTOR_DECLARE(swiglu);
 KD_VECTOR_DECLARE(swiglu_backward);
 KD_VECTOR_DECLARE(add);
 KD_VECTOR_DECLARE(cross_entropy);
+KD_VECTOR_DECLARE(likelihood);
 KD_VECTOR_DECLARE(adamw);
 int64_t kd_matmul_workspace_avx2(const kd_ctx *ctx, const void *args);
 int64_t kd_matmul_workspace_avx512(const kd_ctx *ctx, const void *args);
+bool kd_matmul_few_supports_avx2(const void *args);
+bool kd_matmul_few_supports_avx512(const void *args);
 kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
 bool kd_matmul_supports_cblas(const void *args);
 kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace);
