@@ -15,6 +15,8 @@ typedef struct kd_sampling { double temperature; int64_t top_k; double top_p; ui
 
 typedef enum kd_finish { KD_FINISH_LENGTH, KD_FINISH_STOP, KD_FINISH_EOS } kd_finish;  /* as many as were asked for; a stop string or token; EOS */
 
+enum { KD_STOP_TOKENS = 64 };
+
 typedef struct kd_question {
     const int32_t *token;      /* [count] the prompt, count >= 1, with all that leads it; count + most - 1 <= the engine's length */
     int64_t count;
@@ -24,7 +26,7 @@ typedef struct kd_question {
     kd_sampling sampling;
     const char *const *stop;   /* [stops] the answer's text ends before the first of these strings */
     int64_t stops;
-    const int32_t *stop_token; /* [stop_tokens] the answer ends before such a token */
+    const int32_t *stop_token; /* [stop_tokens] the answer ends before such a token; at most KD_STOP_TOKENS */
     int64_t stop_tokens;
     bool past_eos;             /* EOS is a token like others */
     int64_t least;             /* EOS and stop_tokens cannot come among the first so many tokens */

@@ -9,6 +9,10 @@ typedef struct kd_text { char *data; int64_t size, room; bool failed; } kd_text;
 
 void kd_text_put(kd_text *text, const char *what);
 void kd_text_add(kd_text *text, const char *what, int64_t size);
+#define KD_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+/* As UTF-8, with U+FFFD for what is invalid, one for each longest beginning of a character, or else byte (Unicode 15, section 3.9;
+ * Rust's from_utf8_lossy). */
+void kd_text_add_lossy(kd_text *text, const char *data, int64_t size);
 void kd_text_print(kd_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* For HTML and XML, inside elements and quoted attributes: & < > " ' become entities, control characters and invalid UTF-8
  * question marks. NULL is nothing. */

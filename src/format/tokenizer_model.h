@@ -7,8 +7,6 @@
 #include "json.h"
 #include "tokenizer.h"
 
-#define KD_REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
-
 /* ---- characters -------------------------------------------------------------------------------------------- */
 
 /* The character at p of valid UTF-8; *size: its bytes. */
@@ -22,9 +20,6 @@ static inline uint32_t kd_utf8_get(const unsigned char *p, int *size) {
 /* Bytes of the character whose first byte is `lead`. */
 static inline int kd_utf8_size(unsigned char lead) { return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4; }
 int kd_utf8_put(char out[4], uint32_t character);                /* bytes written */
-/* With U+FFFD for what is invalid, one for each longest beginning of a character, or else byte (Unicode 15, section 3.9;
- * Rust's from_utf8_lossy). */
-void kd_text_add_lossy(kd_text *text, const char *data, int64_t size);
 
 enum {  /* classes of a character; KNOWN: the others have been asked for */
     KD_CLASS_LETTER = 1, KD_CLASS_NUMBER = 2, KD_CLASS_SPACE = 4, KD_CLASS_LINE = 8, KD_CLASS_WORD = 16, KD_CLASS_RESTLESS = 32,
