@@ -15,6 +15,31 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
 };
 enum { EVALUATIONS = sizeof evaluations / sizeof *evaluations };
 
+json_t *kd_json_of_hash(uint64_t hash) {
+    char text[20];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    return json_string(text);
+}
+
+const char *kd_name_of_path(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+kd_status kd_eval_settings(json_t **out, const char *task, const kd_subject *subject, json_t *own) {
+    json_t *asked = NULL;
+    kd_status status = own ? KD_OK : kd_fail(KD_ENOMEM, "out of memory, or a name that is no UTF-8");
+    *out = NULL;
+    if (!status && subject) status = kd_subject_json(&asked, subject);
+    if (!status) {
+        *out = json_pack("{s:s, s:O*}", "task", task, "subject", asked);
+        if (!*out || json_object_update(*out, own)) status = kd_fail(KD_ENOMEM, "out of memory");
+    }
+    json_decref(asked);
+    json_decref(own);
+    return status;
+}
+
 kd_status kd_eval_tell(kd_results *results, const kd_outcome *outcome, bool json) {
     kd_text text = {0};
     json_t *object = NULL;

@@ -167,7 +167,7 @@ kd_status kd_engine_open(kd_engine **out, kd_decoder *decoder, const kd_config *
 
 void kd_engine_close(kd_engine *e) {
     if (!e) return;
-    if (e->slot) end_all(e, kd_fail(KD_EAGAIN, "the engine is closed"));
+    if (e->slot && any_job(e)) end_all(e, kd_fail(KD_EAGAIN, "the engine is closed"));  /* otherwise the caller's message stays */
     for (int64_t i = 0; e->slot && i < e->options.sequences; i++) {
         free(e->slot[i].token);
         free(e->slot[i].score);

@@ -108,13 +108,14 @@ done:
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------ */
 
-static kd_status read_answer(kd_results *r, const char *line, int64_t size, const char *name) {
+static kd_status read_answer(kd_results *r, const char *text, int64_t size, int64_t line) {
     json_t *answer;
-    KD_TRY(kd_json_parse(&answer, line, size, name));
+    KD_TRY(kd_json_parse_line(&answer, text, size, r->path, line));
     const char *key = json_string_value(json_object_get(answer, "key"));
     kd_status status = KD_OK;
-    if (!key) status = kd_fail(KD_EFORMAT, "%s: no \"key\"", name);
-    else if (json_object_get(r->answers, key)) status = kd_fail(KD_EFORMAT, "%s: a second answer to %.100s", name, key);
+    if (!key) status = kd_fail(KD_EFORMAT, "%s:%lld: no \"key\"", r->path, (long long)line);
+    else if (json_object_get(r->answers, key))
+        status = kd_fail(KD_EFORMAT, "%s:%lld: a second answer to %.100s", r->path, (long long)line, key);
     else if (json_object_set(r->answers, key, answer)) status = no_memory();
     json_decref(answer);
     return status;
@@ -122,16 +123,14 @@ static kd_status read_answer(kd_results *r, const char *line, int64_t size, cons
 
 /* Whole lines are read; *whole bytes of them. What a kill or a full disk left behind the last of them is cut off. */
 static kd_status read_answers(kd_results *r) {
-    char *data = NULL, *name = NULL;
+    char *data;
     int64_t size, line = 0, at = 0;
-    kd_status status;
+    kd_status status = KD_OK;
     KD_TRY(kd_file_read(&data, &size, r->path, MOST));
-    KD_GO(kd_new(&name, (int64_t)strlen(r->path) + 32, 1));
     while (at < size) {
         const char *end = memchr(data + at, '\n', (size_t)(size - at));
         if (!end) break;
-        sprintf(name, "%s:%lld", r->path, (long long)++line);
-        KD_GO(read_answer(r, data + at, end - (data + at), name));
+        KD_GO(read_answer(r, data + at, end - (data + at), ++line));
         at = end + 1 - data;
     }
     r->found = line;
@@ -139,7 +138,6 @@ static kd_status read_answers(kd_results *r) {
     kd_warn("%s:%lld: the line is cut short, it is asked again", r->path, (long long)line + 1);
     if (truncate(r->path, at)) status = kd_fail_errno(KD_EIO, "%s: cannot be cut", r->path);
 done:
-    free(name);
     free(data);
     return status;
 }

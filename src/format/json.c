@@ -19,11 +19,12 @@ typedef struct parser {
     kd_scan text;
     const char *copy, *data;  /* the text being overwritten, and as it was given */
     const char *name;
+    int64_t line;             /* of the file, where the text begins */
     int64_t values;
 } parser;
 
 static kd_status fail_at(const parser *p, const char *at, const char *what) {
-    int64_t offset = at - p->copy, line = 1, first = 0;
+    int64_t offset = at - p->copy, line = p->line, first = 0;
     for (int64_t i = 0; i < offset; i++) {
         if (p->data[i] != '\n') continue;
         line++;
@@ -128,12 +129,12 @@ static kd_status parse_value(json_t **out, parser *p, int depth) {
     return fail_expected(p, "a value");
 }
 
-static kd_status parse_text(json_t **out, const char *data, int64_t size, const char *name, bool any) {
+static kd_status parse_text(json_t **out, const char *data, int64_t size, const char *name, int64_t line, bool any) {
     char *copy;
     *out = NULL;
     KD_TRY(kd_new(&copy, size + 1, 1));
     memcpy(copy, data, (size_t)size);
-    parser p = {.text = {.at = copy, .end = copy + size}, .copy = copy, .data = data, .name = name};
+    parser p = {.text = {.at = copy, .end = copy + size}, .copy = copy, .data = data, .name = name, .line = line};
     kd_status status;
     int64_t bad = kd_utf8_invalid(data, size);
     if (bad >= 0) KD_GO(fail_at(&p, copy + bad, "not valid UTF-8"));
@@ -152,7 +153,11 @@ done:
 }
 
 kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name) {
-    return parse_text(out, data, size, name, false);
+    return parse_text(out, data, size, name, 1, false);
+}
+
+kd_status kd_json_parse_line(json_t **out, const char *data, int64_t size, const char *name, int64_t line) {
+    return parse_text(out, data, size, name, line, false);
 }
 
 kd_status kd_json_load(json_t **out, const char *path) {
@@ -169,7 +174,7 @@ kd_status kd_json_load(json_t **out, const char *path) {
 kd_status kd_json_print(char **text, const json_t *value, size_t flags, const char *name) {
     json_t *back = NULL;
     *text = json_dumps(value, flags | JSON_ENCODE_ANY);
-    bool same = *text && !parse_text(&back, *text, (int64_t)strlen(*text), name, true) && json_equal(back, value);
+    bool same = *text && !parse_text(&back, *text, (int64_t)strlen(*text), name, 1, true) && json_equal(back, value);
     json_decref(back);
     if (same) return KD_OK;
     free(*text);

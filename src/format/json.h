@@ -10,6 +10,8 @@
 /* An object or an array; free with json_decref. KD_EFORMAT "name:line:column: what" (columns are bytes), KD_ENOMEM. Never
  * more than 3 million values, so that the tree stays below a gigabyte. -0 is a real number: integers have no such zero. */
 kd_status kd_json_parse(json_t **out, const char *data, int64_t size, const char *name);
+/* The same of a line of a file of JSON lines. */
+kd_status kd_json_parse_line(json_t **out, const char *data, int64_t size, const char *name, int64_t line);
 kd_status kd_json_load(json_t **out, const char *path);
 
 /* The text of a value, with jansson's flags (JSON_INDENT(2), JSON_COMPACT); free() it. KD_ENOMEM; `name` stands in the
