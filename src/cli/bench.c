@@ -11,6 +11,7 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
     {"attention", "forward and backward of every variant, beside the FMA peak", kd_bench_attention},
     {"gemm", "the matrix products of a linear layer, beside the FMA peak", kd_bench_gemm},
     {"step", "a training step, what each part of it takes, beside the FMA peak", kd_bench_step},
+    {"decode", "a model that reads a prompt and writes, beside the FMA peak and the memory's speed", kd_bench_decode},
     {"rope", "how exact each rope.precision is, and the time it takes in attention", kd_bench_rope},
     {"ranks", "how far a window shared by several ranks is from one rank, mode by mode", kd_bench_ranks},
 };

@@ -12,6 +12,7 @@ kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name);
 int kd_bench_attention(int argc, char **argv);
 int kd_bench_gemm(int argc, char **argv);
 int kd_bench_step(int argc, char **argv);
+int kd_bench_decode(int argc, char **argv);
 int kd_bench_rope(int argc, char **argv);
 int kd_bench_ranks(int argc, char **argv);
 

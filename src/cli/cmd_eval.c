@@ -8,6 +8,7 @@
 #include "help.h"
 
 static const struct { const char *name, *about; int (*run)(int argc, char **argv); } evaluations[] = {
+    {"ruler", "RULER: thirteen tasks at any length, made or out of files", kd_eval_ruler},
     {"longbench", "LongBench: questions about long texts, six groups", kd_eval_longbench},
     {"hellaswag", "HellaSwag: which ending follows, as lm-evaluation-harness asks it", kd_eval_hellaswag},
     {"mmlu", "MMLU: 57 subjects, as lm-evaluation-harness asks it", kd_eval_mmlu},

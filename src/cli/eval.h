@@ -31,6 +31,7 @@ const char *kd_name_of_path(const char *path);
  * json what result.json has. */
 kd_status kd_eval_tell(kd_results *results, const kd_outcome *outcome, bool json);
 
+int kd_eval_ruler(int argc, char **argv);
 int kd_eval_longbench(int argc, char **argv);
 int kd_eval_hellaswag(int argc, char **argv);
 int kd_eval_mmlu(int argc, char **argv);

@@ -9,6 +9,10 @@
  * come and go, so measure it right before and after what it is compared with. */
 double kd_peak_flops(kd_ctx *ctx);
 
+/* Bytes that all threads of the context together read of the host's memory in a second: the best of some passes over 768 MiB
+ * (bandwidth.c). KD_ENOMEM. */
+kd_status kd_peak_bandwidth(double *bytes_per_second, kd_ctx *ctx);
+
 /* A burst: `rounds` times a set of independent FMAs. Returns the FLOPs done. */
 int64_t kd_peak_burst_avx2(int64_t rounds);
 int64_t kd_peak_burst_avx512(int64_t rounds);

@@ -117,7 +117,7 @@ kd_status kd_sample(int32_t *token, kd_sampler *s, const float *logits, int64_t 
     }
     double sum = weigh(c, count, sampling->temperature);
     if (sampling->top_p < 1) count = select_nucleus(c, count, sampling->top_p, sum);
-    if (count < all) qsort(c, (size_t)count, sizeof *c, by_token);
+    if (count < all || sampling->top_p < 1) qsort(c, (size_t)count, sizeof *c, by_token);
     sum = 0;
     for (int64_t j = 0; j < count; j++) sum += c[j].weight;
     double left = kd_random_uniform(sampling->seed, STREAM, (uint64_t)n) * sum;

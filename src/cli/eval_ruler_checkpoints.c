@@ -1,0 +1,184 @@
+/* RULER over the checkpoints of a run: the paper's scores are means over its last five exports, and its figure 4 sets RULER beside perplexity. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "eval_ruler.h"
+#include "train/history.h"
+
+void kd_ruler_steps_free(kd_ruler_step *step, int64_t count) {
+    for (int64_t i = 0; i < count; i++) free(step[i].folder);
+    free(step);
+}
+
+static int by_step(const void *a, const void *b) {
+    int64_t x = ((const kd_ruler_step *)a)->step, y = ((const kd_ruler_step *)b)->step;
+    return x < y ? -1 : x > y;
+}
+
+/* Folders step-N. */
+static kd_status find_in(kd_ruler_step **step, int64_t *count, const char *folder) {
+    kd_paths names;
+    kd_status status = KD_OK;
+    *step = NULL;
+    *count = 0;
+    if (!kd_is_folder(folder)) return KD_OK;
+    KD_TRY(kd_list_folder(&names, folder));
+    KD_GO(kd_new(step, names.count + 1, sizeof **step));
+    for (int64_t i = 0; i < names.count; i++) {
+        const char *name = names.path[i];
+        if (strncmp(name, "step-", 5) || !name[5] || name[5 + strspn(name + 5, "0123456789")]) continue;
+        (*step)[*count] = (kd_ruler_step){atoll(name + 5), kd_path_join(folder, name), NAN};
+        if (!(*step)[*count].folder) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
+        ++*count;
+    }
+    qsort(*step, (size_t)*count, sizeof **step, by_step);
+done:
+    kd_paths_free(&names);
+    return status;
+}
+
+kd_status kd_ruler_steps_find(kd_ruler_step **step, int64_t *count, const char *run, int64_t last) {
+    char *exports = kd_path_join(run, "export");
+    kd_status status = exports ? find_in(step, count, exports) : kd_fail(KD_ENOMEM, "out of memory");
+    free(exports);
+    if (!status && !*count) {
+        free(*step);
+        status = find_in(step, count, run);
+    }
+    if (!status && !*count) status = kd_fail(KD_ECONFIG, "ruler: --checkpoints %s: neither exports nor checkpoints are there", run);
+    if (status) return status;
+    int64_t more = last && *count > last ? *count - last : 0;
+    for (int64_t i = 0; i < more; i++) free((*step)[i].folder);
+    *count -= more;
+    memmove(*step, *step + more, (size_t)*count * sizeof **step);
+    return KD_OK;
+}
+
+/* ---- perplexity -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct curve { double *x, *y; int64_t n; } curve;
+
+static void curve_free(curve *c) {
+    free(c->x);
+    free(c->y);
+}
+
+static kd_status curve_new(curve *c, int64_t room) {
+    KD_TRY(kd_new(&c->x, room + 1, sizeof *c->x));
+    return kd_new(&c->y, room + 1, sizeof *c->y);
+}
+
+/* Of all validations, and of those at the steps. A run without metrics is none. */
+static kd_status read_perplexity(curve *c, const char *run, kd_ruler_step *step, int64_t count) {
+    kd_history h;
+    kd_status status = kd_history_open(&h, run);
+    if (status == KD_ENOMEM) return status;
+    if (status) {
+        kd_warn("no perplexity: %s", kd_message());
+        return KD_OK;
+    }
+    status = curve_new(c, h.valids);
+    for (int64_t i = 0; i < h.valids && !status; i++) {
+        c->x[c->n] = h.valid[i].step;
+        c->y[c->n++] = exp(h.valid[i].loss);
+        for (int64_t k = 0; k < count; k++)
+            if ((double)step[k].step == h.valid[i].step) step[k].perplexity = exp(h.valid[i].loss);
+    }
+    kd_history_close(&h);
+    return status;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------------------------------------- */
+
+/* The steps are not among the settings: a run goes on, and so does this. */
+static kd_status settings_of(json_t **out, const kd_ruler_asked *a, const kd_ruler_session *s) {
+    json_t *own = kd_ruler_settings(a, &s->opened), *subject;
+    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(a->checkpoints))) || json_object_set_new(own, "last", json_integer(a->last)))) {
+        json_decref(own);
+        own = NULL;
+    }
+    KD_TRY(kd_eval_settings(out, "ruler", &s->subject, own));
+    subject = json_object_get(*out, "subject");
+    json_object_del(subject, "model");
+    json_object_del(subject, "model_hash");
+    return KD_OK;
+}
+
+static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_ruler_step *step, const kd_ruler_scores *scores, int64_t count,
+                      const curve *perplexity, double seconds) {
+    kd_ruler_tables tables = {0};
+    kd_ruler_scores mean = {0};
+    kd_results *results = NULL;
+    json_t *settings = NULL;
+    curve ruler = {0};
+    const kd_ruler_grid *g = &s->opened.grid;
+    char about[240];
+    kd_status status;
+    KD_GO(kd_ruler_scores_mean(&mean, g, scores, count));
+    KD_GO(kd_ruler_tables_open(&tables, g, &mean));
+    KD_GO(kd_ruler_tables_steps(&tables, g, step, scores, count));
+    KD_GO(curve_new(&ruler, count));
+    for (int64_t i = 0; i < count; i++) {
+        ruler.x[i] = (double)step[i].step;
+        ruler.y[i] = scores[i].average.mean;
+    }
+    const kd_axis steps = {.label = "step", .whole = true};
+    const kd_series series[] = {{"RULER", ruler.x, ruler.y, count, KD_SERIES_POINTS, 0}, {"perplexity", perplexity->x, perplexity->y, perplexity->n,
+                                                                                          KD_SERIES_POINTS, 1}};
+    const kd_chart chart[] = {{"RULER over training", steps, {.label = "score, %"}, &series[0], 1},
+                              {"Perplexity of validation over training", steps, {.label = "perplexity"}, &series[1], 1},
+                              tables.chart};
+    snprintf(about, sizeof about, "Means over %lld checkpoints of %.80s, steps %lld to %lld; errors are those of the mean over checkpoints.", (long long)count,
+             kd_name_of_path(a->checkpoints), (long long)step[0].step, (long long)step[count - 1].step);
+    KD_GO(settings_of(&settings, a, s));
+    KD_GO(kd_results_open(&results, a->words.out, settings));
+    const kd_outcome outcome = {"ruler", "RULER over checkpoints", about, tables.scores, tables.shown, tables.count, chart, g->lengths > 1 ? 3 : 2, NULL, 0,
+                                seconds};
+    status = kd_eval_tell(results, &outcome, a->words.json);
+done:
+    kd_results_close(results);
+    json_decref(settings);
+    curve_free(&ruler);
+    kd_ruler_scores_close(&mean);
+    kd_ruler_tables_close(&tables);
+    return status;
+}
+
+static kd_status ask_one(const kd_ruler_asked *a, const kd_subject_options *options, const kd_ruler_step *step, kd_ruler_session *session,
+                         kd_ruler_scores *scores) {
+    kd_subject_options o = *options;
+    kd_text folder = {0};
+    o.model = step->folder;
+    if (a->words.out) kd_text_print(&folder, "%s/step-%lld", a->words.out, (long long)step->step);
+    kd_status status = kd_text_status(&folder);
+    if (!status) status = kd_ruler_session_run(session, a, &o, folder.data);
+    kd_text_free(&folder);
+    KD_TRY(status);
+    KD_TRY(kd_ruler_scores_open(scores, &session->opened.grid, session->results));
+    return kd_ruler_session_tell(session, a, scores, true);
+}
+
+kd_status kd_ruler_checkpoints(const kd_ruler_asked *a, const kd_subject_options *options, kd_ruler_step *step, int64_t count) {
+    kd_ruler_session session = {.opened.grid.open = -1};
+    kd_ruler_scores *scores = NULL;
+    curve perplexity = {0};
+    double started = kd_now();
+    kd_status status;
+    KD_GO(read_perplexity(&perplexity, a->checkpoints, step, count));
+    KD_GO(kd_new(&scores, count, sizeof *scores));
+    for (int64_t i = 0; i < count; i++) {
+        kd_info("step %lld, %lld of %lld", (long long)step[i].step, (long long)i + 1, (long long)count);
+        kd_ruler_session_close(&session);
+        KD_GO(ask_one(a, options, &step[i], &session, &scores[i]));
+    }
+    status = tell(a, &session, step, scores, count, &perplexity, kd_now() - started);
+done:
+    for (int64_t i = 0; scores && i < count; i++) kd_ruler_scores_close(&scores[i]);
+    free(scores);
+    curve_free(&perplexity);
+    kd_ruler_session_close(&session);
+    return status;
+}
