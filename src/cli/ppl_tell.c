@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/number.h"
-
 static kd_status no_memory(void) { return kd_fail(KD_ENOMEM, "out of memory"); }
 
 /* ---- tables ----------------------------------------------------------------------------------------------------------------- */
@@ -98,12 +96,12 @@ static void draw(charts *c, const kd_ppl_score *score, int64_t lengths) {
 
 static kd_status write_lengths(const kd_ppl_told *told, const kd_ppl_score *score) {
     kd_text csv = {0};
-    char number[KD_NUMBER_TEXT];
+    char number[64];
     for (int64_t k = 0; k < told->options->lengths; k++) kd_text_print(&csv, ",%lld", (long long)score[k].length);
     kd_text_put(&csv, "\n");
     kd_text_field(&csv, told->model);
     for (int64_t k = 0; k < told->options->lengths; k++) {
-        kd_number_print(number, kd_ppl_by_windows(&score[k]));
+        kd_figure_print(number, kd_ppl_by_windows(&score[k]));
         kd_text_print(&csv, ",%s", number);
     }
     kd_text_put(&csv, "\n");

@@ -246,7 +246,7 @@ done:
 
 kd_status kd_paper_runs_add(kd_paper_runs *runs, kd_text *notes, const char *path, int64_t tasks) {
     json_t *result = NULL;
-    kd_paper_run *run;
+    kd_paper_run *run = NULL;
     char *model = NULL;
     kd_text key = {0};
     kd_status status;
