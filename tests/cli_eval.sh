@@ -166,6 +166,7 @@ PY
     ok $? "documents of a pack, mask $mask: the loss of kedge train"
 done
 try eval ppl --model model --text texts.jsonl --min-tokens 100K; says 2 "no text of 102400 tokens or more: the longest of 40"
+try eval ppl --model model --text texts.jsonl --length 128 --stride 128; says 2 "--stride 128: a window has 127 tokens"
 try eval ppl --model model; says 2 "which texts?"
 try eval ppl --model model --text texts.jsonl --length 128 --lengths 64; says 2 "--length or --lengths, not both"
 printf '{"text": 1}\n' >bad.jsonl

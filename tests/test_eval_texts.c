@@ -216,6 +216,10 @@ static void every_token_is_scored_once(void **state) {
     kd_excerpt *s;
     int64_t count;
     assert_fails(kd_excerpts_sliding(&s, &count, 10, 4, 0, true, false), KD_EARG, "0 further");
+    assert_fails(kd_excerpts_sliding(&s, &count, 10, 4, 5, true, false), KD_EARG, "windows of 4 tokens every 5");
+    assert_done(kd_excerpts_sliding(&s, &count, 8, 4, 4, false, false));  /* without a BOS nothing stands before a window's first token */
+    assert_true(count == 2 && s[0].first == 1 && s[1].begin == 4 && s[1].first == 5);
+    free(s);
     assert_fails(kd_excerpts_rolling(&s, &count, 10, 4, 6), KD_EARG, "10");
 }
 

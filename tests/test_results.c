@@ -173,6 +173,7 @@ static void everything_is_written_at_the_end(void **state) {
     assert_non_null(strstr(page, "subject.model"));
     assert_null(strstr(page, "<script"));
     free(page);
+    json_decref(result);
     assert_fails(kd_results_load(&result, scratch_text("other.json", "{\"task\": \"quiz\"}")), KD_EFORMAT, "no results of an evaluation");
     assert_fails(kd_results_load(&result, in_scratch("nowhere")), KD_EIO, "nowhere");
     json_decref(scores);

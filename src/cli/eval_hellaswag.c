@@ -62,9 +62,12 @@ done:
 static kd_status settings_of(json_t **out, const kd_subject *subject, const kd_hellaswag *set, const kd_hellaswag *train, const options *o) {
     json_t *own = json_pack("{s:s, s:o, s:I, s:I}", "data", kd_name_of_path(o->data), "data_hash", kd_json_of_hash(set->hash), "shots",
                             (json_int_t)o->shots, "limit", (json_int_t)o->words.limit);
-    if (own && o->shots)
+    if (own && o->shots &&
         json_object_update_new(own, json_pack("{s:s, s:o, s:I}", "train", kd_name_of_path(o->train), "train_hash", kd_json_of_hash(train->hash), "seed",
-                                              (json_int_t)o->seed));
+                                              (json_int_t)o->seed))) {
+        json_decref(own);
+        own = NULL;
+    }
     return kd_eval_settings(out, "hellaswag", subject, own);
 }
 

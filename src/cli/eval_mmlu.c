@@ -90,7 +90,10 @@ static kd_status settings_of(json_t **out, const kd_subject *subject, const kd_m
     json_t *own = json_pack("{s:s, s:s, s:o, s:I, s:I, s:s, s:o}", "data", kd_name_of_path(o->data), "split", o->split, "data_hash",
                             kd_json_of_hash(set->hash), "shots", (json_int_t)o->shots, "limit", (json_int_t)o->words.limit, "descriptions",
                             o->descriptions ? kd_name_of_path(o->descriptions) : "own wording", "descriptions_hash", kd_json_of_hash(d->hash));
-    if (own && o->shots) json_object_set_new(own, "dev_hash", kd_json_of_hash(dev->hash));
+    if (own && o->shots && json_object_set_new(own, "dev_hash", kd_json_of_hash(dev->hash))) {
+        json_decref(own);
+        own = NULL;
+    }
     return kd_eval_settings(out, "mmlu", subject, own);
 }
 

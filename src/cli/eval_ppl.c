@@ -7,6 +7,8 @@
 #include "eval.h"
 #include "ppl_tell.h"
 
+enum { STRIDE = 256 };  /* YaRN's */
+
 typedef struct options {
     kd_eval_words words;
     kd_ppl_source source;
@@ -44,6 +46,14 @@ static void describe(char *out, size_t size, const options *o, const kd_subject 
                  o->ppl.truncate ? ", the first of each text alone" : "", lead);
 }
 
+/* least: tokens of the shortest window, beside what leads it. */
+static kd_status choose_stride(options *o, int64_t least) {
+    bool slides = o->ppl.way == KD_PPL_SLIDING && !o->ppl.truncate;
+    if (!o->ppl.stride) o->ppl.stride = !slides || least > STRIDE ? STRIDE : least;
+    if (!slides || o->ppl.stride <= least) return KD_OK;
+    return kd_fail(KD_ECONFIG, "ppl: --stride %lld: a window has %lld tokens, some would lie between windows", (long long)o->ppl.stride, (long long)least);
+}
+
 static kd_status run(options *o, const kd_subject_options *subject_options) {
     kd_subject subject = {0};
     kd_ppl_given given = {.shorter = 0};
@@ -56,6 +66,7 @@ static kd_status run(options *o, const kd_subject_options *subject_options) {
     if (!o->lengths) o->ppl.length[o->ppl.lengths++] = subject.options.length;
     if (o->ppl.length[0] < 2 + subject.lead.count)
         KD_GO(kd_fail(KD_ECONFIG, "ppl: a window of %lld tokens: %lld lead it, and two more are needed", (long long)o->ppl.length[0], (long long)subject.lead.count));
+    KD_GO(choose_stride(o, o->ppl.length[0] - subject.lead.count));
     KD_GO(kd_ppl_given_open(&given, &o->source, &subject));
     KD_GO(settings_of(&settings, &subject, &given, o));
     KD_GO(kd_results_open(&results, o->words.out, settings));
@@ -98,8 +109,8 @@ static kd_status check(kd_subject_options *subject, options *o) {
     if (!o->source.text.count == !o->source.pack) return kd_fail(KD_ECONFIG, "ppl: which texts? --text FILE or --pack DIR%s", o->source.pack ? ", not both" : "");
     if (o->source.pack && (o->rolling || o->ppl.truncate)) return kd_fail(KD_ECONFIG, "ppl: --rolling and --truncate are of texts: a pack's documents are read whole");
     if (o->rolling && o->ppl.truncate) return kd_fail(KD_ECONFIG, "ppl: --truncate is of sliding windows");
-    if (o->ppl.stride < 1 || o->source.least < 0 || o->source.most < 0)
-        return kd_fail(KD_ECONFIG, "ppl: --stride is 1 or more, --min-tokens and --documents are 0 or more");
+    if (o->ppl.stride < 0 || o->source.least < 0 || o->source.most < 0)
+        return kd_fail(KD_ECONFIG, "ppl: --stride, --min-tokens and --documents are 0 or more");
     if (o->source.pack && strcmp(o->source.part, "train") && strcmp(o->source.part, "valid"))
         return kd_fail(KD_ECONFIG, "ppl: --part %s: train or valid", o->source.part);
     o->ppl.way = o->source.pack ? KD_PPL_WHOLE : o->rolling ? KD_PPL_ROLLING : KD_PPL_SLIDING;
@@ -107,13 +118,13 @@ static kd_status check(kd_subject_options *subject, options *o) {
 }
 
 int kd_eval_ppl(int argc, char **argv) {
-    options o = {.words = KD_EVAL_DEFAULTS, .ppl.stride = 256, .source.part = "valid"};
+    options o = {.words = KD_EVAL_DEFAULTS, .source.part = "valid"};
     const kd_option option[] = {
         {"--text", KD_LIST, &o.source.text, "FILE", "texts: plain files whole, JSON lines each by its key text, or by input_ids; may be given several times"},
         {"--pack", KD_TEXT, &o.source.pack, "DIR", "or the windows of a pack: each document alone, behind anchor or BOS"},
         {"--part", KD_TEXT, &o.source.part, "NAME", "of the pack: train or valid"},
         {"--lengths", KD_TEXT, &o.lengths, "LIST", "windows of several lengths in a row, as in 2K,4K,8K; --length alone unless given"},
-        {"--stride", KD_INTEGER, &o.ppl.stride, "N", "tokens from a window to the next"},
+        {"--stride", KD_INTEGER, &o.ppl.stride, "N", "tokens from a window to the next; 256 unless given, or a whole window where that is less"},
         {"--truncate", KD_FLAG, &o.ppl.truncate, NULL, "the first window of each text alone"},
         {"--rolling", KD_FLAG, &o.rolling, NULL, "windows that do not overlap, and perplexity by words and bytes, as lm-evaluation-harness has them"},
         {"--min-tokens", KD_INTEGER, &o.source.least, "N", "shorter texts are left out"},

@@ -32,13 +32,14 @@ void kd_paper_runs_free(kd_paper_runs *runs) {
 
 /* ---- the run that a model is of --------------------------------------------------------------------------------------------- */
 
-/* The path without its last part, on the heap; NULL: there is no other. */
-static char *above(const char *path) {
+/* The path without its last part, "." where that is all; on the heap. */
+static kd_status above(char **out, const char *path) {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
     while (end > 0 && path[end - 1] != '/') end--;
     while (end > 1 && path[end - 1] == '/') end--;
-    return end ? strndup(path, end) : NULL;
+    *out = end ? strndup(path, end) : strdup(".");
+    return *out ? KD_OK : no_memory();
 }
 
 static bool ends_with(const char *path, const char *name, bool begins) {
@@ -51,16 +52,17 @@ static bool ends_with(const char *path, const char *name, bool begins) {
 
 /* run/step-N, run/export/step-N: run; another folder: itself. */
 static kd_status run_of(char **out, const char *model) {
-    *out = ends_with(model, "step-", true) ? above(model) : NULL;
-    if (*out && ends_with(*out, "export", false)) {
-        char *run = above(*out);
-        if (run) {
-            free(*out);
-            *out = run;
-        }
+    char *inner;
+    if (!ends_with(model, "step-", true)) {
+        *out = strdup(model);
+        return *out ? KD_OK : no_memory();
     }
-    if (!*out) *out = strdup(model);
-    return *out ? KD_OK : no_memory();
+    KD_TRY(above(out, model));
+    if (!ends_with(*out, "export", false)) return KD_OK;
+    inner = *out;
+    kd_status status = above(out, inner);
+    free(inner);
+    return status;
 }
 
 static bool says(const kd_yaml *root, const char *key, const char *word) {
@@ -223,19 +225,25 @@ static kd_status model_of(char **model, const json_t *result, const char *path) 
     kd_status status = KD_OK;
     *model = name ? strdup(name) : NULL;
     if (name) return *model ? KD_OK : no_memory();
-    char *folder = kd_is_folder(path) ? strdup(path) : above(path);
-    KD_GO(kd_list_folder(&names, folder ? folder : "."));
+    char *folder = NULL;
+    if (kd_is_folder(path)) folder = strdup(path);
+    else KD_GO(above(&folder, path));
+    if (!folder) KD_GO(no_memory());
+    KD_GO(kd_list_folder(&names, folder));
     for (int64_t i = 0; i < names.count && !*model; i++) {
         json_t *inner;
         if (strncmp(names.path[i], "step-", 5)) continue;
-        char *one = kd_path_join(folder ? folder : "", names.path[i]);
+        char *one = kd_path_join(folder, names.path[i]);
         if (!one) KD_GO(no_memory());
-        if (!kd_results_load(&inner, one)) {
-            name = json_string_value(json_object_get(json_object_get(json_object_get(inner, "settings"), "subject"), "model"));
-            *model = name ? strdup(name) : NULL;
-            json_decref(inner);
-        }
+        status = kd_results_load(&inner, one);
         free(one);
+        if (status == KD_ENOMEM) goto done;
+        if (status) continue;  /* another folder of that name */
+        name = json_string_value(json_object_get(json_object_get(json_object_get(inner, "settings"), "subject"), "model"));
+        *model = name ? strdup(name) : NULL;
+        if (name && !*model) status = no_memory();
+        json_decref(inner);
+        if (status) goto done;
     }
     if (!*model) status = kd_fail(KD_EFORMAT, "%s: results of no model: settings.subject.model is missing", path);
 done:
