@@ -205,5 +205,5 @@ int kd_cmd_generate(int argc, char **argv) {
     bool shown;
     kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &shown);
     if (!status && !shown) status = generate(&o);
-    return kd_exit_code(status);
+    return ferror(stdout) ? KD_EXIT_FAILED : kd_exit_code(status);  /* of which main speaks */
 }
