@@ -18,6 +18,8 @@ typedef struct exchange {
     char *body;
     int64_t size, room;
     bool too_large, out_of_memory;
+    unsigned refused;            /* the code that it is answered with, whatever else it says; 0: it is not */
+    char message[200];
 } exchange;
 
 typedef struct route {
@@ -311,8 +313,8 @@ static bool bears(struct MHD_Connection *c, const char *token) {
     return !other;
 }
 
-/* What can be said before a body is read: 0 where there is nothing. */
-static unsigned refuse_early(kd_server *s, struct MHD_Connection *c, const char *url, const char *method, const route **found, char message[200]) {
+/* What can be said before a body is read: a code, 0 where there is nothing to be said. Under the lock. */
+static unsigned find_refusal(kd_server *s, struct MHD_Connection *c, const char *url, const char *method, const route **found, char message[200]) {
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     *found = NULL;
     for (int i = 0; i < ROUTES; i++)
@@ -352,28 +354,34 @@ static enum MHD_Result send_allowed(kd_server *s, struct MHD_Connection *c, cons
     return send_response(s, c, MHD_HTTP_METHOD_NOT_ALLOWED, response, "application/json");
 }
 
+/* Who sends a body before reading would not hear what is said in between: it is read to its end, unless that is far, or the client asks
+ * before it sends. */
+static bool is_heard_early(const kd_server *s, struct MHD_Connection *c) {
+    const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT) ||
+           (length && strtoull(length, NULL, 10) / 4 > (unsigned long long)s->options->body);
+}
+
+static enum MHD_Result send_refusal(kd_server *s, struct MHD_Connection *c, unsigned code, const route *r, const char *message) {
+    return code == MHD_HTTP_METHOD_NOT_ALLOWED ? send_allowed(s, c, r, message) : send_error(s, c, code, message);
+}
+
 static enum MHD_Result begin(kd_server *s, struct MHD_Connection *c, const char *url, const char *method, void **context) {
     exchange *x;
-    char message[200];
-    const route *found;
-    pthread_mutex_lock(&s->lock);
-    unsigned code = refuse_early(s, c, url, method, &found, message);
-    pthread_mutex_unlock(&s->lock);
-    if (code == MHD_HTTP_METHOD_NOT_ALLOWED) return send_allowed(s, c, found, message);
-    if (code) return send_error(s, c, code, message);
     if (kd_new(&x, 1, sizeof *x)) return MHD_NO;
-    x->route = found;
-    *context = x;
     pthread_mutex_lock(&s->lock);
+    x->refused = find_refusal(s, c, url, method, &x->route, x->message);
     s->requests++;
     pthread_mutex_unlock(&s->lock);
+    *context = x;
+    if (x->refused && is_heard_early(s, c)) return send_refusal(s, c, x->refused, x->route, x->message);
     return MHD_YES;
 }
 
 /* What is too large, or has no room, is read to its end and forgotten: only then can it be said. */
 static void take_body(const kd_server *s, exchange *x, const char *data, size_t size) {
     x->too_large |= x->size + (int64_t)size > s->options->body;
-    if (x->too_large || x->out_of_memory) return;
+    if (x->refused || x->too_large || x->out_of_memory) return;
     if (kd_grow(&x->body, &x->room, x->size + (int64_t)size, 1)) x->out_of_memory = true;
     else memcpy(x->body + x->size, data, size), x->size += (int64_t)size;
 }
@@ -390,6 +398,7 @@ static enum MHD_Result handle(void *opaque, struct MHD_Connection *c, const char
         return MHD_YES;
     }
     set_stage(s, c, KD_WORKING);
+    if (x->refused) return send_refusal(s, c, x->refused, x->route, x->message);
     if (x->too_large) return send_error(s, c, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large (--max-body)");
     if (x->out_of_memory) return send_error(s, c, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory");
     return x->route->answer(s, c, x);
