@@ -92,15 +92,16 @@ kd_status kd_ruler_tables_open(kd_ruler_tables *t, const kd_ruler_grid *g, const
     static const kd_table_column averages[] = {{"measure", -1}, {"score", 2}};
     int64_t nulls = 0;
     *t = (kd_ruler_tables){0};
-    t->column[0] = (kd_table_column){"task", -1};
+    t->column[0] = t->count_column[0] = (kd_table_column){"task", -1};
     for (int64_t l = 0; l < g->lengths; l++) {
         snprintf(t->length_name[l], sizeof t->length_name[l], "%lld", (long long)g->length[l]);
         t->column[l + 1] = (kd_table_column){t->length_name[l], 2};
+        t->count_column[l + 1] = (kd_table_column){t->length_name[l], 0};
     }
     for (int64_t i = 0; i < g->lengths * g->tasks; i++) nulls += s->cell[i].nulls;
     fill_tasks(next_table(t, "ruler", "RULER: scores in percent, by length in tokens", t->column, g->lengths + 1), g, s, 0);
     fill_tasks(next_table(t, "stderr", "Standard errors", t->column, g->lengths + 1), g, s, 1);
-    if (nulls) fill_tasks(next_table(t, "nulls", "Empty answers", t->column, g->lengths + 1), g, s, 2);
+    if (nulls) fill_tasks(next_table(t, "nulls", "Empty answers", t->count_column, g->lengths + 1), g, s, 2);
     fill_averages(next_table(t, "averages", "Averages", averages, 2), s);
     t->scores = json_object();
     KD_TRY(fill_scores(t->scores, g, s));

@@ -12,7 +12,7 @@ typedef struct kd_ruler_step { int64_t step; char *folder; double perplexity; /*
 
 typedef struct kd_ruler_tables {
     char length_name[KD_RULER_LENGTHS][24];
-    kd_table_column column[KD_RULER_LENGTHS + 1], step_column[KD_RULER_LENGTHS + 3];
+    kd_table_column column[KD_RULER_LENGTHS + 1], count_column[KD_RULER_LENGTHS + 1], step_column[KD_RULER_LENGTHS + 3];
     kd_table table[KD_RULER_TABLES];
     const kd_table *shown[KD_RULER_TABLES];
     int64_t count;

@@ -11,10 +11,14 @@ enum { COMMON = 10 };
 
 /* ---- common words ------------------------------------------------------------------------------------------------------------- */
 
-/* How many words a sample's are chosen from: the real ones, and as many invented ones as the length may need. */
+/* Below this length RULER's lists have each seldom word once, from it on three times. */
+enum { SHORT = 4096 };
+
+/* How many words a sample's are chosen from: the real ones, and as many invented ones as the length may need, at three tokens and more for each place in
+ * the list. */
 int64_t kd_ruler_words_of(const kd_ruler_maker *m) {
     const kd_ruler_words *w = &m->source->words;
-    int64_t most = m->length / 15 + 40;
+    int64_t most = m->length / (m->length < SHORT ? 3 : 10) + 40;
     return most < w->real ? w->real : most < w->count ? most : w->count;
 }
 
@@ -49,7 +53,7 @@ static kd_status write_list(kd_text *out, kd_ruler_draft *d, const kd_ruler_job 
 /* The example has words of its own, the first of the order. */
 kd_status kd_ruler_write_common(kd_ruler_draft *d, const kd_ruler_job *job, int64_t size) {
     const kd_ruler_maker *m = job->maker;
-    bool is_short = m->length < 4096;
+    bool is_short = m->length < SHORT;
     int64_t example = is_short ? 20 : 40, often = is_short ? 6 : 30;
     d->scratch.size = 0;
     KD_TRY(write_list(&d->scratch, d, job, 0, example, is_short ? 3 : 10, is_short ? 1 : 3));

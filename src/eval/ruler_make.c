@@ -30,7 +30,7 @@ static kd_status open_source(kd_ruler_source *s, const kd_ruler_options *o, cons
     }
     KD_TRY(o->templates ? kd_ruler_wording_read(&s->wording, o->templates, o->chat ? o->chat : "base") : kd_ruler_wording_own(&s->wording));
     if (essays) KD_TRY(kd_ruler_essays_open(&s->essays, o->essays, o->essays_size, o->longest + 1));
-    if (words) KD_TRY(kd_ruler_words_open(&s->words, o->essays, o->essays_size, o->longest / 8 > WORDS ? o->longest / 8 : WORDS));
+    if (words) KD_TRY(kd_ruler_words_open(&s->words, o->essays, o->essays_size, o->longest / 10 + 40 > WORDS ? o->longest / 10 + 40 : WORDS));
     for (int i = 0; i < 2; i++)
         if (questions[i]) KD_TRY(open_questions(s, o, i));
     return KD_OK;
@@ -250,8 +250,9 @@ static kd_status open_maker(kd_ruler_maker *m, kd_ruler_draft *draft) {
         return kd_fail(KD_ECONFIG, "at least %lld are needed for five code words", (long long)m->generate + 250);
     if (m->task->kind == KD_RULER_CHAINS) {
         kd_ruler_fit f = {.least = 5, .most = EXAMPLE, .budget = EXAMPLE, .cost = write_example, .opaque = &s};
-        kd_status status = kd_ruler_fit_find(&m->example, &tokens, &f);
-        if (status) return status == KD_ECONFIG ? kd_fail_prefix(status, "its example") : status;
+        KD_TRY(write_example(&s, f.least, &tokens));
+        if (tokens > EXAMPLE) m->example = f.least;  /* of a tokenizer by which texts are long */
+        else KD_TRY(kd_ruler_fit_find(&m->example, &tokens, &f));
     }
     KD_TRY(fit(&s, 0, &m->guess, &words));
     return KD_OK;
