@@ -121,7 +121,7 @@ int kd_eval_hellaswag(int argc, char **argv) {
                             "HellaSwag as lm-evaluation-harness asks it: which of four endings of a text is the likeliest. acc by the likelihood of the "
                             "ending, acc_norm by that over its characters, acc_bytes over its bytes; each with its standard error.",
                             "  kedge eval hellaswag --model models/llama-2-7b --data hellaswag_val.jsonl --out results/hellaswag\n"
-                            "  kedge eval hellaswag --model runs/a/step-2000 --data hellaswag_val.jsonl --shots 10 --train hellaswag_train.jsonl\n",
+                            "  kedge eval hellaswag --model m --data hellaswag_val.jsonl --shots 10 --train hellaswag_train.jsonl\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;
     int64_t count;

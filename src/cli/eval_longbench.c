@@ -202,8 +202,8 @@ int kd_eval_longbench(int argc, char **argv) {
                             "LongBench, version 1: answers are generated greedily, prompts are cut in the middle, and scores computed as its programs do. "
                             "With --out, predictions are also written as pred/MODEL/SET.jsonl, which its eval.py takes. Sets in Chinese whose scores need "
                             "a dictionary (multifieldqa_zh, dureader, vcsum) are refused.",
-                            "  kedge eval longbench --model models/llama-2-7b --data LongBench --config LongBench --out results/longbench\n"
-                            "  kedge eval longbench --model runs/a/step-2000 --data LongBench --dataset trec --dataset samsum --dataset triviaqa\n"
+                            "  kedge eval longbench --model m --data LongBench --config LongBench --out results/longbench\n"
+                            "  kedge eval longbench --model runs/a/step-2000 --data LongBench --dataset trec --dataset samsum\n"
                             "  kedge eval longbench --score LongBench/pred/llama2-7b-chat-4k\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;

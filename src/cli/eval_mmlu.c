@@ -166,7 +166,7 @@ int kd_eval_mmlu(int argc, char **argv) {
                             "MMLU as lm-evaluation-harness asks it: a question, four choices, and which letter is the likeliest. Accuracy of 57 subjects, of four "
                             "groups and of all, weighted by questions, with pooled standard errors; and the plain mean of subjects.",
                             "  kedge eval mmlu --model models/llama-2-7b --data mmlu --out results/mmlu\n"
-                            "  kedge eval mmlu --model runs/a/step-2000 --data mmlu --descriptions lm-evaluation-harness/lm_eval/tasks/mmlu/default\n",
+                            "  kedge eval mmlu --model m --data mmlu --descriptions harness/lm_eval/tasks/mmlu/default\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;
     int64_t count, only[sizeof o.subjects.text / sizeof *o.subjects.text];

@@ -135,9 +135,9 @@ int kd_eval_ppl(int argc, char **argv) {
                             "Perplexity of texts: windows of --length tokens slide over each, as YaRN's script has them, every token is scored once, and its loss is "
                             "also told by how many tokens are seen before it. Two figures: e to the mean over tokens, and over windows. Of a pack, each document of "
                             "its windows is read alone, and what was a target is scored.",
-                            "  kedge eval ppl --model models/llama-2-7b --text pg19.jsonl --length 32K --documents 50 --out results/pg19\n"
-                            "  kedge eval ppl --model runs/a/step-2000 --text proof-pile.jsonl --min-tokens 128K --documents 10 --truncate --lengths 2K,32K,128K\n"
-                            "  kedge eval ppl --model models/llama-2-7b --text wikitext.jsonl --rolling --length 4K\n"
+                            "  kedge eval ppl --model m --text pg19.jsonl --length 32K --documents 50 --out results/pg19\n"
+                            "  kedge eval ppl --model m --text proof-pile.jsonl --min-tokens 128K --truncate --lengths 2K,32K,128K\n"
+                            "  kedge eval ppl --model m --text wikitext.jsonl --rolling --length 4K\n"
                             "  kedge eval ppl --model runs/a/step-2000 --pack pack --part valid\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;
