@@ -51,10 +51,12 @@ static void sets_are_scored_as_by_its_programs(void **state) {
         int64_t count = (int64_t)json_array_size(preds);
         for (size_t k = 0; k < (size_t)count; k++)
             p[k] = (kd_prediction){json_string_value(json_array_get(preds, k)), json_array_get(json_object_get(row, "answers"), k),
-                                   json_is_array(classes) ? classes : NULL, json_integer_value(json_array_get(json_object_get(row, "lengths"), k))};
+                                   json_is_array(classes) ? classes : NULL,
+                                   json_integer_value(json_array_get(json_object_get(row, "lengths"), k))};
         assert_done(kd_longbench_score_of(&score, task_of(text_of(row, "dataset")), p, count));
         same_score(score.score, json_object_get(row, "expected"));
-        for (int b = 0; b < KD_LB_BUCKETS; b++) same_score(score.bucket[b], json_object_get(json_object_get(row, "expected_e"), kd_longbench_buckets[b]));
+        for (int b = 0; b < KD_LB_BUCKETS; b++)
+            same_score(score.bucket[b], json_object_get(json_object_get(row, "expected_e"), kd_longbench_buckets[b]));
     }
     json_decref(file);
 }
@@ -138,7 +140,8 @@ static void a_checkouts_prompts_count(void **state) {
 static void files_are_read_and_written(void **state) {
     (void)state;
     static const char text[] = "{\"pred\": \"\\nParagraph 3\", \"answers\": [\"Paragraph 3\"], \"all_classes\": null, \"length\": 3999}\n"
-                               "{\"pred\": \"Paragraph 30 or 3\", \"answers\": [\"Paragraph 3\"], \"all_classes\": [\"a\"], \"length\": 8000}\n";
+                               "{\"pred\": \"Paragraph 30 or 3\", \"answers\": [\"Paragraph 3\"], \"all_classes\": [\"a\"], \"length\": "
+                               "8000}\n";
     kd_predictions p;
     kd_longbench_score score;
     kd_longbench_set set;
@@ -150,9 +153,12 @@ static void files_are_read_and_written(void **state) {
     assert_true(score.score == 75 && score.bucket[0] == 100 && isnan(score.bucket[1]) && score.bucket[2] == 50);
     kd_predictions_close(&p);
     kd_text_free(&again);
-    assert_fails(kd_predictions_open(&p, scratch_text("x.jsonl", "{\"pred\": \"a\", \"answers\": [], \"length\": 1}")), KD_EFORMAT, "x.jsonl:1: \"answers\"");
-    assert_fails(kd_predictions_open(&p, scratch_text("x.jsonl", "{\"answers\": [\"a\"], \"length\": 1}")), KD_EFORMAT, "x.jsonl:1: \"pred\" is missing");
-    assert_fails(kd_longbench_open(&set, scratch_text("x.jsonl", "{\"input\": \"a\", \"context\": \"c\", \"answers\": [\"a\"]}"), 0), KD_EFORMAT, "x.jsonl:1: \"length\"");
+    assert_fails(kd_predictions_open(&p, scratch_text("x.jsonl", "{\"pred\": \"a\", \"answers\": [], \"length\": 1}")), KD_EFORMAT,
+                 "x.jsonl:1: \"answers\"");
+    assert_fails(kd_predictions_open(&p, scratch_text("x.jsonl", "{\"answers\": [\"a\"], \"length\": 1}")), KD_EFORMAT,
+                 "x.jsonl:1: \"pred\" is missing");
+    assert_fails(kd_longbench_open(&set, scratch_text("x.jsonl", "{\"input\": \"a\", \"context\": \"c\", \"answers\": [\"a\"]}"), 0),
+                 KD_EFORMAT, "x.jsonl:1: \"length\"");
     assert_fails(kd_longbench_open(&set, scratch_text("x.jsonl", ""), 0), KD_EFORMAT, "no questions");
     scratch_text("x.jsonl", "{\"input\": \"a\", \"context\": \"c\", \"answers\": [\"a\"], \"length\": 1, \"all_classes\": null}\nnonsense");
     assert_done(kd_longbench_open(&set, in_scratch("x.jsonl"), 1));

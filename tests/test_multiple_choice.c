@@ -101,7 +101,8 @@ static void contexts_are_cut_on_the_left(void **state) {
 static const char *hellaswag_file(const char *name, int items, int label) {
     kd_text text = {0};
     for (int i = 0; i < items; i++) {
-        kd_text_print(&text, "{\"ind\": %d, \"activity_label\": \"%s\", \"ctx_a\": \"It is %d.\", \"ctx_b\": \"he\", \"endings\": [\" a%d\", \"b [x]c\", \"c\", \"d\"], ", i,
+        kd_text_print(&text, "{\"ind\": %d, \"activity_label\": \"%s\", \"ctx_a\": \"It is %d.\", \"ctx_b\": \"he\", \"endings\": [\" "
+                             "a%d\", \"b [x]c\", \"c\", \"d\"], ", i,
                       name, i, i);
         kd_text_print(&text, i % 2 ? "\"label\": \"%d\"}\n" : "\"label\": %d}\n", label);
     }
@@ -127,8 +128,10 @@ static void hellaswag_is_asked_with_drawn_examples(void **state) {
     /* Random(1234).sample(range(100), 5) is 99 56 14 0 11, then 74 4 85 88 10: of each the first four. */
     assert_done(kd_hellaswag_ask(&items, &set, &train, 4, 1234, 0));
     assert_int_equal(items.count, 3);
-    assert_string_equal(items.item[0].context, "train: It is 99. He a99\n\ntrain: It is 56. He a56\n\ntrain: It is 14. He a14\n\ntrain: It is 0. He a0\n\nval: It is 0. He");
-    assert_string_equal(items.item[1].context, "train: It is 74. He a74\n\ntrain: It is 4. He a4\n\ntrain: It is 85. He a85\n\ntrain: It is 88. He a88\n\nval: It is 1. He");
+    assert_string_equal(items.item[0].context, "train: It is 99. He a99\n\ntrain: It is 56. He a56\n\ntrain: It is 14. He a14\n\ntrain: It "
+                                               "is 0. He a0\n\nval: It is 0. He");
+    assert_string_equal(items.item[1].context, "train: It is 74. He a74\n\ntrain: It is 4. He a4\n\ntrain: It is 85. He a85\n\ntrain: It "
+                                               "is 88. He a88\n\nval: It is 1. He");
     kd_choice_items_free(&items);
     assert_fails(kd_hellaswag_ask(&items, &set, &set, 3, 1234, 0), KD_ECONFIG, "3 shots");
     /* Out of its own file an item is no example of itself: of 3 of 3 drawn two are left. */
@@ -150,14 +153,18 @@ static void what_is_no_item_is_named_by_line(void **state) {
         {"", "no items in it"},
         {"{\"ctx_a\": 1}", "bad:1: \"activity_label\" is missing"},
         {"\n{\"activity_label\": \"a\", \"ctx_a\": 1}", "bad:2: \"ctx_a\" is not a text"},
-        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\"], \"label\": 0}", "bad:1: \"endings\" is not a list of 4 texts"},
-        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\", \"b\", \"c\", \"d\"], \"label\": 4}", "bad:1: \"label\""},
-        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\", \"b\", \"c\", \"d\"], \"label\": \"\"}", "test split"},
+        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\"], \"label\": 0}",
+         "bad:1: \"endings\" is not a list of 4 texts"},
+        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\", \"b\", \"c\", \"d\"], \"label\": 4}",
+         "bad:1: \"label\""},
+        {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\", \"b\", \"c\", \"d\"], \"label\": \"\"}",
+         "test split"},
         {"{\"activity_label\": \"a\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"a\", \"b\", \"c\", \"d\"]}", "missing"},
         {"[]", "bad:1: not an object"},
         {"{\"a\": }", "bad:1:7"},
     };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_fails(kd_hellaswag_open(&set, scratch_text("bad", bad[i].text)), KD_EFORMAT, bad[i].says);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_fails(kd_hellaswag_open(&set, scratch_text("bad", bad[i].text)), KD_EFORMAT, bad[i].says);
     assert_fails(kd_hellaswag_open(&set, in_scratch("nothing")), KD_EIO, "nothing");
 }
 
@@ -193,7 +200,8 @@ static void csv_is_read_as_rfc_4180_has_it(void **state) {
     assert_false(more);
     kd_csv_free(&csv);
     static const struct { const char *text, *says; int64_t size; } bad[] = {
-        {"a\n\"b\nc", "x.csv:2: a quote is not closed", 6}, {"\"a\"b", "x.csv:1: something stands behind", 4}, {"a\0b", "x.csv:1: U+0000", 3}, {"\xff,b", "x.csv:1: not valid", 3}};
+        {"a\n\"b\nc", "x.csv:2: a quote is not closed", 6}, {"\"a\"b", "x.csv:1: something stands behind", 4},
+        {"a\0b", "x.csv:1: U+0000", 3}, {"\xff,b", "x.csv:1: not valid", 3}};
     for (size_t i = 0; i < 4; i++) {
         kd_csv_init(&csv, bad[i].text, bad[i].size, "x.csv");
         if (i == 0) assert_done(kd_csv_next(&csv, &more));  /* a good line before the bad one */
@@ -223,16 +231,18 @@ static void mmlu_is_asked_from_folders_and_lines(void **state) {
     assert_done(kd_mmlu_descriptions_open(&d, NULL, &set));
     assert_done(kd_mmlu_ask(&items, &set, &dev, &d, 2, 0));
     assert_int_equal(items.count, 4);
-    assert_string_equal(items.item[0].context, "Questions about anatomy, each with four choices and its answer.\n\nd0\nA. a\nB. b\nC. c\nD. d\nAnswer: C\n\n"
-                                               "d1\nA. a\nB. b\nC. c\nD. d\nAnswer: A\n\n\"Q\", one?\nA. w\nB. x \nC. y\nD. z\nAnswer:");
+    assert_string_equal(items.item[0].context, "Questions about anatomy, each with four choices and its answer.\n\nd0\nA. a\nB. b\nC. "
+                                               "c\nD. d\nAnswer: C\n\nd1\nA. a\nB. b\nC. c\nD. d\nAnswer: A\n\n\"Q\", one?\nA. w\nB. x "
+                                               "\nC. y\nD. z\nAnswer:");
     assert_string_equal(items.item[2].key, "anatomy/2");
     assert_string_equal(items.item[3].key, "virology/0");
     assert_true(items.item[0].answer == 3 && items.item[3].answer == 1 && !strcmp(items.item[3].choice[2], "C"));
     kd_choice_items_free(&items);
     assert_fails(kd_mmlu_ask(&items, &set, &dev, &d, 3, 0), KD_ECONFIG, "anatomy: 3 solved questions are asked for, 2 are there");
     assert_fails(kd_mmlu_open(&lines, in_scratch("mmlu"), "test", only, 0), KD_EIO, "abstract_algebra_test.csv");
-    scratch_text("mmlu.jsonl", "{\"question\": \"r0\", \"subject\": \"virology\", \"choices\": [\"w\", \"x\", \"y\", \"z\"], \"answer\": 1}\n"
-                               "{\"question\": \"q1\", \"subject\": \"anatomy\", \"choices\": [\"w\", \"x\", \"y\", \"z\"], \"answer\": \"A\"}\n");
+    scratch_text("mmlu.jsonl", "{\"question\": \"r0\", \"subject\": \"virology\", \"choices\": [\"w\", \"x\", \"y\", \"z\"], \"answer\": "
+                               "1}\n{\"question\": \"q1\", \"subject\": \"anatomy\", \"choices\": [\"w\", \"x\", \"y\", \"z\"], "
+                               "\"answer\": \"A\"}\n");
     assert_done(kd_mmlu_open(&lines, in_scratch("mmlu.jsonl"), "test", NULL, 0));
     assert_true(lines.count == 2 && !strcmp(lines.row[0].text[0], "q1") && lines.row[1].answer == 1);
     kd_mmlu_close(&lines);
@@ -249,7 +259,8 @@ static void descriptions_are_read_from_the_harness(void **state) {
     write_mmlu();
     assert_done(kd_mmlu_open(&set, in_scratch("mmlu"), "test", only, 1));
     assert_done(kd_make_folders(in_scratch("yaml")));
-    scratch_text("yaml/mmlu_anatomy.yaml", "\"dataset_name\": \"anatomy\"\n\"description\": \"All about anatomy.\\n\\n\"\n\"include\": \"_template\"\n");
+    scratch_text("yaml/mmlu_anatomy.yaml", "\"dataset_name\": \"anatomy\"\n\"description\": \"All about anatomy.\\n\\n\"\n\"include\": "
+                                           "\"_template\"\n");
     assert_done(kd_mmlu_descriptions_open(&d, in_scratch("yaml"), &set));
     assert_string_equal(d.text[only[0]], "All about anatomy.\n\n");
     kd_mmlu_descriptions_close(&d);
@@ -266,15 +277,18 @@ static void what_is_no_question_is_named_by_line(void **state) {
     const int64_t only[] = {kd_mmlu_find("anatomy")};
     kd_mmlu set;
     static const struct { const char *csv, *says; } bad[] = {
-        {"q,a,b,c,d,A\nq,a,b,c,d\n", "anatomy_test.csv:2: 5 fields"}, {"q,a,b,c,d,E\n", "anatomy_test.csv:1: the answer is \"E\""}, {"", "no questions in it"}};
+        {"q,a,b,c,d,A\nq,a,b,c,d\n", "anatomy_test.csv:2: 5 fields"}, {"q,a,b,c,d,E\n", "anatomy_test.csv:1: the answer is \"E\""},
+            {"", "no questions in it"}};
     write_mmlu();
     for (size_t i = 0; i < 3; i++) {
         scratch_text("mmlu/test/anatomy_test.csv", bad[i].csv);
         assert_fails(kd_mmlu_open(&set, in_scratch("mmlu"), "test", only, 1), KD_EFORMAT, bad[i].says);
     }
-    assert_fails(kd_mmlu_open(&set, scratch_text("m.jsonl", "{\"question\": \"q\", \"subject\": \"anatomi\", \"choices\": [\"a\", \"b\", \"c\", \"d\"], \"answer\": 0}"), "test", NULL, 0),
+    assert_fails(kd_mmlu_open(&set, scratch_text("m.jsonl", "{\"question\": \"q\", \"subject\": \"anatomi\", \"choices\": [\"a\", \"b\", "
+                                                            "\"c\", \"d\"], \"answer\": 0}"), "test", NULL, 0),
                  KD_EFORMAT, "m.jsonl:1", "is it anatomy");
-    assert_fails(kd_mmlu_open(&set, scratch_text("m.jsonl", "{\"question\": \"q\", \"subject\": \"anatomy\", \"choices\": [\"a\", \"b\", \"c\", \"d\"], \"answer\": 4}"), "test", NULL, 0),
+    assert_fails(kd_mmlu_open(&set, scratch_text("m.jsonl", "{\"question\": \"q\", \"subject\": \"anatomy\", \"choices\": [\"a\", \"b\", "
+                                                            "\"c\", \"d\"], \"answer\": 4}"), "test", NULL, 0),
                  KD_EFORMAT, "m.jsonl:1", "\"answer\"");
 }
 
@@ -313,7 +327,8 @@ static void answers_are_scored_as_the_harness_does(void **state) {
         kd_choice_item *item = kd_choice_items_next(&items);
         item->key = copy_of(text_of(row, "name"));
         item->answer = (int64_t)number_of(row, "gold");
-        for (size_t k = 0; k < KD_CHOICES; k++) item->choice[k] = copy_of(json_string_value(json_array_get(json_object_get(row, "choices"), k)));
+        for (size_t k = 0; k < KD_CHOICES; k++)
+            item->choice[k] = copy_of(json_string_value(json_array_get(json_object_get(row, "choices"), k)));
         assert_done(kd_results_add(results, item->key, json_pack("{s:O}", "loglikelihood", json_object_get(row, "loglikelihoods"))));
     }
     assert_done(kd_choice_score(&scores, results, &items));

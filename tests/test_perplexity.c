@@ -98,7 +98,8 @@ static void words_are_counted_as_re_split_does(void **state) {
     (void)state;
     static const struct { const char *text; int64_t words; } cases[] = {
         {"", 1}, {"a", 1}, {"a b", 2}, {" a  b\n", 4}, {"a\u00a0b\u2003c\xc2\x85" "d", 4}, {"\u00e9\u4e2d\U0001f600 x", 2}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_int_equal(kd_ppl_words(cases[i].text, (int64_t)strlen(cases[i].text)), cases[i].words);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(kd_ppl_words(cases[i].text, (int64_t)strlen(cases[i].text)), cases[i].words);
     kd_ppl_words("\xf0", 1);  /* cut short, and not read beyond */
 }
 
@@ -116,7 +117,8 @@ static void positions_are_in_octaves(void **state) {
 
 static void what_is_no_answer_is_named(void **state) {
     (void)state;
-    static const char *const bad[] = {"{\"windows\": 1, \"positions\": []}", "{\"windows\": [[1.5]], \"positions\": []}", "{\"windows\": [[\"a\", 1]], \"positions\": []}",
+    static const char *const bad[] = {"{\"windows\": 1, \"positions\": []}", "{\"windows\": [[1.5]], \"positions\": []}",
+                                      "{\"windows\": [[\"a\", 1]], \"positions\": []}",
                                       "{\"windows\": [], \"positions\": [[1, 1.5]]}"};
     const kd_ppl_options o = {KD_PPL_SLIDING, {8}, 1, 1, false};
     kd_ppl_text text = {.count = 3};

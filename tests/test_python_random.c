@@ -14,7 +14,8 @@
 static void draws_are_pythons(void **state) {
     (void)state;
     kd_python_random r;
-    static const double uniform[] = {0.6394267984578837, 0.025010755222666936, 0.27502931836911926, 0.22321073814882275, 0.7364712141640124};
+    static const double uniform[] = {0.6394267984578837, 0.025010755222666936, 0.27502931836911926, 0.22321073814882275,
+                                     0.7364712141640124};
     static const uint32_t bits[] = {2746317213u, 478163327u, 107420369u, 3184935163u, 1181241943u};
     static const int64_t below[] = {654, 114, 25, 759, 281};
     kd_python_seed(&r, 42);
@@ -78,11 +79,13 @@ static void streams_are_those_of_the_file(void **state) {
     kd_python_seed(&r, 42);
     json_array_foreach(json_object_get(list, "random_5"), i, row) assert_true(kd_python_uniform(&r) == json_real_value(row));
     kd_python_seed(&r, 42);
-    json_array_foreach(json_object_get(list, "randint_7digit_5"), i, row) assert_int_equal(1000000 + kd_python_below(&r, 9000000), json_integer_value(row));
+    json_array_foreach(json_object_get(list, "randint_7digit_5"), i, row)
+        assert_int_equal(1000000 + kd_python_below(&r, 9000000), json_integer_value(row));
     kd_python_seed(&r, 42);
     const char *letters = json_string_value(json_object_get(list, "choices_upper_k5"));
     for (i = 0; i < 5; i++) assert_int_equal('A' + (int)(kd_python_uniform(&r) * 26), letters[i]);
-    static const struct { const char *key; int64_t n, k; } sample[] = {{"sample_range40_4", 40, 4}, {"sample_range1000_5", 1000, 5}, {"sample_range21_10", 21, 10}};
+    static const struct { const char *key; int64_t n, k; } sample[] = {{"sample_range40_4", 40, 4}, {"sample_range1000_5", 1000, 5},
+                                                                       {"sample_range21_10", 21, 10}};
     for (i = 0; i < 3; i++) {
         kd_python_seed(&r, 42);
         assert_done(kd_python_sample(out, &r, sample[i].n, sample[i].k));

@@ -128,13 +128,15 @@ static void tables_are_shown_everywhere(void **state) {
     json_t *rows;
     fill(&t);
     kd_table_print(&text, &t);
-    assert_string_equal(text.data, "name                score   n\none, \"two\" | three   0.12  12\n\u00e9\u00e9                      \u2013   1\n");
+    assert_string_equal(text.data, "name                score   n\none, \"two\" | three   0.12  12\n\u00e9\u00e9                      "
+                                   "\u2013   1\n");
     text.size = 0;
     kd_table_csv(&text, &t);
     assert_string_equal(text.data, "name,score,n\n\"one, \"\"two\"\" | three\",0.123456,12\n\u00e9\u00e9,,1\n");
     text.size = 0;
     kd_table_markdown(&text, &t);
-    assert_string_equal(text.data, "| name | score | n |\n|---|---:|---:|\n| one, \"two\" \\| three | 0.12 | 12 |\n| \u00e9\u00e9 | \u2013 | 1 |\n");
+    assert_string_equal(text.data, "| name | score | n |\n|---|---:|---:|\n| one, \"two\" \\| three | 0.12 | 12 |\n| \u00e9\u00e9 | \u2013 "
+                                   "| 1 |\n");
     assert_done(kd_table_json(&rows, &t));
     assert_int_equal(json_array_size(rows), 2);
     assert_true(json_is_null(json_object_get(json_array_get(rows, 1), "score")));

@@ -55,7 +55,8 @@ static kd_status find_layout(kd_paper_layout *out, const char *name) {
             return KD_OK;
         }
     const char *near = kd_nearest(name, kd_paper_layout_names, KD_PAPER_LAYOUTS);
-    return kd_fail(KD_ECONFIG, "compare: --layout %s: %s%s", name, near ? "did you mean " : "known are table5, table6, table7, table12", near ? near : "");
+    return kd_fail(KD_ECONFIG, "compare: --layout %s: %s%s", name, near ? "did you mean " : "known are table5, table6, table7, table12",
+                   near ? near : "");
 }
 
 static kd_status layout_json(char **out, const kd_paper_table *table) {
@@ -100,10 +101,13 @@ done:
 
 static kd_status check(const options *o, int64_t count) {
     if (o->layout && o->path) return kd_fail(KD_ECONFIG, "compare: --layout writes no page: --out is of runs");
-    if (!o->layout && (o->csv || o->markdown || o->paper || o->tasks)) return kd_fail(KD_ECONFIG, "compare: --csv, --markdown, --paper and --tasks go with --layout");
+    if (!o->layout && (o->csv || o->markdown || o->paper || o->tasks))
+        return kd_fail(KD_ECONFIG, "compare: --csv, --markdown, --paper and --tasks go with --layout");
     if (o->json + o->csv + o->markdown > 1) return kd_fail(KD_ECONFIG, "compare: one of --json, --csv and --markdown");
     if (o->tasks && o->tasks != 11 && o->tasks != 13) return kd_fail(KD_ECONFIG, "compare: --tasks %lld: 11 or 13", (long long)o->tasks);
-    if (!count) return kd_fail(KD_ECONFIG, o->layout ? "compare: which results? kedge compare --layout NAME RESULTS..." : "compare: which runs? kedge compare RUN_DIR...");
+    if (!count)
+        return kd_fail(KD_ECONFIG, "compare: which %s? kedge compare %s...", o->layout ? "results" : "runs",
+                       o->layout ? "--layout NAME RESULTS" : "RUN_DIR");
     return KD_OK;
 }
 
@@ -115,9 +119,11 @@ int kd_cmd_compare(int argc, char **argv) {
     const kd_option option[] = {
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},
         {"--out", KD_TEXT, &o.path, "FILE.html", "also a page: the table, curves on one axis, the keys that differ"},
-        {"--layout", KD_TEXT, &o.layout, "NAME", "table5, table6, table7 or table12 of the paper, from folders of results (kedge eval --out) in place of runs"},
-        {"--paper", KD_TEXT, &o.paper, "SET", "its figures beside them: slimpajama-64k, slimpajama-128k or upsampledmix-128k; of table6 llama-3-8b, mistral-7b-v0.3 "
-                                              "or qwen1.5-1.8b. You say that data are the same; shape, window and training must be"},
+        {"--layout", KD_TEXT, &o.layout, "NAME", "table5, table6, table7 or table12 of the paper, from folders of results (kedge eval "
+                                                 "--out) in place of runs"},
+        {"--paper", KD_TEXT, &o.paper, "SET", "its figures beside them: slimpajama-64k, slimpajama-128k or upsampledmix-128k; of table6 "
+                                              "llama-3-8b, mistral-7b-v0.3 or qwen1.5-1.8b. You say that data are the same; shape, window "
+                                              "and training must be"},
         {"--tasks", KD_INTEGER, &o.tasks, "N", "of RULER, 11 or 13: in table5 11 unless given, in table6 13"},
         {"--markdown", KD_FLAG, &o.markdown, NULL, "a layout as Markdown"},
         {"--csv", KD_FLAG, &o.csv, NULL, "a layout as CSV"},

@@ -20,7 +20,8 @@ static kd_status encode(kd_ids *ids, kd_subject *subject, const kd_given *given)
     KD_TRY(kd_ids_reserve(ids, given->ids));
     for (int64_t i = skipped; i < given->ids; i++) {
         if (given->id[i] >= subject->config.V)
-            return kd_fail(KD_EFORMAT, "%s:%lld: token %lld is %d, the model's vocabulary has %lld", given->path, (long long)given->line, (long long)i,
+            return kd_fail(KD_EFORMAT, "%s:%lld: token %lld is %d, the model's vocabulary has %lld", given->path, (long long)given->line,
+                           (long long)i,
                            (int)given->id[i], (long long)subject->config.V);
         ids->id[ids->count++] = given->id[i];
     }
@@ -93,7 +94,8 @@ static kd_status take_document(kd_ppl_given *out, const kd_plan *plan, int64_t n
 
 static kd_status read_pack(kd_ppl_given *out, const kd_ppl_source *s, const kd_subject *subject) {
     kd_dataset data = {0};
-    const kd_dataset_options options = {.pattern = &s->pack, .patterns = 1, .part = s->part, .ingest = {.tokenizer = (kd_tokenizer *)&subject->tokenizer}};
+    const kd_dataset_options options = {.pattern = &s->pack, .patterns = 1, .part = s->part,
+                                        .ingest = {.tokenizer = (kd_tokenizer *)&subject->tokenizer}};
     kd_status status;
     KD_GO(kd_pack_open(&data, s->pack, &options));
     for (int64_t i = 0; i < data.windows.count && (!s->most || i < s->most); i++, out->windows++) {
@@ -104,7 +106,8 @@ static kd_status read_pack(kd_ppl_given *out, const kd_ppl_source *s, const kd_s
         if (status) goto done;
     }
     if (!out->texts.count)
-        status = kd_fail(KD_ECONFIG, "ppl: %s: no document of %lld tokens or more in %lld windows", s->pack, (long long)(s->least ? s->least : 1),
+        status = kd_fail(KD_ECONFIG, "ppl: %s: no document of %lld tokens or more in %lld windows", s->pack,
+                         (long long)(s->least ? s->least : 1),
                          (long long)out->windows);
 done:
     kd_dataset_close(&data);
@@ -118,7 +121,8 @@ kd_status kd_ppl_given_open(kd_ppl_given *out, const kd_ppl_source *s, kd_subjec
     kd_status status = s->pack ? read_pack(out, s, subject) : read_texts(out, s, subject);
     for (int64_t i = 0; i < out->texts.count && !status; i++) {
         const kd_ppl_text *text = &out->texts.text[i];
-        out->hash = out->hash * 31 + kd_hash(text->id, text->count * (int64_t)sizeof *text->id) + (text->silent ? kd_hash(text->silent, text->count) : 0);
+        out->hash = out->hash * 31 + kd_hash(text->id, text->count * (int64_t)sizeof *text->id);
+        if (text->silent) out->hash += kd_hash(text->silent, text->count);
     }
     if (status) kd_ppl_given_close(out);
     return status;

@@ -21,8 +21,8 @@ typedef struct kd_ppl_given {
     uint64_t hash;           /* of all tokens and of which are scored */
 } kd_ppl_given;
 
-/* Texts in order: plain files whole, JSON lines each ("text", or "input_ids" whose leading BOS goes); of a pack the documents of its windows,
- * in corpus order, each with the target behind its last token. KD_ECONFIG where nothing is left, KD_EFORMAT. */
+/* Texts in order: plain files whole, JSON lines each ("text", or "input_ids" whose leading BOS goes); of a pack the documents of its
+ * windows, in corpus order, each with the target behind its last token. KD_ECONFIG where nothing is left, KD_EFORMAT. */
 kd_status kd_ppl_given_open(kd_ppl_given *given, const kd_ppl_source *source, kd_subject *subject);
 void kd_ppl_given_close(kd_ppl_given *given);
 

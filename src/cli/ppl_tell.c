@@ -8,8 +8,10 @@ static kd_status no_memory(void) { return kd_fail(KD_ENOMEM, "out of memory"); }
 
 /* ---- tables ----------------------------------------------------------------------------------------------------------------- */
 
-static const kd_table_column columns[] = {{"length", 0}, {"texts", 0}, {"windows", 0}, {"tokens", 0}, {"loss", 4}, {"perplexity", 4}, {"by windows", 4}};
-static const kd_table_column rolling_columns[] = {{"length", 0}, {"texts", 0}, {"windows", 0}, {"tokens", 0}, {"loss", 4}, {"perplexity", 4},
+static const kd_table_column columns[] = {{"length", 0}, {"texts", 0}, {"windows", 0}, {"tokens", 0}, {"loss", 4}, {"perplexity", 4},
+                                          {"by windows", 4}};
+static const kd_table_column rolling_columns[] = {{"length", 0}, {"texts", 0}, {"windows", 0}, {"tokens", 0}, {"loss", 4},
+                                                  {"perplexity", 4},
                                                   {"by words", 4}, {"by bytes", 4}, {"bits a byte", 4}};
 static const kd_table_column position_columns[] = {{"length", 0}, {"from", 0}, {"tokens", 0}, {"loss", 4}};
 
@@ -84,11 +86,13 @@ static void draw(charts *c, const kd_ppl_score *score, int64_t lengths) {
         c->length[k] = (double)score[k].length;
         c->perplexity[k] = kd_ppl_tokens(&score[k]);
     }
-    c->chart[c->count++] = (kd_chart){"Loss by position", {.label = "tokens seen before a token", .scale = KD_LOG2_SCALE}, {.label = "nats per token"},
+    c->chart[c->count++] = (kd_chart){"Loss by position", {.label = "tokens seen before a token", .scale = KD_LOG2_SCALE},
+                                      {.label = "nats per token"},
                                       c->series, lengths};
     if (lengths < 2) return;
     c->lengths = (kd_series){NULL, c->length, c->perplexity, lengths, KD_SERIES_POINTS, 0};
-    c->chart[c->count++] = (kd_chart){"Perplexity by length", {.label = "tokens of a window", .scale = KD_TOKENS_SCALE}, {.label = "perplexity"},
+    c->chart[c->count++] = (kd_chart){"Perplexity by length", {.label = "tokens of a window", .scale = KD_TOKENS_SCALE},
+                                      {.label = "perplexity"},
                                       &c->lengths, 1};
 }
 

@@ -5,11 +5,13 @@
 
 const char *const kd_paper_layout_names[KD_PAPER_LAYOUTS] = {"table5", "table6", "table7", "table12"};
 
-const char *const kd_paper_method_names[KD_PAPER_METHODS] = {"untrained", "full attention", "intra-doc", "intra-doc + reset", "intra-doc + interleaved",
-                                                             "anchor", "anchor + tag", "anchor + interleaved"};
+const char *const kd_paper_method_names[KD_PAPER_METHODS] = {"untrained", "full attention", "intra-doc", "intra-doc + reset",
+                                                             "intra-doc + interleaved", "anchor", "anchor + tag", "anchor + interleaved"};
 
-static const kd_paper_shape llama2 = {"Llama-2-7B", 4096, 32, 32, 32, 11008, 32000}, llama3 = {"Llama-3-8B", 4096, 32, 32, 8, 14336, 128256},
-                            mistral = {"Mistral-7B-v0.3", 4096, 32, 32, 8, 14336, 32768}, qwen = {"Qwen1.5-1.8B", 2048, 24, 16, 16, 5504, 151936};
+static const kd_paper_shape llama2 = {"Llama-2-7B", 4096, 32, 32, 32, 11008, 32000};
+static const kd_paper_shape llama3 = {"Llama-3-8B", 4096, 32, 32, 8, 14336, 128256};
+static const kd_paper_shape mistral = {"Mistral-7B-v0.3", 4096, 32, 32, 8, 14336, 32768};
+static const kd_paper_shape qwen = {"Qwen1.5-1.8B", 2048, 24, 16, 16, 5504, 151936};
 
 /* Tables 5 and 6: 128K, 64K, 32K, 16K, 8K, 4K. Table 7: LongBench ICL, HellaSwag, MMLU. */
 const kd_paper_set kd_paper_sets[] = {
@@ -81,7 +83,8 @@ kd_status kd_paper_find(const kd_paper_set **set, kd_paper_layout layout, const 
         }
         kd_text_print(&known, "%s%s", known.size ? ", " : "", (*set)->name);
     }
-    kd_status status = kd_fail(KD_ECONFIG, "compare: --paper %s: of %s there is %s", name, kd_paper_layout_names[layout], known.data ? known.data : "nothing");
+    kd_status status = kd_fail(KD_ECONFIG, "compare: --paper %s: of %s there is %s", name, kd_paper_layout_names[layout],
+                               known.data ? known.data : "nothing");
     kd_text_free(&known);
     *set = NULL;
     return status;

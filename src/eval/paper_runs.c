@@ -78,12 +78,14 @@ static void read_method(kd_paper_run *run, const kd_yaml *root, const char *path
     run->method = KD_PAPER_METHODS;
     if (reset + tag + interleaved <= 1) {
         if (says(root, "mask", "full") && !reset && !tag && !interleaved) run->method = KD_PAPER_FULL;
-        if (says(root, "mask", "document") && !tag) run->method = reset ? KD_PAPER_INTRA_RESET : interleaved ? KD_PAPER_INTRA_INTERLEAVED : KD_PAPER_INTRA;
+        if (says(root, "mask", "document") && !tag)
+            run->method = reset ? KD_PAPER_INTRA_RESET : interleaved ? KD_PAPER_INTRA_INTERLEAVED : KD_PAPER_INTRA;
         if (anchor && !reset) run->method = tag ? KD_PAPER_ANCHOR_TAG : interleaved ? KD_PAPER_ANCHOR_INTERLEAVED : KD_PAPER_ANCHOR;
     }
     if (run->method < KD_PAPER_METHODS) snprintf(run->words, sizeof run->words, "%s", kd_paper_method_names[run->method]);
     else
-        snprintf(run->words, sizeof run->words, "%.20s%s%s%s", mask && mask->text ? mask->text : "?", reset ? " + reset" : "", tag ? " + tag" : "",
+        snprintf(run->words, sizeof run->words, "%.20s%s%s%s", mask && mask->text ? mask->text : "?", reset ? " + reset" : "",
+                 tag ? " + tag" : "",
                  interleaved ? " + interleaved" : "");
 }
 
@@ -174,7 +176,8 @@ static double ruler_mean(const json_t *rows, const char *key, int64_t tasks) {
 }
 
 static void add_ruler(kd_paper_run *run, kd_text *notes, const json_t *result, const char *path, int64_t tasks, int64_t checkpoints) {
-    const json_t *rows = json_object_get(json_object_get(result, "tables"), "ruler"), *lengths = json_object_get(json_object_get(result, "settings"), "lengths");
+    const json_t *rows = json_object_get(json_object_get(result, "tables"), "ruler"),
+        *lengths = json_object_get(json_object_get(result, "settings"), "lengths");
     for (size_t i = 0; i < json_array_size(lengths); i++) {
         char key[32];
         int64_t length = json_integer_value(json_array_get(lengths, i));

@@ -13,7 +13,8 @@ enum { HEADS = 4 };
 
 static const kd_table_column ruler_columns[] = {HEAD, {"128K", 2}, {"64K", 2}, {"32K", 2}, {"16K", 2}, {"8K", 2}, {"4K", 2}};
 static const kd_table_column short_columns[] = {HEAD, {"LongBench ICL", 2}, {"HellaSwag", 2}, {"MMLU", 2}};
-static const kd_table_column group_columns[] = {HEAD, {"ICL", 2}, {"code", 2}, {"multi-doc QA", 2}, {"single-doc QA", 2}, {"summarization", 2},
+static const kd_table_column group_columns[] = {HEAD, {"ICL", 2}, {"code", 2}, {"multi-doc QA", 2}, {"single-doc QA", 2},
+                                                {"summarization", 2},
                                                 {"synthetic", 2}, {"average", 2}};
 
 static const struct { const kd_table_column *column; int64_t figures; const char *title; } layouts[KD_PAPER_LAYOUTS] = {
@@ -25,7 +26,8 @@ static const struct { const kd_table_column *column; int64_t figures; const char
 
 /* The figures of a run in the layout's columns. */
 static void figures_of(kd_paper_mean out[KD_PAPER_FIGURES], const kd_paper_run *r, kd_paper_layout layout) {
-    static const kd_longbench_group order[KD_LB_GROUPS] = {KD_LB_FEW_SHOT, KD_LB_CODE, KD_LB_MULTI_DOC, KD_LB_SINGLE_DOC, KD_LB_SUMMARIZATION, KD_LB_SYNTHETIC};
+    static const kd_longbench_group order[KD_LB_GROUPS] = {KD_LB_FEW_SHOT, KD_LB_CODE, KD_LB_MULTI_DOC, KD_LB_SINGLE_DOC,
+                                                           KD_LB_SUMMARIZATION, KD_LB_SYNTHETIC};
     if (layout <= KD_PAPER_TABLE6) memcpy(out, r->ruler, sizeof r->ruler);
     else if (layout == KD_PAPER_TABLE7) {
         out[0] = r->group[KD_LB_FEW_SHOT];
@@ -46,7 +48,8 @@ static bool same_shape(const kd_paper_shape *a, const kd_paper_shape *b) {
 
 /* Why the paper's figures cannot stand beside the run's; NULL: they can. */
 static const char *apart(const kd_paper_run *r, const kd_paper_set *set) {
-    if (r->method >= KD_PAPER_METHODS || (r->method == KD_PAPER_UNTRAINED && set->layout != KD_PAPER_TABLE7)) return "the paper has no such training";
+    if (r->method >= KD_PAPER_METHODS || (r->method == KD_PAPER_UNTRAINED && set->layout != KD_PAPER_TABLE7))
+        return "the paper has no such training";
     if (!r->has_shape) return "its model is not here to be compared";
     if (!same_shape(&r->shape, set->shape)) return "its model is another";
     if (set->window && r->method != KD_PAPER_UNTRAINED && r->window != set->window) return "its window is another";
@@ -112,11 +115,14 @@ static void sort(kd_paper_runs *runs) {
 static void put_notes(kd_paper_table *out, const kd_paper_options *o, int64_t tasks) {
     kd_text_print(&out->notes, "figures are in percent, means over the checkpoints of a run that results were given of\n");
     if (o->layout <= KD_PAPER_TABLE6)
-        kd_text_print(&out->notes, "RULER: mean of %lld tasks%s; the paper's 4K are 4,000 tokens, its rows means over five checkpoints\n", (long long)tasks,
+        kd_text_print(&out->notes, "RULER: mean of %lld tasks%s; the paper's 4K are 4,000 tokens, its rows means over five checkpoints\n",
+                      (long long)tasks,
                       tasks == 11 ? ", without niah_multikey_3 and cwe" : "");
-    if (o->layout == KD_PAPER_TABLE7) kd_text_put(&out->notes, "HellaSwag: acc_norm; MMLU: all questions; the paper does not say its settings\n");
+    if (o->layout == KD_PAPER_TABLE7)
+        kd_text_put(&out->notes, "HellaSwag: acc_norm; MMLU: all questions; the paper does not say its settings\n");
     if (o->beside)
-        kd_text_print(&out->notes, "the paper: %s; beside runs of a model of that shape, that window and training; that the data are the same is --paper's word\n",
+        kd_text_print(&out->notes, "the paper: %s; beside runs of a model of that shape, that window and training; that the data are the "
+                                   "same is --paper's word\n",
                       o->beside->about);
 }
 
@@ -151,7 +157,8 @@ kd_status kd_paper_table_open(kd_paper_table *out, const char *const *path, int6
     int64_t tasks = o->tasks ? o->tasks : o->layout == KD_PAPER_TABLE5 ? 11 : 13, rows = 0;
     kd_status status = KD_OK;
     *out = (kd_paper_table){.notes = {0}};
-    kd_table_open(&out->table, kd_paper_layout_names[o->layout], layouts[o->layout].title, layouts[o->layout].column, HEADS + layouts[o->layout].figures);
+    kd_table_open(&out->table, kd_paper_layout_names[o->layout], layouts[o->layout].title, layouts[o->layout].column,
+                  HEADS + layouts[o->layout].figures);
     for (int64_t i = 0; i < paths; i++) KD_GO(add_path(out, &runs, path[i], tasks));
     sort(&runs);
     for (int64_t i = 0; i < runs.count; i++) rows += put_run(out, &runs.run[i], o);

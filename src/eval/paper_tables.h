@@ -10,7 +10,8 @@ extern const char *const kd_paper_layout_names[KD_PAPER_LAYOUTS];
 /* ---- the paper's figures (paper_figures.c) ---------------------------------------------------------------------------------- */
 
 typedef enum kd_paper_method {
-    KD_PAPER_UNTRAINED, KD_PAPER_FULL, KD_PAPER_INTRA, KD_PAPER_INTRA_RESET, KD_PAPER_INTRA_INTERLEAVED, KD_PAPER_ANCHOR, KD_PAPER_ANCHOR_TAG,
+    KD_PAPER_UNTRAINED, KD_PAPER_FULL, KD_PAPER_INTRA, KD_PAPER_INTRA_RESET, KD_PAPER_INTRA_INTERLEAVED, KD_PAPER_ANCHOR,
+        KD_PAPER_ANCHOR_TAG,
     KD_PAPER_ANCHOR_INTERLEAVED, KD_PAPER_METHODS
 } kd_paper_method;
 extern const char *const kd_paper_method_names[KD_PAPER_METHODS];

@@ -36,10 +36,11 @@ typedef struct kd_ppl_options {
 } kd_ppl_options;
 
 /* The windows of a text at length k. lead: tokens that stand before each; anchor: they also do so where windows roll. Free with free(). */
-kd_status kd_ppl_windows(kd_excerpt **out, int64_t *count, const kd_ppl_options *options, int64_t k, int64_t tokens, int64_t lead, bool anchor);
+kd_status kd_ppl_windows(kd_excerpt **out, int64_t *count, const kd_ppl_options *options, int64_t k, int64_t tokens, int64_t lead,
+                         bool anchor);
 
-/* Asks what has no answer yet: {"key": "LENGTH/TEXT", "windows": [[nats, tokens], ...], "positions": [[nats, tokens], ...]}: sums over scored
- * tokens, by how many are seen before a token. */
+/* Asks what has no answer yet: {"key": "LENGTH/TEXT", "windows": [[nats, tokens], ...], "positions": [[nats, tokens], ...]}: sums over
+ * scored tokens, by how many are seen before a token. */
 kd_status kd_ppl_ask(kd_results *results, kd_subject *subject, const kd_ppl_texts *texts, const kd_ppl_options *options);
 
 /* Buckets of positions: below 16, below 32, below 64 .. */
@@ -54,7 +55,8 @@ typedef struct kd_ppl_score {
     double window_means;     /* sum over windows of each one's mean */
 } kd_ppl_score;
 /* Of all answers at length k; KD_EFORMAT for answers that are none. */
-kd_status kd_ppl_score_of(kd_ppl_score *score, const kd_results *results, const kd_ppl_texts *texts, const kd_ppl_options *options, int64_t k);
+kd_status kd_ppl_score_of(kd_ppl_score *score, const kd_results *results, const kd_ppl_texts *texts, const kd_ppl_options *options,
+                          int64_t k);
 
 double kd_ppl_tokens(const kd_ppl_score *score);    /* e to the mean over tokens */
 double kd_ppl_by_windows(const kd_ppl_score *score);  /* e to the mean over windows of their means: YaRN's */

@@ -137,7 +137,8 @@ static kd_status check(asking *a) {
         return kd_fail(KD_ECONFIG, "rolling windows begin with BOS or EOS, and %s has neither", t->name);
     for (int64_t i = 0; i < a->texts->count && o->way == KD_PPL_WHOLE; i++)
         if (a->texts->text[i].count + lead > a->subject->options.length + 1)
-            return kd_fail(KD_ECONFIG, "a document of %lld tokens does not fit into %lld: a larger --length is needed", (long long)a->texts->text[i].count,
+            return kd_fail(KD_ECONFIG, "a document of %lld tokens does not fit into %lld: a larger --length is needed",
+                           (long long)a->texts->text[i].count,
                            (long long)a->subject->options.length);
     return KD_OK;
 }
