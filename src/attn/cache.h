@@ -1,14 +1,14 @@
 /* Attention of sequences that grow: keys and values of tokens once read are kept, and every new token sees all before it.
  *
  * A cache of one layer and sequence is [tokens/128][G] tiles of KD_CACHE_TILE tokens and a key/value head, as the kernels read them: keys
- * [16][Ep][8], token 8i + j in column j of group i; values [Ep/8][128][8]; Ep is E padded to 16. float32 caches keep rotated keys; bf16
+ * [8][Ep][16], token 16i + j in column j of group i; values [Ep/16][128][16]; Ep is E padded to 16. float32 caches keep rotated keys; bf16
  * ones keep them as they come, and they are rotated exactly whenever they are read, so that rounding does not depend on the position. */
 #ifndef KD_CACHE_H
 #define KD_CACHE_H
 
 #include "attn.h"
 
-enum { KD_CACHE_TILE = 128, KD_CACHE_GROUP = 8 };
+enum { KD_CACHE_TILE = 128, KD_CACHE_GROUP = 16 };
 
 /* Numbers of the keys, or of the values, of so many tokens. */
 int64_t kd_cache_numbers(int64_t tokens, int64_t G, int64_t E);
@@ -39,7 +39,7 @@ typedef struct kd_extend {
 kd_status kd_attn_extend(kd_ctx *ctx, const kd_extend *extend);
 extern const kd_op kd_attn_extend_op;  /* args: const kd_extend * */
 
-/* Cosines and sines for keys as a bf16 cache has them: turn [room/8][E/2][2][8], kd_cache_turns_count numbers. */
+/* Cosines and sines for keys as a bf16 cache has them: turn [room/16][E/2][2][16], kd_cache_turns_count numbers. */
 int64_t kd_cache_turns_count(int64_t room, int64_t E);
 kd_status kd_cache_turns(kd_ctx *ctx, float *turn, const kd_rope *rope, int64_t room);
 

@@ -92,4 +92,21 @@ static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
     }
 }
 
+/* The same of vectors. */
+static inline __attribute__((always_inline)) void v_turn(vf x[8]) {
+    vf t[8];
+    _Pragma("GCC unroll 2") for (int i = 0; i < 8; i += 4) {
+        __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(x[i], x[i + 1])), b = _mm256_castps_pd(_mm256_unpacklo_ps(x[i + 2], x[i + 3]));
+        __m256d c = _mm256_castps_pd(_mm256_unpackhi_ps(x[i], x[i + 1])), d = _mm256_castps_pd(_mm256_unpackhi_ps(x[i + 2], x[i + 3]));
+        t[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));  /* columns 0 and 4 of rows i .. i+3 */
+        t[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+        t[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
+        t[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
+    }
+    _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
+        x[j] = _mm256_permute2f128_ps(t[j], t[j + 4], 0x20);
+        x[j + 4] = _mm256_permute2f128_ps(t[j], t[j + 4], 0x31);
+    }
+}
+
 #endif

@@ -83,4 +83,25 @@ static inline void v_load_columns(vf *out, const float *p, int64_t stride) {
     }
 }
 
+/* The same of vectors. */
+static inline __attribute__((always_inline)) void v_turn(vf x[16]) {
+    vf t[16];
+    _Pragma("GCC unroll 4") for (int i = 0; i < 16; i += 4) {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(x[i], x[i + 1])), b = _mm512_castps_pd(_mm512_unpacklo_ps(x[i + 2], x[i + 3]));
+        __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(x[i], x[i + 1])), d = _mm512_castps_pd(_mm512_unpackhi_ps(x[i + 2], x[i + 3]));
+        t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));  /* columns 0, 4, 8, 12 of rows i .. i+3 */
+        t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+        t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+    }
+    _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++) {
+        vf low = _mm512_shuffle_f32x4(t[j], t[j + 4], 0x88), odd = _mm512_shuffle_f32x4(t[j], t[j + 4], 0xdd);  /* columns j and j+8; j+4 and j+12 */
+        vf low2 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0x88), odd2 = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0xdd);
+        x[j] = _mm512_shuffle_f32x4(low, low2, 0x88);
+        x[j + 8] = _mm512_shuffle_f32x4(low, low2, 0xdd);
+        x[j + 4] = _mm512_shuffle_f32x4(odd, odd2, 0x88);
+        x[j + 12] = _mm512_shuffle_f32x4(odd, odd2, 0xdd);
+    }
+}
+
 #endif
