@@ -5,7 +5,7 @@
 #include "format/json.h"
 #include "scratch.h"
 
-/* An array of a file; the test is skipped where the file is not here. json_decref *file. */
+/* An array or object of a file; the test is skipped where the file is not here. json_decref *file. */
 static inline json_t *cases_of(json_t **file, const char *name, const char *array) {
     const char *assets = getenv("KEDGE_ASSETS");
     char path[4096];
@@ -17,7 +17,7 @@ static inline json_t *cases_of(json_t **file, const char *name, const char *arra
     }
     assert_done(kd_json_load(file, path));
     json_t *cases = json_object_get(*file, array);
-    assert_true(json_array_size(cases) > 0);
+    assert_true(json_array_size(cases) + json_object_size(cases) > 0);
     return cases;
 }
 

@@ -141,6 +141,9 @@ static void rolling_windows_are_the_harnesss(void **state) {
             const json_t *window = json_array_get(windows, (size_t)k);
             same_tokens(json_array_get(window, 0), s[k].begin, s[k].end - 1);
             same_tokens(json_array_get(window, 1), s[k].first, s[k].end);
+            const json_t *disjoint = json_array_get(json_object_get(row, "disjoint"), (size_t)k);
+            same_tokens(json_array_get(disjoint, 0), s[k].begin, s[k].first);
+            same_tokens(json_array_get(disjoint, 1), s[k].first, s[k].end);
         }
         free(s);
     }
@@ -213,6 +216,10 @@ static void every_token_is_scored_once(void **state) {
     kd_excerpt *s;
     int64_t count;
     assert_fails(kd_excerpts_sliding(&s, &count, 10, 4, 0, true, false), KD_EARG, "0 further");
+    assert_fails(kd_excerpts_sliding(&s, &count, 10, 4, 5, true, false), KD_EARG, "windows of 4 tokens every 5");
+    assert_done(kd_excerpts_sliding(&s, &count, 8, 4, 4, false, false));  /* without a BOS nothing stands before a window's first token */
+    assert_true(count == 2 && s[0].first == 1 && s[1].begin == 4 && s[1].first == 5);
+    free(s);
     assert_fails(kd_excerpts_rolling(&s, &count, 10, 4, 6), KD_EARG, "10");
 }
 

@@ -68,7 +68,8 @@ static char *path_in(const char *place, const char *name) {
 }
 
 /* Of these only that they are there: they say how long it took. */
-static bool is_timed(const char *path) { return strstr(path, "/probe.json") || strstr(path, "/report.html"); }
+static bool is_timed(const char *path) { return strstr(path, "/probe.json") || strstr(path, "/report.html") ||
+                                        strstr(path, "/out/result.json"); }
 
 /* A tree of files as one hash; *halves: names that a save gives to what is not whole. Metrics have times in them. */
 static uint64_t tree_hash(const char *path, int64_t *halves) {
@@ -173,7 +174,8 @@ static int work(const command *c, int worker, const long *request, int64_t count
             last_line(line, place);
             const char *bad = judge(c, place, code, forever, wanted, line);
             if (bad && wrong++ < SHOWN)
-                print_error("%s: request %ld%s refused: %s (%d): %s\n", c->argv[0], request[i], forever ? " and all after it" : "", bad, code,
+                print_error("%s: request %ld%s refused: %s (%d): %s\n", c->argv[0], request[i], forever ? " and all after it" : "", bad,
+                            code,
                             line);
         }
     }
@@ -236,13 +238,49 @@ COMMAND(pack_without_memory, "out/pack", NULL, "pack", "@/run.yaml", "--quiet")
 COMMAND(tokenize_without_memory, "stdout", NULL, "tokenize", "--tokenizer", "@/tokenizer.json", "--json", "--threads", "2", "@/a.jsonl")
 COMMAND(plan_without_memory, "stdout", NULL, "plan", "@/run.yaml", "--json", "--no-time")
 
-COMMAND(probe_without_memory, "out", NULL, "probe", "--model", "@/begun/step-1", "--random", "--text", "@/a.jsonl", "--texts", "1", "--length", "8",
+COMMAND(probe_without_memory, "out", NULL, "probe", "--model", "@/begun/step-1", "--random", "--text", "@/a.jsonl", "--texts", "1",
+        "--length", "8",
         "--lengths", "4,12", "--shifts", "0,64,1024", "--precisions", "bf16,exact", "--threads", "2", "--out", "out")
 COMMAND(probe_of_a_dump_without_memory, "out", NULL, "probe", "--dump", "@/dump.safetensors", "--json", "--threads", "2", "--out", "out")
+
+COMMAND(hellaswag_without_memory, "out", NULL, "eval", "hellaswag", "--model", "@/begun/step-1", "--data", "@/hellaswag.jsonl", "--shots",
+        "1",
+        "--train", "@/hellaswag.jsonl", "--limit", "1", "--batch", "2", "--threads", "2", "--out", "out")
+COMMAND(mmlu_without_memory, "out", NULL, "eval", "mmlu", "--model", "@/begun/step-1", "--data", "@/mmlu.jsonl", "--dev", "@/mmlu.jsonl",
+        "--shots",
+        "1", "--batch", "2", "--threads", "2", "--out", "out")
+COMMAND(longbench_without_memory, "out", NULL, "eval", "longbench", "--model", "@/begun/step-1", "--data", "@/longbench", "--config",
+        "@/longbench",
+        "--batch", "2", "--threads", "2", "--out", "out")
+COMMAND(longbench_scored_without_memory, "stdout", NULL, "eval", "longbench", "--score", "@/pred")
+COMMAND(ppl_without_memory, "out", NULL, "eval", "ppl", "--model", "@/begun/step-1", "--text", "@/a.jsonl", "--lengths", "8,16", "--stride",
+        "7", "--batch",
+        "2", "--threads", "2", "--out", "out")
+COMMAND(ppl_of_a_pack_without_memory, "stdout", NULL, "eval", "ppl", "--model", "@/begun/step-1", "--pack", "@/packed", "--batch", "2",
+        "--threads", "2")
+COMMAND(tables_without_memory, "stdout", NULL, "compare", "--layout", "table7", "--paper", "slimpajama-64k", "@/results")
+
+/* What evaluations read. */
+static void write_benchmarks(void) {
+    scratch_text("hellaswag.jsonl", "{\"activity_label\": \"A\", \"ctx_a\": \"a\", \"ctx_b\": \"b\", \"endings\": [\"c\", \"d\", \"e\", "
+                                    "\"f\"], \"label\": 1}\n{\"activity_label\": \"B\", \"ctx_a\": \"a\", \"ctx_b\": \"b\", \"endings\": "
+                                    "[\"c\", \"d\", \"e\", \"f\"], \"label\": \"2\"}\n");
+    scratch_text("mmlu.jsonl", "{\"question\": \"q\", \"subject\": \"anatomy\", \"choices\": [\"a\", \"b\", \"c\", \"d\"], \"answer\": "
+                               "0}\n");
+    assert_done(kd_make_folders(in_scratch("longbench")));
+    scratch_text("longbench/dataset2prompt.json", "{\"samsum\": \"{context}{input}\"}");
+    scratch_text("longbench/dataset2maxlen.json", "{\"samsum\": 4}");
+    scratch_text("longbench/samsum.jsonl", "{\"input\": \"x\", \"context\": \"a context that is longer than what this small model can see "
+                                           "at once: it is cut\", \"answers\": [\"a b\"], \"length\": 5, \"all_classes\": null}\n");
+    assert_done(kd_make_folders(in_scratch("pred")));
+    scratch_text("pred/trec.jsonl", "{\"pred\": \"red\", \"answers\": [\"red\"], \"all_classes\": [\"red\", \"blue\"], \"length\": 5}\n");
+}
 
 /* A folder `begun` with one step of the run, and `packed`. */
 static int open_scratch(void **state) {
     static const command begin = {.argv = {"train", "@/run.yaml", "--quiet", "--set", "steps=1", "--set", "output=@/begun"}};
+    static const command evaluate = {.argv = {"eval", "hellaswag", "--model", "@/begun/step-1", "--data", "@/hellaswag.jsonl", "--out",
+                                              "@/results"}};
     static const command pack = {.argv = {"pack", "@/run.yaml", "--quiet", "--out", "@/packed"}};
     char text[1024], line[300];
     scratch_in_memory();
@@ -261,6 +299,8 @@ static int open_scratch(void **state) {
     prepare(&begin, "whole");
     int code = run(&begin, "whole", 0, false, NULL);
     if (!code) code = run(&pack, "whole", 0, false, NULL);
+    write_benchmarks();
+    if (!code) code = run(&evaluate, "whole", 0, false, NULL);
     last_line(line, "whole");
     if (code) print_error("%s\n", line);
     return code ? -1 : 0;
@@ -292,6 +332,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(plan_without_memory),           cmocka_unit_test(pack_without_memory),
         cmocka_unit_test(tokenize_without_memory),       cmocka_unit_test(info_of_a_pack_without_memory),
         cmocka_unit_test(probe_without_memory),          cmocka_unit_test(probe_of_a_dump_without_memory),
+        cmocka_unit_test(hellaswag_without_memory),      cmocka_unit_test(mmlu_without_memory),
+        cmocka_unit_test(longbench_without_memory),      cmocka_unit_test(longbench_scored_without_memory),
+        cmocka_unit_test(ppl_without_memory),            cmocka_unit_test(ppl_of_a_pack_without_memory),
+        cmocka_unit_test(tables_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

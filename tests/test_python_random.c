@@ -9,12 +9,13 @@
 #include <cmocka.h>
 
 #include "eval/python_random.h"
-#include "scratch.h"
+#include "eval_vectors.h"
 
 static void draws_are_pythons(void **state) {
     (void)state;
     kd_python_random r;
-    static const double uniform[] = {0.6394267984578837, 0.025010755222666936, 0.27502931836911926, 0.22321073814882275, 0.7364712141640124};
+    static const double uniform[] = {0.6394267984578837, 0.025010755222666936, 0.27502931836911926, 0.22321073814882275,
+                                     0.7364712141640124};
     static const uint32_t bits[] = {2746317213u, 478163327u, 107420369u, 3184935163u, 1181241943u};
     static const int64_t below[] = {654, 114, 25, 759, 281};
     kd_python_seed(&r, 42);
@@ -62,11 +63,58 @@ static void integers_are_numpys(void **state) {
     for (int i = 0; i < 6; i++) assert_int_equal(kd_numpy_between(&r, 10000, 99999), drawn[i]);
 }
 
+static void same_integers(const int64_t *got, const json_t *wanted, size_t count) {
+    for (size_t i = 0; i < count; i++) assert_int_equal(got[i], json_integer_value(json_array_get(wanted, i)));
+}
+
+/* The streams that CPython and numpy themselves gave. */
+static void streams_are_those_of_the_file(void **state) {
+    (void)state;
+    json_t *file, *list, *row;
+    kd_python_random r;
+    int64_t out[16];
+    size_t i;
+    cases_of(&file, "python_random", "seed42");
+    list = json_object_get(file, "seed42");
+    kd_python_seed(&r, 42);
+    json_array_foreach(json_object_get(list, "random_5"), i, row) assert_true(kd_python_uniform(&r) == json_real_value(row));
+    kd_python_seed(&r, 42);
+    json_array_foreach(json_object_get(list, "randint_7digit_5"), i, row)
+        assert_int_equal(1000000 + kd_python_below(&r, 9000000), json_integer_value(row));
+    kd_python_seed(&r, 42);
+    const char *letters = json_string_value(json_object_get(list, "choices_upper_k5"));
+    for (i = 0; i < 5; i++) assert_int_equal('A' + (int)(kd_python_uniform(&r) * 26), letters[i]);
+    static const struct { const char *key; int64_t n, k; } sample[] = {{"sample_range40_4", 40, 4}, {"sample_range1000_5", 1000, 5},
+                                                                       {"sample_range21_10", 21, 10}};
+    for (i = 0; i < 3; i++) {
+        kd_python_seed(&r, 42);
+        assert_done(kd_python_sample(out, &r, sample[i].n, sample[i].k));
+        same_integers(out, json_object_get(list, sample[i].key), (size_t)sample[i].k);
+    }
+    list = json_object_get(file, "seed1234");
+    kd_python_seed(&r, 1234);
+    assert_done(kd_python_sample(out, &r, 100, 5));
+    same_integers(out, json_object_get(list, "sample_range100_5"), 5);
+    assert_done(kd_python_sample(out, &r, 100, 5));
+    same_integers(out, json_object_get(list, "next_sample_range100_5"), 5);
+    list = json_object_get(json_object_get(file, "hellaswag_fewshot_10_indices_first3docs"), "draws");
+    kd_python_seed(&r, 1234);
+    json_array_foreach(list, i, row) {
+        assert_done(kd_python_sample(out, &r, 39905, 11));
+        same_integers(out, row, 11);
+    }
+    kd_numpy_seed(&r, 42);
+    json_array_foreach(json_object_get(json_object_get(file, "numpy"), "RandomState42_randint_10000_99999"), i, row)
+        assert_int_equal(kd_numpy_between(&r, 10000, 99999), json_integer_value(row));
+    json_decref(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_are_pythons),
         cmocka_unit_test(samples_and_shuffles_are_pythons),
         cmocka_unit_test(integers_are_numpys),
+        cmocka_unit_test(streams_are_those_of_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,6 +165,21 @@ def main():
     }.items():
         put("json", name, text)
 
+    for name, body in {
+        "echo": {"model": "m", "prompt": [[1, 10, 11], [1, 12]], "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True},
+        "text": {"prompt": "plain", "model": "m", "max_tokens": 128, "temperature": 0.0, "stop": [], "seed": -1},
+        "texts": {"prompt": ["a", "\u00e9"], "stop": ["\n", "</s>"], "stream": True, "stream_options": {"include_usage": True}, "user": "u"},
+        "ids": {"prompt": [1, 2.0, 3], "top_p": 0.5, "top_k": -1, "min_tokens": 2, "ignore_eos": True, "stop_token_ids": [5], "do_sample": False},
+        "neutral": {"prompt": "a", "n": 1, "best_of": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "suffix": None, "logit_bias": {},
+                    "logprobs": None, "add_special_tokens": False, "skip_special_tokens": True},
+        "trtllm": {"prompts": ["a"], "tokens_to_generate": 30, "temperature": 0.0, "top_k": 32, "top_p": 1.0, "random_seed": 0, "stop_words_list": "a,,b"},
+        "sglang": {"text": "a", "sampling_params": {"max_new_tokens": 8, "temperature": 0, "stop": "x"}},
+        "tokenize": {"prompt": "a", "add_special_tokens": False}, "detokenize": {"tokens": [1, 2]},
+        "mixed": {"prompt": ["a", 1]}, "empty": {"prompt": []}, "empty_ids": {"prompt": [[]]}, "fraction": {"prompt": [1.5]}, "two": {"prompt": "a", "n": 2},
+        "unknown": {"promt": "a"}, "nul": {"prompt": "a\0b", "stop": "\0"}, "deep": {"prompt": [[[1]]]}, "cold": {"prompt": "a", "temperature": -1},
+    }.items():
+        put("completions", name, json.dumps(body))
+
     put("yaml", "run", RUN)
     put("yaml", "short", "model: {init: {arch: llama, preset: demo}}\ntokenizer: bytes\ndata: {train: x}\nwindow: 64K\nsteps: 1\noutput: o\n")
     put("yaml", "anchor", "a: &x 1\nb: *x\n")

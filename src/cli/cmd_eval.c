@@ -65,8 +65,8 @@ done:
 static void print_usage(FILE *out) {
     fprintf(out, "usage: kedge eval WHAT --model DIR [options]\n\n");
     kd_help_text(out, "Measures what a model can do. Data are the files that each benchmark publishes; scores are computed as the programs "
-                      "whose numbers are published compute them. With --out DIR every answer is kept as soon as it is there: the same command "
-                      "goes on where it was stopped.");
+                      "whose numbers are published compute them. With --out DIR every answer is kept as soon as it is there: the same "
+                      "command goes on where it was stopped.");
     fprintf(out, "\nwhat:\n");
     for (int i = 0; i < EVALUATIONS; i++) kd_help_row(out, evaluations[i].name, 10, evaluations[i].about);
     fprintf(out, "\nmore:\n");

@@ -8,8 +8,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "cli.h"
-#include "format/json.h"
-#include "format/tokenizer.h"
+#include "format/pieces.h"
 #include "text_source.h"
 
 /* Texts that are worked on at once: enough for many threads, little beside a tokenizer. */
@@ -37,8 +36,7 @@ typedef struct work {
     tally *tally;                /* by source; the first is for all */
     int64_t tallies;
     double seconds, processor;   /* encoding or decoding alone; processor: of all threads together */
-    int32_t anchor;              /* an id whose text stands whole in front of any other's */
-    kd_text anchor_text;
+    kd_pieces pieces;            /* --json */
 } work;
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
@@ -58,46 +56,14 @@ static void put_ids(kd_text *out, const kd_ids *ids, const char *between) {
     }
 }
 
-/* A JSON string; what is not UTF-8 in it becomes U+FFFD. */
-static void put_string(kd_text *out, const char *text, int64_t size) {
-    kd_text_put(out, "\"");
-    while (size > 0) {
-        int64_t valid = kd_utf8_invalid(text, size), begin = 0;
-        if (valid < 0) valid = size;
-        for (int64_t i = 0; i <= valid; i++) {
-            unsigned char c = i < valid ? (unsigned char)text[i] : 0;
-            if (c >= 0x20 && c != '"' && c != '\\') continue;
-            kd_text_add(out, text + begin, i - begin);
-            begin = i + 1;
-            if (i == valid) break;
-            if (c == '\n') kd_text_put(out, "\\n");
-            else if (c < 0x20) kd_text_print(out, "\\u%04x", c);
-            else kd_text_print(out, "\\%c", c);
-        }
-        if (valid < size) kd_text_put(out, "\xef\xbf\xbd");
-        valid += valid < size;
-        text += valid;
-        size -= valid;
-    }
-    kd_text_put(out, "\"");
-}
-
-/* Each id's own text. A decoder may treat a text's first token apart, so it is decoded behind another one. */
 static kd_status put_pieces(kd_text *out, const work *w, const kd_ids *ids) {
     kd_text piece = {0};
     kd_status status = KD_OK;
     for (int64_t i = 0; i < ids->count && !status; i++) {
-        int32_t pair[] = {w->anchor, ids->id[i]};
-        int64_t skip = w->anchor_text.size;
         piece.size = 0;
-        status = kd_decode(&piece, &w->tokenizer, pair, 2, false);
-        if (!status && (piece.size < skip || memcmp(piece.data, w->anchor_text.data, (size_t)skip))) {  /* the two became one */
-            piece.size = skip = 0;
-            status = kd_decode(&piece, &w->tokenizer, &ids->id[i], 1, false);
-        }
-        if (status) break;
+        status = kd_pieces_put(&piece, &w->pieces, ids->id[i]);
         if (i) kd_text_put(out, ",");
-        put_string(out, piece.data + skip, piece.size - skip);
+        kd_text_quote(out, piece.data, piece.size);
     }
     kd_text_free(&piece);
     return status;
@@ -108,7 +74,7 @@ static kd_status format_ids(job *j, const work *w) {
         put_ids(&j->out, &j->ids, " ");
     } else {
         kd_text_put(&j->out, "{\"path\":");
-        put_string(&j->out, j->path, (int64_t)strlen(j->path));
+        kd_text_quote(&j->out, j->path, (int64_t)strlen(j->path));
         kd_text_print(&j->out, ",\"line\":%lld,\"tokens\":%lld,\"ids\":[", (long long)j->line, (long long)j->ids.count);
         put_ids(&j->out, &j->ids, ",");
         kd_text_put(&j->out, "],\"pieces\":[");
@@ -161,7 +127,7 @@ static kd_status decode(job *j, const work *w) {
     kd_status status = kd_decode(wrapped ? &text : &j->out, &w->tokenizer, j->ids.id, j->ids.count, w->no_specials);
     if (wrapped) {
         kd_text_print(&j->out, "{\"tokens\":%lld,\"text\":", (long long)j->ids.count);
-        put_string(&j->out, text.data, text.size);
+        kd_text_quote(&j->out, text.data, text.size);
         kd_text_put(&j->out, "}");
     }
     kd_text_put(&j->out, "\n");
@@ -283,14 +249,14 @@ static kd_status print_stats_json(const work *w) {
     const tally *all = &w->tally[0];
     kd_text out = {0};
     kd_text_put(&out, "{\"tokenizer\":");
-    put_string(&out, w->tokenizer.name, (int64_t)strlen(w->tokenizer.name));
+    kd_text_quote(&out, w->tokenizer.name, (int64_t)strlen(w->tokenizer.name));
     kd_text_print(&out, ",\"threads\":%lld,\"texts\":%lld,\"bytes\":%lld,\"tokens\":%lld,\"seconds\":%.6f,\"processor_seconds\":%.6f,\"sources\":[",
                   (long long)kd_pool_threads(w->pool), (long long)all->documents, (long long)all->bytes, (long long)all->tokens, w->seconds,
                   w->processor);
     for (int64_t i = 1; i < w->tallies; i++) {
         const tally *t = &w->tally[i];
         kd_text_put(&out, i > 1 ? ",{\"source\":" : "{\"source\":");
-        put_string(&out, t->source, (int64_t)strlen(t->source));
+        kd_text_quote(&out, t->source, (int64_t)strlen(t->source));
         kd_text_print(&out, ",\"texts\":%lld,\"bytes\":%lld,\"tokens\":%lld}", (long long)t->documents, (long long)t->bytes,
                       (long long)t->tokens);
     }
@@ -303,14 +269,6 @@ static kd_status print_stats_json(const work *w) {
 
 /* ---- the command --------------------------------------------------------------------------------------------- */
 
-static kd_status find_anchor(work *w) {
-    kd_ids ids = {0};
-    kd_status status = kd_encode(&ids, w->encoder[0], "a", 1, 0);
-    if (!status && ids.count) w->anchor = ids.id[ids.count - 1];
-    free(ids.id);
-    return status ? status : kd_decode(&w->anchor_text, &w->tokenizer, &w->anchor, 1, false);
-}
-
 static kd_status open_work(work *w, const char *tokenizer, const char *const *file, int64_t files, int64_t threads) {
     KD_TRY(kd_tokenizer_open(&w->tokenizer, tokenizer));
     KD_TRY(kd_text_source_open(&w->from, file, files, w->lines || w->decode, w->decode));
@@ -320,7 +278,7 @@ static kd_status open_work(work *w, const char *tokenizer, const char *const *fi
     KD_TRY(kd_new(&w->job, JOBS, sizeof *w->job));
     KD_TRY(kd_new(&w->tally, 1, sizeof *w->tally));
     w->tallies = 1;
-    return w->json && !w->decode && !w->stats ? find_anchor(w) : KD_OK;
+    return w->json && !w->decode && !w->stats ? kd_pieces_open(&w->pieces, &w->tokenizer) : KD_OK;
 }
 
 static void close_work(work *w) {
@@ -336,7 +294,7 @@ static void close_work(work *w) {
     free(w->encoder);
     kd_pool_free(w->pool);
     kd_text_source_close(&w->from);
-    kd_text_free(&w->anchor_text);
+    kd_pieces_close(&w->pieces);
     kd_tokenizer_close(&w->tokenizer);
 }
 

@@ -14,10 +14,10 @@ typedef struct kd_eval_words {
 } kd_eval_words;
 
 #define KD_EVAL_DEFAULTS {.subject = KD_SUBJECT_DEFAULTS}
-#define KD_EVAL_OPTIONS(words)                                                                                                              \
-    {"--out", KD_TEXT, &(words).out, "DIR", "keeps answers and results there, and goes on with what is there; unless given results are "    \
-                                            "printed alone"},                                                                               \
-    {"--json", KD_FLAG, &(words).json, NULL, "one JSON object on stdout, instead of tables"},                                               \
+#define KD_EVAL_OPTIONS(words)                                                                                                            \
+    {"--out", KD_TEXT, &(words).out, "DIR", "keeps answers and results there, and goes on with what is there; unless given results "      \
+                                            "are printed alone"},                                                                         \
+    {"--json", KD_FLAG, &(words).json, NULL, "one JSON object on stdout, instead of tables"},                                             \
     KD_SUBJECT_OPTIONS((words).subject)
 
 /* {"task", "subject": {...}} and the members of `own`, which is taken over in any case; subject NULL: there is none. */

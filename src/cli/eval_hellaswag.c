@@ -46,9 +46,10 @@ static kd_status tell(kd_results *results, const kd_choice_items *items, const o
     KD_GO(kd_choice_score(&scores, results, items));
     KD_GO(fill(&table, flat, &scores));
     KD_GO(kd_choice_show(&examples, results, items, EXAMPLES));
-    if (scores.cut) kd_warn("%lld of %lld contexts were longer than --length and lost their beginning", (long long)scores.cut, (long long)scores.count);
-    snprintf(about, sizeof about, "Which of four endings follows: %lld items, %lld shots. acc: the likeliest; acc_norm, acc_bytes: by likelihood over "
-                                  "characters and bytes of the ending.", (long long)items->count, (long long)o->shots);
+    if (scores.cut)
+        kd_warn("%lld of %lld contexts were longer than --length and lost their beginning", (long long)scores.cut, (long long)scores.count);
+    snprintf(about, sizeof about, "Which of four endings follows: %lld items, %lld shots. acc: the likeliest; acc_norm, acc_bytes: by "
+                                  "likelihood over characters and bytes of the ending.", (long long)items->count, (long long)o->shots);
     const kd_outcome outcome = {"hellaswag", "HellaSwag", about, flat, tables, 1, NULL, 0, examples.example, examples.count, seconds};
     status = kd_eval_tell(results, &outcome, o->words.json);
 done:
@@ -59,12 +60,17 @@ done:
     return status;
 }
 
-static kd_status settings_of(json_t **out, const kd_subject *subject, const kd_hellaswag *set, const kd_hellaswag *train, const options *o) {
+static kd_status settings_of(json_t **out, const kd_subject *subject, const kd_hellaswag *set, const kd_hellaswag *train,
+                             const options *o) {
     json_t *own = json_pack("{s:s, s:o, s:I, s:I}", "data", kd_name_of_path(o->data), "data_hash", kd_json_of_hash(set->hash), "shots",
                             (json_int_t)o->shots, "limit", (json_int_t)o->words.limit);
-    if (own && o->shots)
-        json_object_update_new(own, json_pack("{s:s, s:o, s:I}", "train", kd_name_of_path(o->train), "train_hash", kd_json_of_hash(train->hash), "seed",
-                                              (json_int_t)o->seed));
+    if (own && o->shots &&
+        json_object_update_new(own, json_pack("{s:s, s:o, s:I}", "train", kd_name_of_path(o->train), "train_hash",
+                                              kd_json_of_hash(train->hash), "seed",
+                                              (json_int_t)o->seed))) {
+        json_decref(own);
+        own = NULL;
+    }
     return kd_eval_settings(out, "hellaswag", subject, own);
 }
 
@@ -99,7 +105,8 @@ static kd_status check(kd_subject_options *subject, const options *o) {
     KD_TRY(kd_subject_options_read(subject, &o->words.subject, "hellaswag"));
     if (!o->data) return kd_fail(KD_ECONFIG, "hellaswag: which items? --data hellaswag_val.jsonl");
     if (o->shots < 0 || o->shots > 100) return kd_fail(KD_ECONFIG, "hellaswag: --shots %lld: 0 to 100", (long long)o->shots);
-    if (o->shots && !o->train) return kd_fail(KD_ECONFIG, "hellaswag: --shots %lld: out of which items? --train hellaswag_train.jsonl", (long long)o->shots);
+    if (o->shots && !o->train)
+        return kd_fail(KD_ECONFIG, "hellaswag: --shots %lld: out of which items? --train hellaswag_train.jsonl", (long long)o->shots);
     if (o->words.limit < 0 || o->seed < 0) return kd_fail(KD_ECONFIG, "hellaswag: --limit and --seed are 0 or more");
     return KD_OK;
 }
@@ -115,10 +122,11 @@ int kd_eval_hellaswag(int argc, char **argv) {
         KD_EVAL_OPTIONS(o.words),
     };
     const kd_usage usage = {"eval hellaswag", "--model DIR --data FILE [options]",
-                            "HellaSwag as lm-evaluation-harness asks it: which of four endings of a text is the likeliest. acc by the likelihood of the "
-                            "ending, acc_norm by that over its characters, acc_bytes over its bytes; each with its standard error.",
+                            "HellaSwag as lm-evaluation-harness asks it: which of four endings of a text is the likeliest. acc by the "
+                            "likelihood of the ending, acc_norm by that over its characters, acc_bytes over its bytes; each with its "
+                            "standard error.",
                             "  kedge eval hellaswag --model models/llama-2-7b --data hellaswag_val.jsonl --out results/hellaswag\n"
-                            "  kedge eval hellaswag --model runs/a/step-2000 --data hellaswag_val.jsonl --shots 10 --train hellaswag_train.jsonl\n",
+                            "  kedge eval hellaswag --model m --data hellaswag_val.jsonl --shots 10 --train hellaswag_train.jsonl\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;
     int64_t count;

@@ -60,23 +60,26 @@ static kd_status choose(choice *c, const options *o) {
     }
     for (int i = 0; i < KD_LB_TASKS && !o->datasets.count; i++)
         if (!kd_longbench_tasks[i].chinese && (!o->e || kd_longbench_tasks[i].e)) KD_TRY(add(c, o, &kd_longbench_tasks[i], false));
-    return c->count ? KD_OK : kd_fail(KD_EIO, "%s: no data set of LongBench%s in it: data/qasper%s.jsonl and so on", o->data, o->e ? "-E" : "", o->e ? "_e" : "");
+    return c->count ? KD_OK : kd_fail(KD_EIO, "%s: no data set of LongBench%s in it: data/qasper%s.jsonl and so on", o->data,
+                                      o->e ? "-E" : "", o->e ? "_e" : "");
 }
 
 /* ---- asking ----------------------------------------------------------------------------------------------------------------- */
 
-static kd_status settings_of(json_t **out, const kd_subject *subject, const choice *c, const kd_longbench_prompts *prompts, const options *o) {
+static kd_status settings_of(json_t **out, const kd_subject *subject, const choice *c, const kd_longbench_prompts *prompts,
+                             const options *o) {
     json_t *sets = json_object();
     for (int64_t i = 0; i < c->count; i++) json_object_set_new(sets, c->one[i].task->name, kd_json_of_hash(c->one[i].hash));
     json_t *own = json_object_size(sets) == (size_t)c->count
-                      ? json_pack("{s:o, s:b, s:s, s:o, s:I, s:I}", "datasets", sets, "e", o->e, "prompts", o->config ? "LongBench's" : "own wording",
-                                  "prompts_hash", kd_json_of_hash(prompts->hash), "max_prompt", (json_int_t)o->most, "limit", (json_int_t)o->words.limit)
+                      ? json_pack("{s:o, s:b, s:s, s:o, s:I, s:I}", "datasets", sets, "e", o->e, "prompts",
+                                  o->config ? "LongBench's" : "own wording", "prompts_hash", kd_json_of_hash(prompts->hash),
+                                  "max_prompt", (json_int_t)o->most, "limit", (json_int_t)o->words.limit)
                       : NULL;
     return kd_eval_settings(out, "longbench", subject, own);
 }
 
-static kd_status run_one(kd_longbench_told *told, kd_results *results, kd_subject *subject, const chosen *one, const kd_longbench_prompts *prompts,
-                         const options *o) {
+static kd_status run_one(kd_longbench_told *told, kd_results *results, kd_subject *subject, const chosen *one,
+                         const kd_longbench_prompts *prompts, const options *o) {
     kd_longbench_set set;
     kd_predictions predictions = {0};
     kd_longbench_asking asking = {.task = one->task, .set = &set};
@@ -85,12 +88,14 @@ static kd_status run_one(kd_longbench_told *told, kd_results *results, kd_subjec
     KD_GO(kd_longbench_prompt_of(&asking.prompt, &asking.tokens, prompts, one->task));
     asking.most = o->most ? o->most : kd_longbench_most(subject->options.length, asking.tokens);
     if (asking.most < 1)
-        KD_GO(kd_fail(KD_ECONFIG, "%s: an answer of %lld tokens leaves no room for a prompt in %lld", one->task->name, (long long)asking.tokens,
+        KD_GO(kd_fail(KD_ECONFIG, "%s: an answer of %lld tokens leaves no room for a prompt in %lld", one->task->name,
+                      (long long)asking.tokens,
                       (long long)subject->options.length));
     KD_GO(kd_longbench_ask(results, subject, &asking));
     KD_GO(kd_longbench_answers(&predictions, results, &asking));
     KD_GO(kd_longbench_tell_set(told, one->task, predictions.prediction, predictions.count));
-    if (o->words.out) status = kd_longbench_write(told, o->words.out, subject->options.model, one->task, predictions.prediction, predictions.count);
+    if (o->words.out)
+        status = kd_longbench_write(told, o->words.out, subject->options.model, one->task, predictions.prediction, predictions.count);
 done:
     kd_predictions_close(&predictions);
     kd_longbench_close(&set);
@@ -163,8 +168,10 @@ static kd_status score(const options *o) {
         size_t size = strlen(names.path[i]);
         if (size > 6 && !strcmp(names.path[i] + size - 6, ".jsonl")) KD_GO(score_file(&told, sets, o->score, names.path[i]));
     }
-    if (!json_object_size(sets)) KD_GO(kd_fail(KD_EIO, "%s: no predictions in it: qasper.jsonl and so on, a line each with pred and answers", o->score));
-    KD_GO(kd_eval_settings(&settings, "longbench", NULL, json_pack("{s:s, s:O, s:b}", "predictions", kd_name_of_path(o->score), "datasets", sets, "e", o->e)));
+    if (!json_object_size(sets))
+        KD_GO(kd_fail(KD_EIO, "%s: no predictions in it: qasper.jsonl and so on, a line each with pred and answers", o->score));
+    KD_GO(kd_eval_settings(&settings, "longbench", NULL, json_pack("{s:s, s:O, s:b}", "predictions", kd_name_of_path(o->score), "datasets",
+                                                                   sets, "e", o->e)));
     KD_GO(kd_results_open(&results, o->words.out, settings));
     status = kd_longbench_tell(&told, results, kd_now() - started, o->words.json);
 done:
@@ -179,7 +186,8 @@ done:
 /* ---- the command ------------------------------------------------------------------------------------------------------------ */
 
 static kd_status check(const options *o) {
-    if (o->score && (o->data || o->words.subject.model)) return kd_fail(KD_ECONFIG, "longbench: --score DIR takes neither --data nor --model: nobody is asked");
+    if (o->score && (o->data || o->words.subject.model))
+        return kd_fail(KD_ECONFIG, "longbench: --score DIR takes neither --data nor --model: nobody is asked");
     if (!o->score && !o->data) return kd_fail(KD_ECONFIG, "longbench: which questions? --data DIR with data/qasper.jsonl and so on");
     if (o->words.limit < 0 || o->most < 0) return kd_fail(KD_ECONFIG, "longbench: --limit and --max-prompt are 0 or more");
     return KD_OK;
@@ -189,21 +197,24 @@ int kd_eval_longbench(int argc, char **argv) {
     options o = {.words = KD_EVAL_DEFAULTS};
     const kd_option option[] = {
         {"--data", KD_TEXT, &o.data, "DIR", "the unpacked data: SET.jsonl in it or in its folder data"},
-        {"--dataset", KD_LIST, &o.datasets, "SET", "this one alone; may be given several times. All English ones that are there unless given"},
+        {"--dataset", KD_LIST, &o.datasets, "SET", "this one alone; may be given several times. All English ones that are there unless "
+                                                   "given"},
         {"--e", KD_FLAG, &o.e, NULL, "LongBench-E: SET_e.jsonl, and scores by length"},
-        {"--config", KD_TEXT, &o.config, "DIR", "a checkout of LongBench, whose dataset2prompt.json and dataset2maxlen.json count; our own wording unless given"},
-        {"--max-prompt", KD_INTEGER, &o.most, "N", "tokens of a prompt: of a longer one the middle is left out; 3500 of a model of 4K, 31500 of 32K and so on "
-                                                   "unless given"},
+        {"--config", KD_TEXT, &o.config, "DIR", "a checkout of LongBench, whose dataset2prompt.json and dataset2maxlen.json count; our own "
+                                                "wording unless given"},
+        {"--max-prompt", KD_INTEGER, &o.most, "N", "tokens of a prompt: of a longer one the middle is left out; 3500 of a model of 4K, "
+                                                   "31500 of 32K and so on unless given"},
         {"--limit", KD_INTEGER, &o.words.limit, "N", "the first N questions of each set alone"},
-        {"--score", KD_TEXT, &o.score, "DIR", "instead: scores predictions that are there, pred/MODEL with a SET.jsonl each, whoever made them"},
+        {"--score", KD_TEXT, &o.score, "DIR", "instead: scores predictions that are there, pred/MODEL with a SET.jsonl each, whoever made "
+                                              "them"},
         KD_EVAL_OPTIONS(o.words),
     };
     const kd_usage usage = {"eval longbench", "--model DIR --data DIR [options]",
-                            "LongBench, version 1: answers are generated greedily, prompts are cut in the middle, and scores computed as its programs do. "
-                            "With --out, predictions are also written as pred/MODEL/SET.jsonl, which its eval.py takes. Sets in Chinese whose scores need "
-                            "a dictionary (multifieldqa_zh, dureader, vcsum) are refused.",
-                            "  kedge eval longbench --model models/llama-2-7b --data LongBench --config LongBench --out results/longbench\n"
-                            "  kedge eval longbench --model runs/a/step-2000 --data LongBench --dataset trec --dataset samsum --dataset triviaqa\n"
+                            "LongBench, version 1: answers are generated greedily, prompts are cut in the middle, and scores computed as "
+                            "its programs do. With --out, predictions are also written as pred/MODEL/SET.jsonl, which its eval.py takes. "
+                            "Sets in Chinese whose scores need a dictionary (multifieldqa_zh, dureader, vcsum) are refused.",
+                            "  kedge eval longbench --model m --data LongBench --config LongBench --out results/longbench\n"
+                            "  kedge eval longbench --model runs/a/step-2000 --data LongBench --dataset trec --dataset samsum\n"
                             "  kedge eval longbench --score LongBench/pred/llama2-7b-chat-4k\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;

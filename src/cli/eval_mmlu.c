@@ -68,10 +68,13 @@ static kd_status tell(kd_results *results, const kd_choice_items *items, const o
     KD_GO(fill(&groups, &subjects, &scores));
     KD_GO(flatten(&flat, &scores, right.cut));
     KD_GO(kd_choice_show(&examples, results, items, EXAMPLES));
-    if (right.cut) kd_warn("%lld of %lld contexts were longer than --length and lost their beginning", (long long)right.cut, (long long)right.count);
-    if (scores.subjects < KD_MMLU_SUBJECTS) kd_warn("%lld of 57 subjects: these are not the benchmark's figures", (long long)scores.subjects);
-    snprintf(about, sizeof about, "Which of four letters follows: %lld questions of %lld subjects, %lld solved ones before each. Groups and all are "
-                                  "weighted by questions.", (long long)items->count, (long long)scores.subjects, (long long)o->shots);
+    if (right.cut)
+        kd_warn("%lld of %lld contexts were longer than --length and lost their beginning", (long long)right.cut, (long long)right.count);
+    if (scores.subjects < KD_MMLU_SUBJECTS)
+        kd_warn("%lld of 57 subjects: these are not the benchmark's figures", (long long)scores.subjects);
+    snprintf(about, sizeof about, "Which of four letters follows: %lld questions of %lld subjects, %lld solved ones before each. Groups "
+                                  "and all are weighted by questions.", (long long)items->count, (long long)scores.subjects,
+                                      (long long)o->shots);
     const kd_outcome outcome = {"mmlu", "MMLU", about, flat, tables, 2, NULL, 0, examples.example, examples.count, seconds};
     status = kd_eval_tell(results, &outcome, o->words.json);
 done:
@@ -89,8 +92,12 @@ static kd_status settings_of(json_t **out, const kd_subject *subject, const kd_m
                              const options *o) {
     json_t *own = json_pack("{s:s, s:s, s:o, s:I, s:I, s:s, s:o}", "data", kd_name_of_path(o->data), "split", o->split, "data_hash",
                             kd_json_of_hash(set->hash), "shots", (json_int_t)o->shots, "limit", (json_int_t)o->words.limit, "descriptions",
-                            o->descriptions ? kd_name_of_path(o->descriptions) : "own wording", "descriptions_hash", kd_json_of_hash(d->hash));
-    if (own && o->shots) json_object_set_new(own, "dev_hash", kd_json_of_hash(dev->hash));
+                            o->descriptions ? kd_name_of_path(o->descriptions) : "own wording", "descriptions_hash",
+                                kd_json_of_hash(d->hash));
+    if (own && o->shots && json_object_set_new(own, "dev_hash", kd_json_of_hash(dev->hash))) {
+        json_decref(own);
+        own = NULL;
+    }
     return kd_eval_settings(out, "mmlu", subject, own);
 }
 
@@ -130,7 +137,8 @@ static kd_status read_subjects(int64_t *only, const kd_list *list) {
         only[i] = kd_mmlu_find(list->text[i]);
         if (only[i] >= 0) continue;
         const char *near = kd_nearest(list->text[i], known, KD_MMLU_SUBJECTS);
-        return kd_fail(KD_ECONFIG, "mmlu: --subject %s is none of the 57%s%s", list->text[i], near ? ", did you mean " : "", near ? near : "");
+        return kd_fail(KD_ECONFIG, "mmlu: --subject %s is none of the 57%s%s%s", list->text[i], near ? ", did you mean " : "",
+                       near ? near : "", near ? "?" : "");
     }
     return KD_OK;
 }
@@ -139,7 +147,8 @@ static kd_status check(kd_subject_options *subject, const options *o) {
     KD_TRY(kd_subject_options_read(subject, &o->words.subject, "mmlu"));
     if (!o->data) return kd_fail(KD_ECONFIG, "mmlu: which questions? --data DIR with dev/ and test/, or a file of JSON lines");
     if (o->shots < 0 || o->shots > 100) return kd_fail(KD_ECONFIG, "mmlu: --shots %lld: 0 to 100", (long long)o->shots);
-    if (o->shots && !o->dev && !kd_is_folder(o->data)) return kd_fail(KD_ECONFIG, "mmlu: --shots %lld: out of which questions? --dev FILE", (long long)o->shots);
+    if (o->shots && !o->dev && !kd_is_folder(o->data))
+        return kd_fail(KD_ECONFIG, "mmlu: --shots %lld: out of which questions? --dev FILE", (long long)o->shots);
     if (o->words.limit < 0) return kd_fail(KD_ECONFIG, "mmlu: --limit %lld: 0 or more", (long long)o->words.limit);
     return KD_OK;
 }
@@ -147,22 +156,24 @@ static kd_status check(kd_subject_options *subject, const options *o) {
 int kd_eval_mmlu(int argc, char **argv) {
     options o = {.words = KD_EVAL_DEFAULTS, .shots = 5, .split = "test"};
     const kd_option option[] = {
-        {"--data", KD_TEXT, &o.data, "PATH", "a folder with dev/SUBJECT_dev.csv and test/SUBJECT_test.csv, or a file of JSON lines: question, subject, choices, "
-                                             "answer"},
+        {"--data", KD_TEXT, &o.data, "PATH", "a folder with dev/SUBJECT_dev.csv and test/SUBJECT_test.csv, or a file of JSON lines: "
+                                             "question, subject, choices, answer"},
         {"--shots", KD_INTEGER, &o.shots, "N", "solved questions before each, the first of the subject's in dev"},
         {"--dev", KD_TEXT, &o.dev, "PATH", "folder or file of these; --data unless given"},
         {"--split", KD_TEXT, &o.split, "NAME", "of a folder: test or val"},
         {"--subject", KD_LIST, &o.subjects, "NAME", "this one alone; may be given several times"},
-        {"--descriptions", KD_TEXT, &o.descriptions, "PATH", "the sentences that lead each subject's questions: lm-evaluation-harness's folder "
-                                                             "lm_eval/tasks/mmlu/default, or a YAML or JSON file of subjects and texts; our own wording unless given"},
+        {"--descriptions", KD_TEXT, &o.descriptions, "PATH", "the sentences that lead each subject's questions: lm-evaluation-harness's "
+                                                             "folder lm_eval/tasks/mmlu/default, or a YAML or JSON file of subjects and "
+                                                             "texts; our own wording unless given"},
         {"--limit", KD_INTEGER, &o.words.limit, "N", "the first N questions of each subject alone"},
         KD_EVAL_OPTIONS(o.words),
     };
     const kd_usage usage = {"eval mmlu", "--model DIR --data PATH [options]",
-                            "MMLU as lm-evaluation-harness asks it: a question, four choices, and which letter is the likeliest. Accuracy of 57 subjects, of four "
-                            "groups and of all, weighted by questions, with pooled standard errors; and the plain mean of subjects.",
+                            "MMLU as lm-evaluation-harness asks it: a question, four choices, and which letter is the likeliest. Accuracy "
+                            "of 57 subjects, of four groups and of all, weighted by questions, with pooled standard errors; and the plain "
+                            "mean of subjects.",
                             "  kedge eval mmlu --model models/llama-2-7b --data mmlu --out results/mmlu\n"
-                            "  kedge eval mmlu --model runs/a/step-2000 --data mmlu --descriptions lm-evaluation-harness/lm_eval/tasks/mmlu/default\n",
+                            "  kedge eval mmlu --model m --data mmlu --descriptions harness/lm_eval/tasks/mmlu/default\n",
                             option, sizeof option / sizeof *option};
     kd_subject_options subject;
     int64_t count, only[sizeof o.subjects.text / sizeof *o.subjects.text];

@@ -287,7 +287,7 @@ int kd_eval_ruler(int argc, char **argv) {
                             "RULER; scores of kedge's words compare with each other, not with published ones. With --out, DIR/LENGTH/pred has what RULER's "
                             "evaluate.py reads, and the summary that it writes.",
                             "  kedge eval ruler --model models/llama-2-7b --lengths 4K --out results/ruler\n"
-                            "  kedge eval ruler --model models/llama-2-7b --data RULER/results/llama/synthetic --out results/ruler-official\n"
+                            "  kedge eval ruler --model m --data RULER/results/llama/synthetic --out results/official\n"
                             "  kedge eval ruler --checkpoints runs/anchor-64k --preset anchorattention --out results/anchor-64k\n"
                             "  kedge eval ruler --write data --tokenizer models/llama-2-7b --lengths 4K,128K --templates RULER\n",
                             option, sizeof option / sizeof *option};

@@ -63,7 +63,8 @@ static kd_status write_scores(kd_longbench_told *t, const char *folder, const kd
     return status;
 }
 
-kd_status kd_longbench_write(kd_longbench_told *t, const char *out, const char *model, const kd_longbench_task *task, const kd_prediction *p,
+kd_status kd_longbench_write(kd_longbench_told *t, const char *out, const char *model, const kd_longbench_task *task,
+                             const kd_prediction *p,
                              int64_t count) {
     char name[256], file[64];
     kd_text folder = {0}, lines = {0};
@@ -86,7 +87,8 @@ done:
 
 static const kd_table_column group_columns[] = {{"group", -1}, {"score", 2}};
 static const kd_table_column set_columns[] = {{"dataset", -1}, {"group", -1}, {"metric", -1}, {"score", 2}, {"answers", 0}};
-static const kd_table_column e_columns[] = {{"dataset", -1}, {"group", -1}, {"metric", -1}, {"score", 2}, {"answers", 0}, {"0-4k", 2}, {"4-8k", 2}, {"8k+", 2}};
+static const kd_table_column e_columns[] = {{"dataset", -1}, {"group", -1}, {"metric", -1}, {"score", 2}, {"answers", 0}, {"0-4k", 2},
+                                            {"4-8k", 2}, {"8k+", 2}};
 
 static void fill_sets(kd_table *sets, const kd_longbench_told *t) {
     for (int i = 0; i < KD_LB_TASKS; i++) {
@@ -133,8 +135,8 @@ kd_status kd_longbench_tell(const kd_longbench_told *t, kd_results *results, dou
     KD_GO(kd_table_status(&sets));
     KD_GO(kd_table_status(&groups));
     const kd_outcome outcome = {"longbench", t->e ? "LongBench-E" : "LongBench",
-                                "Questions about long texts, answers generated greedily. A group is the mean of its English data sets, and has no score where one "
-                                "is missing.", flat, tables, 2, NULL, 0, t->example, t->examples, seconds};
+                                "Questions about long texts, answers generated greedily. A group is the mean of its English data sets, and "
+                                "has no score where one is missing.", flat, tables, 2, NULL, 0, t->example, t->examples, seconds};
     status = kd_eval_tell(results, &outcome, json);
 done:
     json_decref(flat);

@@ -23,7 +23,8 @@ void kd_longbench_told_free(kd_longbench_told *told);
 /* Scores a set. KD_ECONFIG if it was before. */
 kd_status kd_longbench_tell_set(kd_longbench_told *told, const kd_longbench_task *task, const kd_prediction *prediction, int64_t count);
 /* Writes its predictions to out/pred/MODEL/SET.jsonl (pred_e for LongBench-E), and beside them result.json with all scores so far. */
-kd_status kd_longbench_write(kd_longbench_told *told, const char *out, const char *model, const kd_longbench_task *task, const kd_prediction *prediction,
+kd_status kd_longbench_write(kd_longbench_told *told, const char *out, const char *model, const kd_longbench_task *task,
+                             const kd_prediction *prediction,
                              int64_t count);
 kd_status kd_longbench_tell(const kd_longbench_told *told, kd_results *results, double seconds, bool json);
 

@@ -13,6 +13,8 @@ static const struct { const char *purpose, *name, *about; int (*run)(int argc, c
     {NULL, "pack", "makes windows of documents, once for many runs", kd_cmd_pack},
     {"training", "plan", "says what a run will take: memory, disk, operations, time", kd_cmd_plan},
     {NULL, "train", "trains a model on documents packed into long windows", kd_cmd_train},
+    {"asking models", "generate", "goes on from a text", kd_cmd_generate},
+    {NULL, "serve", "answers completions over HTTP", kd_cmd_serve},
     {"looking at runs", "report", "writes a run's report: one HTML page", kd_cmd_report},
     {NULL, "compare", "sets runs side by side: table, JSON, page", kd_cmd_compare},
     {"looking inside", "info", "says what a model, a checkpoint or this build contains", kd_cmd_info},

@@ -86,7 +86,7 @@ static kd_status next_plain(kd_given *given, kd_text_source *source, bool *more)
     *more = newline || size || (!source->lines && !source->line);  /* an empty file is a text, and has no lines */
     if (!*more) return KD_OK;
     source->begin += size + (newline != NULL);
-    *given = (kd_given){first, source->suffix, path, size, ++source->line};
+    *given = (kd_given){first, source->suffix, path, size, ++source->line, NULL, 0};
     return KD_OK;
 }
 
@@ -96,7 +96,8 @@ kd_status kd_text_source_next(kd_given *given, kd_text_source *source, bool *mor
         if (source->reader) {
             kd_document document;
             KD_TRY(kd_reader_next(source->reader, &document, more));
-            if (*more) *given = (kd_given){document.text, document.source, source->paths.path[source->next - 1], document.size, document.line};
+            if (*more) *given = (kd_given){document.text, document.source, source->paths.path[source->next - 1], document.size, document.line,
+                                            document.id, document.ids};
         } else if (source->input) {
             KD_TRY(next_plain(given, source, more));
         }

@@ -20,7 +20,12 @@ typedef struct kd_text_source {
 } kd_text_source;
 
 /* A text, any bytes; valid until the next call. source as in jsonl.h. */
-typedef struct kd_given { const char *text, *source, *path; int64_t size, line; } kd_given;
+typedef struct kd_given {
+    const char *text, *source, *path;
+    int64_t size, line;
+    const int32_t *id;         /* [ids] of a document that is tokens: text is NULL then */
+    int64_t ids;
+} kd_given;
 
 /* patterns [count]: files, kd_glob's patterns, "-" for standard input, which is also what no pattern at all means. */
 kd_status kd_text_source_open(kd_text_source *source, const char *const *pattern, int64_t count, bool lines, bool plain);

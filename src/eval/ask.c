@@ -44,7 +44,7 @@ static void done(kd_ticket *ticket, kd_answer *answer) {
     asker *a = s->asker;
     s->busy = false;
     if (answer->status && !a->status) {
-        kd_message_set(answer->message ? answer->message : "the question failed");
+        kd_message_set(answer->message ? answer->message : "out of memory");
         fail(a, kd_fail_prefix(answer->status, "%s", a->asking->name(a->asking->opaque, s->index)));
     } else if (!a->status) {
         kd_status status = a->asking->hear(a->asking->opaque, s->index, &ticket->question, answer);

@@ -13,7 +13,8 @@ static int64_t stripped(const char *text, int64_t size) {
     return inside ? from - text + inside : 0;
 }
 
-static kd_status encode_empty(kd_ids *ids, int64_t *scored, kd_encode_text *encode, void *opaque, int32_t prefix, const char *continuation) {
+static kd_status encode_empty(kd_ids *ids, int64_t *scored, kd_encode_text *encode, void *opaque, int32_t prefix,
+                              const char *continuation) {
     if (prefix < 0) return kd_fail(KD_ECONFIG, "a context is empty, and the tokenizer has neither BOS nor EOS to stand for it");
     ids->count = 0;
     KD_TRY(encode(ids, opaque, continuation, (int64_t)strlen(continuation)));
@@ -55,7 +56,8 @@ kd_status kd_cut_left(kd_ids *ids, int64_t *cut, int64_t most, int64_t lead, int
     *cut = ids->count > most ? ids->count - most : 0;
     if (!*cut) return KD_OK;
     if (most < lead + scored + (lead == 0))
-        return kd_fail(KD_EARG, "%lld tokens are scored, %lld are seen at most: a larger --length is needed", (long long)scored, (long long)most);
+        return kd_fail(KD_EARG, "%lld tokens are scored, %lld are seen at most: a larger --length is needed", (long long)scored,
+                       (long long)most);
     memmove(ids->id + lead, ids->id + lead + *cut, (size_t)(ids->count - lead - *cut) * sizeof *ids->id);
     ids->count = most;
     return KD_OK;

@@ -45,7 +45,7 @@ void kd_engine_finish(kd_engine *engine, kd_job *job, kd_status status) {
 static kd_status check(const kd_engine *e, const kd_question *q) {
     const long long length = (long long)e->options.length;
     if (q->count < 1) return kd_fail(KD_EARG, "a prompt without a token");
-    if (q->most < 0 || q->most > e->options.length || q->count > e->options.length || q->count + q->most - 1 > e->options.length)
+    if (q->most < 0 || q->most > e->options.length || q->count - 1 > e->options.length - q->most)
         return kd_fail(KD_EARG, "a prompt of %lld tokens and %lld more: the length is %lld", (long long)q->count, (long long)q->most, length);
     if (q->scored < 0 || q->scored > q->count - 1)
         return kd_fail(KD_EARG, "likelihoods of %lld tokens of %lld: the first has none", (long long)q->scored, (long long)q->count);
@@ -113,14 +113,15 @@ static kd_job *any_job(kd_engine *e) {
 }
 
 /* All of them, whose done may ask again: that is not answered. */
-static void end_all(kd_engine *e, kd_status status) {
-    char *message = strdup(kd_message());
+static void end_all(kd_engine *e, kd_status status, const char *why) {
+    char *message = strdup(why), *said = strdup(kd_message());  /* said: of whatever the caller is about */
     for (kd_job *job; (job = any_job(e));) {
         kd_message_set(message ? message : "out of memory");
         kd_engine_finish(e, job, status);
     }
-    kd_message_set(message ? message : "out of memory");
+    kd_message_set(said ? said : "out of memory");
     free(message);
+    free(said);
     for (int64_t i = 0; i < e->options.sequences; i++) e->slot[i].held = e->slot[i].known = 0;  /* what the decoder holds is in doubt */
 }
 
@@ -167,7 +168,7 @@ kd_status kd_engine_open(kd_engine **out, kd_decoder *decoder, const kd_config *
 
 void kd_engine_close(kd_engine *e) {
     if (!e) return;
-    if (e->slot && any_job(e)) end_all(e, kd_fail(KD_EAGAIN, "the engine is closed"));  /* otherwise the caller's message stays */
+    if (e->slot) end_all(e, KD_EAGAIN, "the engine is closed");
     for (int64_t i = 0; e->slot && i < e->options.sequences; i++) {
         free(e->slot[i].token);
         free(e->slot[i].score);
@@ -201,7 +202,7 @@ static kd_status step(kd_engine *e, bool *idle) {
 kd_status kd_engine_step(kd_engine *e, bool *idle) {
     *idle = false;
     kd_status status = step(e, idle);
-    if (status) end_all(e, status);
+    if (status) end_all(e, status, kd_message());
     return status;
 }
 

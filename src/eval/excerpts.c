@@ -29,10 +29,11 @@ kd_status kd_excerpts_sliding(kd_excerpt **out, int64_t *count, int64_t n, int64
     if (truncate && n > length) n = length;
     if (truncate) stride = length;
     KD_TRY(check(n, length, stride));
+    if (stride > length) return kd_fail(KD_EARG, "windows of %lld tokens every %lld leave some out", (long long)length, (long long)stride);
     KD_TRY(kd_new(out, n / stride + 1, sizeof **out));
     for (int64_t begin = 0, done = 0; done < n; begin += stride) {
         int64_t end = begin + length < n ? begin + length : n;
-        (*out)[(*count)++] = (kd_excerpt){begin, end, done == 0 && !bos ? 1 : done};
+        (*out)[(*count)++] = (kd_excerpt){begin, end, done == begin && !bos ? done + 1 : done};
         done = end;
     }
     return KD_OK;

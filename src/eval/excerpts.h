@@ -11,8 +11,8 @@ typedef struct kd_excerpt { int64_t begin, end, first; } kd_excerpt;
  * <= context <= most). Free with free(). */
 kd_status kd_excerpts_rolling(kd_excerpt **out, int64_t *count, int64_t n, int64_t most, int64_t context);
 
-/* YaRN's sliding windows: of `length` tokens at every `stride`, a BOS before each if there is one (which is not counted here; without one the
- * text's first token is not scored), until the text ends; truncate: one window. */
+/* YaRN's sliding windows: of `length` tokens at every `stride`, a BOS before each if there is one (which is not counted here; without one what
+ * stands first in a window is not scored), until the text ends; truncate: one window. KD_EARG if tokens would lie between windows. */
 kd_status kd_excerpts_sliding(kd_excerpt **out, int64_t *count, int64_t n, int64_t length, int64_t stride, bool bos, bool truncate);
 
 #endif

@@ -13,7 +13,8 @@ static kd_status read_label(int64_t *label, const json_t *row, const char *place
     *label = -1;
     if (json_is_integer(value)) *label = json_integer_value(value);
     else if (text && text[0] >= '0' && text[0] < '0' + KD_CHOICES && !text[1]) *label = text[0] - '0';
-    else if (text && !*text) return kd_fail(KD_EFORMAT, "%s: \"label\" is empty: the test split has no answers, the validation split does", place);
+    else if (text && !*text)
+        return kd_fail(KD_EFORMAT, "%s: \"label\" is empty: the test split has no answers, the validation split does", place);
     if (*label >= 0 && *label < KD_CHOICES) return KD_OK;
     return kd_fail(KD_EFORMAT, "%s: \"label\" is %s: 0 to 3", place, value ? "something else" : "missing");
 }
@@ -27,7 +28,8 @@ static kd_status read_item(kd_hellaswag_item *item, const json_t *row, const cha
     KD_TRY(kd_json_texts(&endings, row, "endings", KD_CHOICES, place));
     KD_TRY(read_label(&item->answer, row, place));
     KD_TRY(kd_hellaswag_query(&item->query, activity, a, b));
-    for (int k = 0; k < KD_CHOICES; k++) KD_TRY(kd_hellaswag_clean(&item->choice[k], json_string_value(json_array_get(endings, (size_t)k))));
+    for (int k = 0; k < KD_CHOICES; k++)
+        KD_TRY(kd_hellaswag_clean(&item->choice[k], json_string_value(json_array_get(endings, (size_t)k))));
     return KD_OK;
 }
 
@@ -69,7 +71,8 @@ static kd_status copy(char **out, const char *text) {
     return *out ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
 }
 
-static kd_status ask_one(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, const int64_t *drawn, int64_t shots, int64_t i) {
+static kd_status ask_one(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, const int64_t *drawn, int64_t shots,
+                         int64_t i) {
     const kd_hellaswag_item *from = &set->item[i];
     kd_choice_item *item = kd_choice_items_next(items);
     kd_text context = {0};
@@ -92,12 +95,14 @@ static kd_status ask_one(kd_choice_items *items, const kd_hellaswag *set, const 
     return KD_OK;
 }
 
-kd_status kd_hellaswag_ask(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, int64_t shots, uint64_t seed, int64_t limit) {
+kd_status kd_hellaswag_ask(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, int64_t shots, uint64_t seed,
+                           int64_t limit) {
     kd_python_random random;
     int64_t *drawn = NULL, count = limit && limit < set->count ? limit : set->count;
     kd_status status = KD_OK;
     if (shots && train->count <= shots)
-        return kd_fail(KD_ECONFIG, "%lld shots are drawn out of more than so many items, there are %lld", (long long)shots, (long long)train->count);
+        return kd_fail(KD_ECONFIG, "%lld shots are drawn out of more than so many items, there are %lld", (long long)shots,
+                       (long long)train->count);
     KD_TRY(kd_new(&drawn, shots + 1, sizeof *drawn));
     kd_python_seed(&random, seed);
     for (int64_t i = 0; i < count; i++) {

@@ -19,6 +19,7 @@ void kd_hellaswag_close(kd_hellaswag *set);
 /* The first `limit` items (0: all), each led by `shots` items of train with their endings. These are drawn as the harness does:
  * Random(seed) draws shots + 1 for each item in turn; the item itself, where both are of one file, is none of them, and no more than
  * shots are. KD_ECONFIG if train has too few. Appended. */
-kd_status kd_hellaswag_ask(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, int64_t shots, uint64_t seed, int64_t limit);
+kd_status kd_hellaswag_ask(kd_choice_items *items, const kd_hellaswag *set, const kd_hellaswag *train, int64_t shots, uint64_t seed,
+                           int64_t limit);
 
 #endif

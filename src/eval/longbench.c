@@ -110,7 +110,8 @@ kd_status kd_longbench_prompt_of(const char **prompt, int64_t *tokens, const kd_
     const json_t *number = json_object_get(p->tokens, task->name);
     *tokens = json_integer_value(number);
     if (!*prompt) return kd_fail(KD_ECONFIG, "dataset2prompt.json has no prompt of %s", task->name);
-    if (!json_is_integer(number) || *tokens < 1) return kd_fail(KD_ECONFIG, "dataset2maxlen.json has no number of tokens of %s", task->name);
+    if (!json_is_integer(number) || *tokens < 1)
+        return kd_fail(KD_ECONFIG, "dataset2maxlen.json has no number of tokens of %s", task->name);
     return KD_OK;
 }
 

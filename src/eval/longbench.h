@@ -65,13 +65,14 @@ typedef struct kd_prediction { const char *pred; const json_t *answers, *classes
 enum { KD_LB_BUCKETS = 3 };  /* of LongBench-E: below 4000 words, below 8000, the rest */
 extern const char *const kd_longbench_buckets[KD_LB_BUCKETS];
 
-typedef struct kd_longbench_score { double score, bucket[KD_LB_BUCKETS]; int64_t count, counts[KD_LB_BUCKETS]; } kd_longbench_score;  /* 0 .. 100; NAN: none */
+/* 0 .. 100; NAN: none */
+typedef struct kd_longbench_score { double score, bucket[KD_LB_BUCKETS]; int64_t count, counts[KD_LB_BUCKETS]; } kd_longbench_score;
 
 /* A sample's score is that of the best of its answers; a set's the mean, times 100, to two decimals. Classes are those of the last row. */
 kd_status kd_longbench_score_of(kd_longbench_score *score, const kd_longbench_task *task, const kd_prediction *prediction, int64_t count);
 
-/* score [KD_LB_TASKS], in the order of kd_longbench_tasks, NAN: not asked. A group is the mean of its English sets and NAN where one is missing;
- * average the mean of six groups. */
+/* score [KD_LB_TASKS], in the order of kd_longbench_tasks, NAN: not asked. A group is the mean of its English sets and NAN where one is
+ * missing; average the mean of six groups. */
 void kd_longbench_average(double group[KD_LB_GROUPS], double *average, const double *score);
 
 /* A file of predictions, pred/MODEL/SET.jsonl: {"pred", "answers", "all_classes", "length"} a line. */

@@ -50,7 +50,8 @@ static kd_status fit(kd_ids *ids, const state *s, int64_t *cut) {
     int64_t room = s->subject->options.length - s->asking->tokens + 1, left, right;
     if (ids->count <= room) return KD_OK;
     if (room < 2 + 2 * s->subject->lead.count)
-        return kd_fail(KD_ECONFIG, "an answer of %lld tokens leaves no room for a prompt: a larger --length is needed", (long long)s->asking->tokens);
+        return kd_fail(KD_ECONFIG, "an answer of %lld tokens leaves no room for a prompt: a larger --length is needed",
+                       (long long)s->asking->tokens);
     kd_longbench_cut(&left, &right, ids->count, room);
     *cut += right - left;
     memmove(ids->id + left, ids->id + right, (size_t)(ids->count - right) * sizeof *ids->id);

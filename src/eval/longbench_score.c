@@ -19,7 +19,8 @@ static kd_status score_retrieval_zh(double *score, const char *answer, const cha
     return kd_score_count(score, answer, digits);
 }
 
-static kd_status score_pair(double *score, kd_longbench_metric metric, const char *answer, const char *truth, const char *const *classes, int64_t count) {
+static kd_status score_pair(double *score, kd_longbench_metric metric, const char *answer, const char *truth, const char *const *classes,
+                            int64_t count) {
     switch (metric) {
         case KD_LB_F1: return kd_score_f1(score, answer, truth);
         case KD_LB_ROUGE_L: return kd_score_rouge_l(score, answer, truth);
@@ -40,7 +41,8 @@ static char *first_line(const char *pred) {
 }
 
 /* The best over the answers. */
-static kd_status score_sample(double *score, const kd_longbench_task *task, const kd_prediction *p, const char *const *classes, int64_t count) {
+static kd_status score_sample(double *score, const kd_longbench_task *task, const kd_prediction *p, const char *const *classes,
+                              int64_t count) {
     char *line = task->first_line ? first_line(p->pred) : NULL;
     const char *pred = task->first_line ? line : p->pred;
     kd_status status = pred ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
@@ -70,7 +72,8 @@ kd_status kd_longbench_score_of(kd_longbench_score *s, const kd_longbench_task *
     for (int64_t i = 0; i < count; i++) {
         double own;
         int bucket = bucket_of(p[i].length);
-        KD_GO(score_sample(&own, task, &p[i], name, classes));
+        status = score_sample(&own, task, &p[i], name, classes);
+        if (status) KD_GO(kd_fail_prefix(status, "%s/%lld", task->name, (long long)i));
         sum += own;
         sums[bucket] += own;
         s->counts[bucket]++;
@@ -123,7 +126,8 @@ void kd_predictions_close(kd_predictions *p) {
 }
 
 kd_status kd_prediction_print(kd_text *text, const kd_prediction *p) {
-    json_t *row = json_pack("{s:o, s:O, s:o, s:I}", "pred", kd_json_of_text(p->pred, (int64_t)strlen(p->pred)), "answers", p->answers, "all_classes",
+    json_t *row = json_pack("{s:o, s:O, s:o, s:I}", "pred", kd_json_of_text(p->pred, (int64_t)strlen(p->pred)), "answers", p->answers,
+                            "all_classes",
                             p->classes ? json_incref((json_t *)p->classes) : json_null(), "length", (json_int_t)p->length);
     char *line = NULL;
     kd_status status = row ? kd_json_print(&line, row, 0, "predictions") : kd_fail(KD_ENOMEM, "out of memory");

@@ -41,9 +41,12 @@ static kd_status read_csv(kd_mmlu *set, const char *path, int64_t subject) {
         KD_GO(kd_csv_next(&csv, &more));
         if (!more) break;
         if (csv.fields != 2 + KD_CHOICES)
-            KD_GO(kd_fail(KD_EFORMAT, "%s:%lld: %lld fields, a question, four choices and a letter are six", path, (long long)csv.first, (long long)csv.fields));
+            KD_GO(kd_fail(KD_EFORMAT, "%s:%lld: %lld fields, a question, four choices and a letter are six", path, (long long)csv.first,
+                          (long long)csv.fields));
         int64_t answer = letter_of(csv.field[1 + KD_CHOICES]);
-        if (answer < 0) KD_GO(kd_fail(KD_EFORMAT, "%s:%lld: the answer is \"%.20s\", not A, B, C or D", path, (long long)csv.first, csv.field[1 + KD_CHOICES]));
+        if (answer < 0)
+            KD_GO(kd_fail(KD_EFORMAT, "%s:%lld: the answer is \"%.20s\", not A, B, C or D", path, (long long)csv.first,
+                          csv.field[1 + KD_CHOICES]));
         KD_GO(add_row(set, subject, csv.field, answer));
     }
     if (set->count == before) status = kd_fail(KD_EFORMAT, "%s: no questions in it", path);
@@ -198,7 +201,9 @@ kd_status kd_mmlu_descriptions_open(kd_mmlu_descriptions *d, const char *path, c
     if (path && !folder) KD_GO(load_yaml(&yaml, path));
     for (int64_t i = 0; i < KD_MMLU_SUBJECTS; i++) {
         if (set->first[i] == set->first[i + 1]) continue;
-        KD_GO(!path ? own_words(&d->text[i], i) : folder ? from_folder(&d->text[i], path, i) : take(&d->text[i], yaml, kd_mmlu_subjects[i].name, path));
+        if (!path) KD_GO(own_words(&d->text[i], i));
+        else if (folder) KD_GO(from_folder(&d->text[i], path, i));
+        else KD_GO(take(&d->text[i], yaml, kd_mmlu_subjects[i].name, path));
         d->hash = d->hash * 31 + kd_hash(d->text[i], (int64_t)strlen(d->text[i]));
     }
 done:
@@ -238,13 +243,16 @@ static kd_status ask_one(kd_choice_items *items, const kd_mmlu_row *row, const c
     return KD_OK;
 }
 
-static kd_status ask_subject(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const char *description, int64_t subject, int64_t shots,
+static kd_status ask_subject(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const char *description, int64_t subject,
+                             int64_t shots,
                              int64_t limit) {
     kd_text lead = {0};
-    int64_t first = set->first[subject], count = set->first[subject + 1] - first, there = shots ? dev->first[subject + 1] - dev->first[subject] : 0;
+    int64_t first = set->first[subject], count = set->first[subject + 1] - first,
+        there = shots ? dev->first[subject + 1] - dev->first[subject] : 0;
     kd_status status = KD_OK;
     if (there < shots)
-        return kd_fail(KD_ECONFIG, "%s: %lld solved questions are asked for, %lld are there", kd_mmlu_subjects[subject].name, (long long)shots, (long long)there);
+        return kd_fail(KD_ECONFIG, "%s: %lld solved questions are asked for, %lld are there", kd_mmlu_subjects[subject].name,
+                       (long long)shots, (long long)there);
     kd_text_put(&lead, description);
     for (int64_t k = 0; k < shots; k++) put_block(&lead, &dev->row[dev->first[subject] + k], true);
     KD_GO(kd_text_status(&lead));
@@ -254,7 +262,8 @@ done:
     return status;
 }
 
-kd_status kd_mmlu_ask(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const kd_mmlu_descriptions *d, int64_t shots, int64_t limit) {
+kd_status kd_mmlu_ask(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const kd_mmlu_descriptions *d, int64_t shots,
+                      int64_t limit) {
     for (int64_t i = 0; i < KD_MMLU_SUBJECTS; i++)
         if (set->first[i] < set->first[i + 1]) KD_TRY(ask_subject(items, set, dev, d->text[i], i, shots, limit));
     return KD_OK;

@@ -36,10 +36,15 @@ void kd_mmlu_descriptions_close(kd_mmlu_descriptions *d);
 
 /* The first `limit` questions of each subject (0: all), led by its description and its first `shots` questions of dev, solved. KD_ECONFIG
  * naming the subject where dev has fewer. Appended; an item's group is its subject. */
-kd_status kd_mmlu_ask(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const kd_mmlu_descriptions *d, int64_t shots, int64_t limit);
+kd_status kd_mmlu_ask(kd_choice_items *items, const kd_mmlu *set, const kd_mmlu *dev, const kd_mmlu_descriptions *d, int64_t shots,
+                      int64_t limit);
 
 /* Accuracy by subject, group and in all. macro: the mean over subjects. */
-typedef struct kd_mmlu_scores { kd_mean subject[KD_MMLU_SUBJECTS], group[KD_MMLU_GROUPS], all; double macro; int64_t subjects; } kd_mmlu_scores;
+typedef struct kd_mmlu_scores {
+    kd_mean subject[KD_MMLU_SUBJECTS], group[KD_MMLU_GROUPS], all;
+    double macro;
+    int64_t subjects;
+} kd_mmlu_scores;
 kd_mmlu_scores kd_mmlu_score(const kd_choice_items *items, const double *right);
 
 #endif

@@ -59,7 +59,8 @@ static kd_status ask(kd_question *question, kd_ids *ids, void *opaque, int64_t i
     int32_t prefix = s->tokenizer.bos >= 0 ? s->tokenizer.bos : s->tokenizer.eos;
     kd_status status = kd_encode_pair(ids, &question->scored, encode, s, prefix, item->context, continuation);
     free(continuation);
-    if (!status && !question->scored) status = kd_fail(KD_EFORMAT, "choice %c has no token of its own behind the context", 'A' + (int)(index % KD_CHOICES));
+    if (!status && !question->scored)
+        status = kd_fail(KD_EFORMAT, "choice %c has no token of its own behind the context", 'A' + (int)(index % KD_CHOICES));
     if (!status) status = kd_cut_left(ids, &cut, s->options.length + 1, s->anchor ? s->lead.count : 0, question->scored);
     if (status) return kd_fail_prefix(status, "%s", item->key);
     if (cut > own->cut) own->cut = cut;
@@ -71,7 +72,8 @@ static kd_status hear(void *opaque, int64_t index, const kd_question *question, 
     state *own = &a->state[index / KD_CHOICES];
     double sum = 0;
     for (int64_t i = 0; i < question->scored; i++) sum += answer->likelihood[i].log;
-    if (!isfinite(sum)) return kd_fail(KD_ENUMERIC, "%s: the likelihood of choice %c is not finite", name_of(a, index), 'A' + (int)(index % KD_CHOICES));
+    if (!isfinite(sum))
+        return kd_fail(KD_ENUMERIC, "%s: the likelihood of choice %c is not finite", name_of(a, index), 'A' + (int)(index % KD_CHOICES));
     own->log[index % KD_CHOICES] = sum;
     if (++own->heard < KD_CHOICES) return KD_OK;
     json_t *row = json_pack("{s:[f, f, f, f]}", "loglikelihood", own->log[0], own->log[1], own->log[2], own->log[3]);
@@ -111,7 +113,8 @@ kd_status kd_choice_score(kd_choice_scores *s, const kd_results *results, const 
         const kd_choice_item *item = &items->item[i];
         double log[KD_CHOICES];
         KD_GO(read_answer(log, results, item));
-        for (int n = 0; n < 3; n++) s->right[n][i] = kd_choice_best(log, (const char *const *)item->choice, KD_CHOICES, (kd_choice_norm)n) == item->answer;
+        for (int n = 0; n < 3; n++)
+            s->right[n][i] = kd_choice_best(log, (const char *const *)item->choice, KD_CHOICES, (kd_choice_norm)n) == item->answer;
         s->cut += json_object_get(kd_results_find(results, item->key), "cut") != NULL;
     }
 done:

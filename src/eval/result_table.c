@@ -43,6 +43,8 @@ kd_status kd_table_status(const kd_table *t) { return t->failed ? kd_fail(KD_ENO
 int64_t kd_table_rows(const kd_table *t) { return t->cells / t->columns; }
 
 static bool is_figure(const kd_table *t, int64_t column) { return t->column[column].decimals >= 0; }
+/* Whether files have the cell's number without a fraction. */
+static bool is_whole(const kd_table *t, int64_t i) { return t->column[i % t->columns].decimals == 0 && fabs(t->cell[i].number) < 1e15; }
 
 const char *kd_table_show(char out[64], const kd_table *t, int64_t i) {
     const kd_cell *cell = &t->cell[i];
@@ -107,8 +109,17 @@ void kd_table_markdown(kd_text *text, const kd_table *t) {
     }
 }
 
+void kd_figure_print(char out[64], double number) {
+    if (number == 0 || (fabs(number) >= 1e-4 && fabs(number) < 1e15))
+        for (int decimals = 0; decimals <= 20; decimals++) {
+            snprintf(out, 64, "%.*f", decimals, number);
+            if (kd_number_parse(out, NULL) == number) return;
+        }
+    kd_number_print(out, number);
+}
+
 void kd_table_csv(kd_text *text, const kd_table *t) {
-    char out[KD_NUMBER_TEXT];
+    char out[64];
     for (int64_t k = 0; k < t->columns; k++) {
         if (k) kd_text_put(text, ",");
         kd_text_field(text, t->column[k].name);
@@ -119,7 +130,8 @@ void kd_table_csv(kd_text *text, const kd_table *t) {
         if (i % t->columns) kd_text_put(text, ",");
         if (cell->words) kd_text_field(text, cell->words);
         else if (isfinite(cell->number)) {
-            kd_number_print(out, cell->number);
+            if (is_whole(t, i)) snprintf(out, sizeof out, "%lld", llround(cell->number));
+            else kd_figure_print(out, cell->number);
             kd_text_put(text, out);
         }
         if ((i + 1) % t->columns == 0) kd_text_put(text, "\n");
@@ -143,7 +155,7 @@ static json_t *json_of(const kd_table *t, int64_t i) {
     const kd_cell *cell = &t->cell[i];
     if (cell->words) return kd_json_of_text(cell->words, (int64_t)strlen(cell->words));
     if (!isfinite(cell->number)) return json_null();
-    return t->column[i % t->columns].decimals == 0 && fabs(cell->number) < 1e15 ? json_integer((json_int_t)llround(cell->number)) : json_real(cell->number);
+    return is_whole(t, i) ? json_integer((json_int_t)llround(cell->number)) : json_real(cell->number);
 }
 
 kd_status kd_table_json(json_t **out, const kd_table *t) {

@@ -26,6 +26,9 @@ void kd_table_words(kd_table *table, const char *words);
 void kd_table_number(kd_table *table, double number);
 kd_status kd_table_status(const kd_table *table);
 
+/* A number for files: no exponent where one is not needed, as few digits as read back the same. */
+void kd_figure_print(char out[64], double number);
+
 int64_t kd_table_rows(const kd_table *table);
 /* What a cell shows: a number to its column's decimals, "–" for nothing. Returns out, or the words. */
 const char *kd_table_show(char out[64], const kd_table *table, int64_t cell);

@@ -16,7 +16,8 @@ json_t *kd_json_of_text(const char *text, int64_t size) {
     json_t *out = json_stringn(text, (size_t)size);
     kd_letters letters = {0};
     char *valid = NULL;
-    if (!out && !kd_letters_open(&letters, text, size) && !kd_letters_text(&valid, &size, &letters)) out = json_stringn(valid, (size_t)size);
+    if (!out && !kd_letters_open(&letters, text, size) && !kd_letters_text(&valid, &size, &letters))
+        out = json_stringn(valid, (size_t)size);
     free(valid);
     kd_letters_free(&letters);
     return out;
@@ -76,7 +77,8 @@ static kd_status differs(void *opaque, const char *key, const json_t *value) {
     if (other && json_equal(other, value)) return KD_OK;
     for (int i = 0; i < 2; i++)
         if (pair[i]) KD_GO(kd_leaf_text(&text[i], pair[i]));
-    status = kd_fail(KD_ECONFIG, "%s holds answers of other settings: %s is %.80s there, %.80s here; name another folder", c->results->folder, key,
+    status = kd_fail(KD_ECONFIG, "%s holds answers of other settings: %s is %.80s there, %.80s here; name another folder",
+                     c->results->folder, key,
                      text[0].data ? text[0].data : "not set", text[1].data ? text[1].data : "not set");
 done:
     kd_text_free(&text[0]);

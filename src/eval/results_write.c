@@ -28,8 +28,9 @@ kd_status kd_results_json(json_t **out, const kd_results *r, const kd_outcome *o
     kd_status status;
     *out = NULL;
     KD_GO(tables_json(&tables, o));
-    *out = json_pack("{s:s, s:s, s:O, s:O, s:O, s:{s:f, s:I, s:I}}", "kedge", KD_VERSION, "task", o->task, "settings", r->settings, "scores", o->scores,
-                     "tables", tables, "time", "seconds", o->seconds, "answered", (json_int_t)json_object_size(r->answers) - r->found, "found",
+    json_int_t answered = (json_int_t)json_object_size(r->answers) - r->found;
+    *out = json_pack("{s:s, s:s, s:O, s:O, s:O, s:{s:f, s:I, s:I}}", "kedge", KD_VERSION, "task", o->task, "settings", r->settings,
+                     "scores", o->scores, "tables", tables, "time", "seconds", o->seconds, "answered", answered, "found",
                      (json_int_t)r->found);
     if (!*out) status = no_memory();
 done:
@@ -80,7 +81,8 @@ static void write_tiles(kd_text *page, const kd_outcome *o) {
 }
 
 static void write_example(kd_text *page, const kd_example *e) {
-    const struct { const char *name, *words; } part[] = {{"asked", e->asked}, {"answered", e->answered}, {"wanted", e->wanted}, {"scored", e->scored}};
+    const struct { const char *name, *words; } part[] = {{"asked", e->asked}, {"answered", e->answered}, {"wanted", e->wanted},
+                                                         {"scored", e->scored}};
     for (int i = 0; i < 4; i++) {
         if (!part[i].words) continue;
         kd_page_row(page);

@@ -16,7 +16,9 @@ void kd_csv_free(kd_csv *csv) {
     *csv = (kd_csv){0};
 }
 
-static kd_status fail(const kd_csv *csv, const char *what) { return kd_fail(KD_EFORMAT, "%s:%lld: %s", csv->name, (long long)csv->line + 1, what); }
+static kd_status fail(const kd_csv *csv, const char *what) {
+    return kd_fail(KD_EFORMAT, "%s:%lld: %s", csv->name, (long long)csv->line + 1, what);
+}
 
 /* Whether a line ends at csv->at; *size of its end. */
 static bool at_line_end(const kd_csv *csv, int64_t *size) {

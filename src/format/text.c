@@ -61,6 +61,29 @@ void kd_text_escape(kd_text *text, const char *what) {
     }
 }
 
+void kd_text_quote(kd_text *out, const char *text, int64_t size) {
+    kd_text_put(out, "\"");
+    while (size > 0) {
+        int64_t valid = kd_utf8_invalid(text, size), begin = 0;
+        if (valid < 0) valid = size;
+        for (int64_t i = 0; i <= valid; i++) {
+            unsigned char c = i < valid ? (unsigned char)text[i] : 0;
+            if (c >= 0x20 && c != '"' && c != '\\') continue;
+            kd_text_add(out, text + begin, i - begin);
+            begin = i + 1;
+            if (i == valid) break;
+            if (c == '\n') kd_text_put(out, "\\n");
+            else if (c < 0x20) kd_text_print(out, "\\u%04x", c);
+            else kd_text_print(out, "\\%c", c);
+        }
+        if (valid < size) kd_text_put(out, "\xef\xbf\xbd");
+        valid += valid < size;
+        text += valid;
+        size -= valid;
+    }
+    kd_text_put(out, "\"");
+}
+
 void kd_text_field(kd_text *text, const char *what) {
     if (!strpbrk(what, ",\"\r\n")) {
         kd_text_put(text, what);

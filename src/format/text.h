@@ -19,6 +19,8 @@ void kd_text_print(kd_text *text, const char *format, ...) __attribute__((format
 void kd_text_escape(kd_text *text, const char *what);
 /* A field of CSV (RFC 4180): in quotes where it needs them, quotes doubled. */
 void kd_text_field(kd_text *text, const char *what);
+/* A string of JSON, in its quotes; what is not UTF-8 in it becomes U+FFFD. */
+void kd_text_quote(kd_text *text, const char *what, int64_t size);
 /* Base64 (RFC 4648), for data: addresses. */
 void kd_text_base64(kd_text *text, const void *data, int64_t size);
 /* KD_ENOMEM if something is missing. */
