@@ -180,6 +180,12 @@ def main():
     }.items():
         put("completions", name, json.dumps(body))
 
+    for name, text in {
+        "plain": "a,b,c\n1,2,3\n", "quoted": '"a, ""b""","c\nd",\r\n\r\n"",e\r\n', "last": 'a,b', "inner": 'a"b,c\n', "open": 'a\n"b\nc', "behind": '"a"b\n',
+        "carriage": "a\rb,c\r\n", "nul": "a\0b\n", "latin": b"\xe9,b\n", "commas": ",,\n,\n",
+    }.items():
+        put("csv", name, text)
+
     put("yaml", "run", RUN)
     put("yaml", "short", "model: {init: {arch: llama, preset: demo}}\ntokenizer: bytes\ndata: {train: x}\nwindow: 64K\nsteps: 1\noutput: o\n")
     put("yaml", "anchor", "a: &x 1\nb: *x\n")
