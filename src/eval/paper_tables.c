@@ -133,9 +133,15 @@ static kd_status add_path(kd_paper_table *out, kd_paper_runs *runs, const char *
     kd_paths names = {0};
     kd_status status = KD_OK;
     int64_t found = 0;
-    if (kd_is_folder(path)) KD_TRY(kd_holds(&has, path, KD_RESULT_FILE));
-    if (has) return kd_paper_runs_add(runs, &out->notes, path, tasks);
-    KD_TRY(kd_list_folder(&names, path));
+    if (kd_is_folder(path)) {
+        KD_TRY(kd_holds(&has, path, KD_RESULT_FILE));
+        KD_TRY(kd_list_folder(&names, path));
+    }
+    for (int64_t i = 0; i < names.count; i++) has &= strncmp(names.path[i], "step-", 5) != 0;  /* a mean over checkpoints: they are taken */
+    if (has) {
+        kd_paths_free(&names);
+        return kd_paper_runs_add(runs, &out->notes, path, tasks);
+    }
     for (int64_t i = 0; i < names.count; i++) {
         char *inner = kd_path_join(path, names.path[i]);
         if (!inner) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));

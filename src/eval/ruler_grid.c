@@ -56,16 +56,20 @@ kd_status kd_ruler_grid_make(kd_ruler_grid *grid, const kd_ruler_source *source,
 
 /* Tasks that no length has. */
 static kd_status leave_out(int64_t *place, int64_t *tasks, const char *folder, const int64_t *length, int64_t lengths) {
+    char names[256] = "";
     int64_t n = 0;
     for (int64_t t = 0; t < *tasks; t++) {
+        const char *name = kd_ruler_tasks[place[t]].name;
         char *path = NULL;
-        for (int64_t l = 0; l < lengths && !path; l++) KD_TRY(kd_ruler_file_find(&path, folder, length[l], kd_ruler_tasks[place[t]].name, lengths == 1));
+        for (int64_t l = 0; l < lengths && !path; l++) KD_TRY(kd_ruler_file_find(&path, folder, length[l], name, lengths == 1));
         if (path) place[n++] = place[t];
-        else kd_warn("%s has no samples of %s, which is left out", folder, kd_ruler_tasks[place[t]].name);
+        else snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? ", " : "", name);
         free(path);
     }
     *tasks = n;
-    return n ? KD_OK : kd_fail(KD_ECONFIG, "%s has no samples: no LENGTH/data/TASK/validation.jsonl", folder);
+    if (!n) return kd_fail(KD_ECONFIG, "%s has no samples: no LENGTH/data/TASK/validation.jsonl", folder);
+    if (*names) kd_warn("%s has no samples of %s: left out", folder, names);
+    return KD_OK;
 }
 
 static kd_status find_cells(kd_ruler_grid *g, const char *folder, int64_t samples) {
