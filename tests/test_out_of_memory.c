@@ -237,6 +237,8 @@ COMMAND(export_without_memory, "out", NULL, "export", "@/begun/step-1", "out", "
 COMMAND(pack_without_memory, "out/pack", NULL, "pack", "@/run.yaml", "--quiet")
 COMMAND(tokenize_without_memory, "stdout", NULL, "tokenize", "--tokenizer", "@/tokenizer.json", "--json", "--threads", "2", "@/a.jsonl")
 COMMAND(plan_without_memory, "stdout", NULL, "plan", "@/run.yaml", "--json", "--no-time")
+COMMAND(generate_without_memory, "stdout", NULL, "generate", "--model", "@/begun/step-1", "--prompt", "ab", "--max-tokens", "4", "--temperature", "1",
+        "--top-p", "0.9", "--stop", "xy", "--threads", "2")
 
 COMMAND(probe_without_memory, "out", NULL, "probe", "--model", "@/begun/step-1", "--random", "--text", "@/a.jsonl", "--texts", "1",
         "--length", "8",
@@ -331,6 +333,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(info_of_a_file_without_memory), cmocka_unit_test(export_without_memory),
         cmocka_unit_test(plan_without_memory),           cmocka_unit_test(pack_without_memory),
         cmocka_unit_test(tokenize_without_memory),       cmocka_unit_test(info_of_a_pack_without_memory),
+        cmocka_unit_test(generate_without_memory),
         cmocka_unit_test(probe_without_memory),          cmocka_unit_test(probe_of_a_dump_without_memory),
         cmocka_unit_test(hellaswag_without_memory),      cmocka_unit_test(mmlu_without_memory),
         cmocka_unit_test(longbench_without_memory),      cmocka_unit_test(longbench_scored_without_memory),
