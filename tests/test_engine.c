@@ -538,7 +538,7 @@ static void questions_that_cannot_be_asked_are_refused(void **state) {
     int32_t *token = calloc(LENGTH + 1, sizeof *token);
     const struct { kd_question q; const char *message; } cases[] = {
         {{.token = token}, "a prompt without a token"},
-        {{.token = token, .count = LENGTH + 1}, "4097 tokens and 0 more: the length is 4096"},
+        {{.token = token, .count = LENGTH + 2}, "4098 tokens and 0 more: the length is 4096"},
         {{.token = token, .count = LENGTH, .most = 2}, "4096 tokens and 2 more"},
         {{.token = token, .count = 1, .most = INT64_MAX}, "the length is 4096"},
         {{.token = token, .count = 5, .scored = 5}, "likelihoods of 5 tokens of 5"},

@@ -1,6 +1,7 @@
-/* Every place of the command that asks for memory, or for a thread, is refused: once, and from then on. The command
+/* Places of each command that ask for memory, or for a thread, are refused: once, and from then on. The command
  * then ends with one clear line and leaves nothing half-made, or did not need it. Runs it under fault_shim.so.
- * KEDGE_FAULTS=all refuses every request, instead of the first from each place and a third of them for good. */
+ * Of the places a third are taken (KEDGE_SEED=1, 2, 3: which; KEDGE_FAULTS=places: all), of each the first request, and a third of those are
+ * refused for good too. KEDGE_FAULTS=all refuses every request. */
 #define _DEFAULT_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,7 @@ typedef struct command {
     const char *result;    /* what a success must have made as the undisturbed command did */
 } command;
 
-static bool all_of_them;
+static bool all_of_them, all_places;
 static char kedge[PATH_MAX], shim[PATH_MAX + 16];
 
 /* Runs the command in scratch/<place>; its exit status as of waitpid. memory 0: nothing is refused. */
@@ -198,6 +199,12 @@ static void refuse_memory(const command *c) {
     while (count < REQUESTS && fscanf(file, "%ld", &request[count]) == 1) count++;
     fclose(file);
     assert_true(count > 20);
+    if (!all_places && !all_of_them) {
+        int64_t kept = 0, seed = getenv("KEDGE_SEED") ? atoll(getenv("KEDGE_SEED")) : 1;
+        for (int64_t i = 0; i < count; i++)
+            if ((i + seed) % 3 == 0) request[kept++] = request[i];
+        count = kept;
+    }
     if (all_of_them) {
         int64_t last = request[count - 1];
         for (count = 0; count < last; count++) request[count] = count + 1;
@@ -322,7 +329,9 @@ int main(int argc, char **argv) {
         const struct CMUnitTest none[] = {cmocka_unit_test(shim_is_not_mixed_with_sanitizers)};
         return cmocka_run_group_tests_name("out of memory", none, NULL, NULL);
     }
-    all_of_them = getenv("KEDGE_FAULTS") && !strcmp(getenv("KEDGE_FAULTS"), "all");
+    const char *faults = getenv("KEDGE_FAULTS");
+    all_of_them = faults && !strcmp(faults, "all");
+    all_places = faults && !strcmp(faults, "places");
     snprintf(here, sizeof here, "%.*s", (int)(slash - argv[0]), argv[0]);
     if (!realpath(here, kedge)) return 1;
     snprintf(shim, sizeof shim, "%s/fault_shim.so", kedge);
