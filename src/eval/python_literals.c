@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/jsonl.h"
 #include "letters.h"
 #include "ruler_wording.h"
 
@@ -125,10 +126,8 @@ static kd_status read_texts(json_t **out, python *p) {
     kd_status status = KD_OK;
     for (skip_space(p); at_string(p) && !status; skip_space(p)) status = read_string(&text, p);
     if (!status) status = kd_text_status(&text);
-    if (!status) {
-        *out = json_stringn(text.data ? text.data : "", (size_t)text.size);
-        if (!*out) status = fail(p, "a string that is not UTF-8");
-    }
+    if (!status && text.size && kd_utf8_invalid(text.data, text.size) >= 0) status = fail(p, "a string that is not UTF-8");
+    if (!status && !(*out = json_stringn(text.data ? text.data : "", (size_t)text.size))) status = kd_fail(KD_ENOMEM, "out of memory");
     kd_text_free(&text);
     return status;
 }
