@@ -39,7 +39,7 @@ static kd_status add_digits(kd_text *out, python *p, int digits) {
     for (int i = 0; i < digits; i++, p->at++) {
         char d = peek(p, 0);
         if (!isxdigit((unsigned char)d)) return fail(p, "an escape with too few digits");
-        c = c > 0xfffffff ? c : c * 16 + (isdigit((unsigned char)d) ? d - '0' : (d | 32) - 'a' + 10);
+        c = c > 0x10ffff ? c : c * 16 + (isdigit((unsigned char)d) ? d - '0' : (d | 32) - 'a' + 10);
     }
     return add_point(out, p, c);
 }
@@ -82,15 +82,16 @@ static kd_status read_string(kd_text *out, python *p) {
         } else if (c == quote && (!three || (peek(p, 1) == quote && peek(p, 2) == quote))) {
             p->at += three ? 3 : 1;
             break;
+        } else if (!c || (c == '\\' && raw && !peek(p, 1))) {
+            status = fail(p, "a NUL in a string, or its end");
         } else if (c == '\\' && raw) {
-            kd_text_add(to, p->text + p->at, p->at + 1 < p->size ? 2 : 1);
+            kd_text_add(to, p->text + p->at, 2);
             p->at += 2;
         } else if (c == '\\' && out) {
             p->at++;
             status = add_escape(to, p);
         } else {
             if (c == '\\') p->at++;
-            if (!c) status = fail(p, "a NUL in a string");
             kd_text_add(to, &c, 1);
             p->at++;
         }
