@@ -15,7 +15,9 @@ static int64_t line_of(const python *p) {
     return line;
 }
 
-static kd_status fail(const python *p, const char *what) { return kd_fail(KD_EFORMAT, "%s:%lld: %s", p->path, (long long)line_of(p), what); }
+static kd_status fail(const python *p, const char *what) {
+    return kd_fail(KD_EFORMAT, "%s:%lld: %s", p->path, (long long)line_of(p), what);
+}
 
 static char peek(const python *p, int64_t ahead) { return p->at + ahead < p->size ? p->text[p->at + ahead] : 0; }
 
@@ -202,7 +204,10 @@ static kd_status read_value(json_t **out, python *p, int nesting) {
 
 /* ---- statements ------------------------------------------------------------------------------------------------------------- */
 
-static bool begins_literal(const python *p) { return at_string(p) || peek(p, 0) == '{' || peek(p, 0) == '(' || isdigit((unsigned char)peek(p, 0)); }
+static bool begins_literal(const python *p) {
+    char c = peek(p, 0);
+    return at_string(p) || c == '{' || c == '(' || isdigit((unsigned char)c);
+}
 
 /* To behind the end of a statement. */
 static kd_status skip_statement(python *p) {
