@@ -1,7 +1,9 @@
 #!/bin/bash
 # kedge eval as a user meets it: each benchmark on files of its form, answers that are gone on with, bad input by file and line.
-# Usage: tests/cli_eval.sh build/gcc
+# Usage: tests/cli_eval.sh build/gcc; KEDGE_FAULTS=all takes every call that can fail instead of a sample, KEDGE_SEED=N repeats one
+shim=$(realpath "$1/tests/fault_shim.so" 2>/dev/null)
 . tests/command.sh
+case "$kedge" in *-address*/kedge | *-thread*/kedge) plain=0 ;; *) plain=1 ;; esac
 
 "$kedge" init model --preset tiny 2>err; ok $? "a model of bytes"
 python3 - <<'PY'
@@ -87,6 +89,29 @@ exec 9>&-
 sed -i '3s/^{/{{/' killed/answers.jsonl
 try eval hellaswag --model model --data val.jsonl $shots --out killed
 says 1 "killed/answers.jsonl:3:2: a key expected" 2
+
+# Every call of the folder's files fails, in every way: what was answered is gone on with.
+few() { try eval hellaswag --model model --data val.jsonl --limit 3 --threads 1 --out "$1"; }
+if [ $plain -eq 1 ] && [ -e "$shim" ]; then
+    few calls; rm -rf called
+    FAULT_LOG=$home/log LD_PRELOAD=$shim few called
+    bad=0 count=0
+    cases=$(for way in before torn after nospace io interrupted short; do sed -n "s|^\([0-9]*\) .*called.*|\1/$way|p" log; done |
+        if [ "${KEDGE_FAULTS:-}" = all ]; then cat; else shuf -n 28 --random-source=<(yes "${KEDGE_SEED:-$RANDOM}"); fi)
+    for c in $cases; do
+        count=$((count + 1))
+        rm -rf called
+        FAULT_CALL=${c%/*} FAULT_WAY=${c#*/} LD_PRELOAD=$shim few called
+        case $c in
+            */before | */torn | */after) [ $code -eq 0 ] || [ $code -eq 137 ] ;;
+            *) [ $code -eq 0 ] || { [ $code -eq 1 ] && grep -q '^kedge: .*called' err; } ;;
+        esac && few called && [ $code -eq 0 ] && same calls called && cmp -s <(sort calls/answers.jsonl) <(sort called/answers.jsonl) &&
+            ! find called -name '*.tmp' | grep -q . || { bad=$((bad + 1)); echo "call $c: exit $code"; cat err; }
+    done
+    ok $bad "every call of the folder fails ($count cases): the next time it ends as if it had not"
+else
+    echo "skipped: calls that fail: a sanitizer is in the shim's place, or it was not built"
+fi
 
 # MMLU
 try eval mmlu --model model --data mmlu --subject anatomy --subject virology --subject sociology --out mmlu-out

@@ -27,6 +27,10 @@ for name, base in ("full", 80), ("anchor", 90), ("small", 50):
         result(f"results/{name}-hella-{step}", "hellaswag", model, {"acc": 0.5, "acc_norm": 0.7 + (step == 2000) / 100}, {"shots": 0})
         result(f"results/{name}-mmlu-{step}", "mmlu", model, {"acc": 0.25})
         result(f"results/{name}-lb-{step}", "longbench", model, {"few_shot": 60, "code": 50, "multi_doc_qa": 20, "single_doc_qa": None, "average": None})
+# as kedge eval ruler --checkpoints leaves it: a mean without a model, and the checkpoints beside it
+ruler("mean/step-2000", "runs/anchor/export/step-2000", 80)
+rows = [{"task": t, "65536": 70, "4000": 90} for t in tasks]
+result("mean", "ruler", None, {}, {"run": "anchor", "last": 5, "lengths": [65536, 4000], "samples": 5}, {"ruler": rows, "steps": [{"step": s} for s in range(5)]})
 write("models/llama/config.json", llama2)
 result("results/llama-mmlu", "mmlu", "models/llama", {"acc": 0.46})
 result("results/llama-hella", "hellaswag", "models/llama", {"acc": 0.5, "acc_norm": 0.71}, {"shots": 0})
@@ -44,6 +48,10 @@ ok $? "the paper's figures beside runs of its model"
 grep -q '^no figures of the paper beside small: its model is another$' out; ok $? "and not beside others"
 try compare --layout table5 results --paper slimpajama-128k
 [ "$(grep -c 'its window is another' out)" -eq 2 ]; ok $? "nor beside other windows"
+try compare --layout table5 mean/result.json
+[ $code -eq 0 ] && grep -qE '^anchor +anchor +64K +5 +– +70.00 +– +– +– +90.00$' out; ok $? "a mean over checkpoints is a row of its run"
+try compare --layout table5 mean
+[ $code -eq 0 ] && grep -qE '^anchor +anchor +64K +1 +– +79.00 ' out; ok $? "of its folder the checkpoints are taken"
 try compare --layout table7 results --paper slimpajama-64k --markdown
 [ $code -eq 0 ] && grep -qxF '| full | full attention | 64K | 2 | 60.00 | 70.50 | 25.00 |' out && grep -qF '| untrained | – | – | 6.22 | 71.39 | 46.66 |' out && grep -qF '| llama | untrained | – | 1 | – | 71.00 | 46.00 |' out
 ok $? "table 7, as Markdown"

@@ -198,7 +198,7 @@ int kd_cmd_generate(int argc, char **argv) {
                             "Goes on from a text. What is generated goes to standard output as it comes; the same options give the same text, on "
                             "any number of threads.",
                             "  kedge generate --model models/llama-2-7b --prompt 'The tide'\n"
-                            "  kedge generate --model runs/anchor/step-2000 --file book.txt --temperature 0.8 --top-p 0.95 --seed 7\n"
+                            "  kedge generate --model runs/anchor/step-2000 --file book.txt --temperature 0.8 --seed 7\n"
                             "  kedge generate --model models/small --stop '.' --json <question.txt\n",
                             option, sizeof option / sizeof *option};
     int64_t count;

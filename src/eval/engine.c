@@ -43,20 +43,20 @@ void kd_engine_finish(kd_engine *engine, kd_job *job, kd_status status) {
 }
 
 static kd_status check(const kd_engine *e, const kd_question *q) {
-    const long long length = (long long)e->options.length;
+    const long long length = (long long)e->options.length, V = (long long)e->config->V, tops = V < KD_TOPS ? V : KD_TOPS;
     if (q->count < 1) return kd_fail(KD_EARG, "a prompt without a token");
     if (q->most < 0 || q->most > e->options.length || q->count - 1 > e->options.length - q->most)
         return kd_fail(KD_EARG, "a prompt of %lld tokens and %lld more: the length is %lld", (long long)q->count, (long long)q->most, length);
     if (q->scored < 0 || q->scored > q->count - 1)
         return kd_fail(KD_EARG, "likelihoods of %lld tokens of %lld: the first has none", (long long)q->scored, (long long)q->count);
-    if (q->tops < 0 || q->tops > KD_TOPS || q->tops > e->config->V)
-        return kd_fail(KD_EARG, "the %lld likeliest tokens: at most %lld", (long long)q->tops, (long long)(KD_TOPS < e->config->V ? KD_TOPS : e->config->V));
+    if (q->tops < 0 || q->tops > tops) return kd_fail(KD_EARG, "the %lld likeliest tokens: at most %lld", (long long)q->tops, tops);
     if (q->most && !e->tokenizer) return kd_fail(KD_EARG, "to generate text takes a tokenizer");
     for (int64_t i = 0; i < q->count; i++)
-        if (q->token[i] < 0 || q->token[i] >= e->config->V)
-            return kd_fail(KD_EARG, "token %lld of the prompt is %d: the vocabulary has %lld", (long long)i, (int)q->token[i], (long long)e->config->V);
+        if (q->token[i] < 0 || q->token[i] >= V)
+            return kd_fail(KD_EARG, "token %lld of the prompt is %d: the vocabulary has %lld", (long long)i, (int)q->token[i], V);
     if (q->least < 0 || q->stop_tokens < 0 || q->stop_tokens > KD_STOP_TOKENS)
-        return kd_fail(KD_EARG, "%lld stop tokens: at most %d; %lld tokens at least", (long long)q->stop_tokens, KD_STOP_TOKENS, (long long)q->least);
+        return kd_fail(KD_EARG, "%lld stop tokens: at most %d; %lld tokens at least", (long long)q->stop_tokens, KD_STOP_TOKENS,
+                       (long long)q->least);
     for (int64_t i = 0; i < q->stops; i++)
         if (!q->stop[i] || !*q->stop[i]) return kd_fail(KD_EARG, "stop string %lld is empty", (long long)i);
     return kd_sampling_check(&q->sampling);

@@ -241,7 +241,10 @@ static kd_status model_of(char **model, const json_t *result, const char *path) 
         status = kd_results_load(&inner, one);
         free(one);
         if (status == KD_ENOMEM) goto done;
-        if (status) continue;  /* another folder of that name */
+        if (status) {  /* another folder of that name */
+            status = KD_OK;
+            continue;
+        }
         name = json_string_value(json_object_get(json_object_get(json_object_get(inner, "settings"), "subject"), "model"));
         *model = name ? strdup(name) : NULL;
         if (name && !*model) status = no_memory();

@@ -43,8 +43,8 @@ static kd_status describe_tokenizer(kd_server *s) {
     kd_text_quote(&text, t->name, (int64_t)strlen(t->name));
     put_special(&text, s, "bos_token", t->bos);
     put_special(&text, s, "eos_token", t->eos);
-    kd_text_print(&text, ",\"pad_token\":null,\"chat_template\":null,\"bos_token_id\":%d,\"eos_token_id\":%d,\"vocab_size\":%lld,\"max_model_len\":%lld,"
-                  "\"lead\":[", (int)t->bos, (int)t->eos, (long long)t->vocabulary, (long long)s->subject->options.length);
+    kd_text_print(&text, ",\"pad_token\":null,\"chat_template\":null,\"bos_token_id\":%d,\"eos_token_id\":%d,\"vocab_size\":%lld,"
+                  "\"max_model_len\":%lld,\"lead\":[", (int)t->bos, (int)t->eos, (long long)t->vocabulary, (long long)s->subject->options.length);
     for (int64_t i = 0; i < s->subject->lead.count; i++) kd_text_print(&text, "%s%d", i ? "," : "", (int)s->subject->lead.id[i]);
     kd_text_put(&text, "]}");
     s->tokenizer_info = text.data;

@@ -314,7 +314,8 @@ static bool bears(struct MHD_Connection *c, const char *token) {
 }
 
 /* What can be said before a body is read: a code, 0 where there is nothing to be said. Under the lock. */
-static unsigned find_refusal(kd_server *s, struct MHD_Connection *c, const char *url, const char *method, const route **found, char message[200]) {
+static unsigned find_refusal(kd_server *s, struct MHD_Connection *c, const char *url, const char *method, const route **found,
+                             char message[200]) {
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     *found = NULL;
     for (int i = 0; i < ROUTES; i++)
@@ -458,10 +459,18 @@ kd_status kd_http_start(struct MHD_Daemon **out, kd_server *s, char address[300]
     int fd = -1;
     KD_TRY(listen_on(&fd, s->options));
     describe_address(address, fd);
-    *out = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC, 0, NULL, NULL, handle, s,
-                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s, MHD_OPTION_NOTIFY_COMPLETED,
-                            request_ended, s, MHD_OPTION_URI_LOG_CALLBACK, request_began, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)KD_SERVE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)256 << 10, MHD_OPTION_THREAD_STACK_SIZE, (size_t)1 << 20, MHD_OPTION_END);
+    const struct MHD_OptionItem options[] = {
+        {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_changed, s},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)request_ended, s},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)request_began, s},
+        {MHD_OPTION_CONNECTION_LIMIT, KD_SERVE_CONNECTIONS, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 256 << 10, NULL},
+        {MHD_OPTION_THREAD_STACK_SIZE, 1 << 20, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    *out = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC, 0, NULL, NULL, handle,
+                            s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (*out) return KD_OK;
     close(fd);
     return kd_fail(KD_EIO, "%s: the server could not be started", address);

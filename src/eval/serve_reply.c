@@ -169,7 +169,8 @@ static void put_choice(kd_text *out, const kd_reply *r, const kd_answer *a, int6
     kd_text_quote(out, whole.data ? whole.data : "", whole.size);
     kd_text_free(&whole);
     kd_text_put(out, ",\"logprobs\":");
-    const choice c = {&r->prompt[i], &a->ids, a, q->echo ? r->prompt[i].count : 0, (q->echo ? r->prompt[i].count : 0) + a->ids.count, q->logprobs};
+    const int64_t echoed = q->echo ? r->prompt[i].count : 0;
+    const choice c = {&r->prompt[i], &a->ids, a, echoed, echoed + a->ids.count, q->logprobs};
     if (q->logprobs < 0) kd_text_put(out, "null");
     else put_logprobs(out, &c, r->texts);
     kd_text_print(out, ",\"finish_reason\":\"%s\"}", kd_reply_finish(a->finish));
