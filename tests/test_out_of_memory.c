@@ -70,7 +70,7 @@ static char *path_in(const char *place, const char *name) {
 
 /* Of these only that they are there: they say how long it took. */
 static bool is_timed(const char *path) { return strstr(path, "/probe.json") || strstr(path, "/report.html") ||
-                                        strstr(path, "/out/result.json"); }
+                                        strstr(path, "/result.json"); }
 
 /* A tree of files as one hash; *halves: names that a save gives to what is not whole. Metrics have times in them. */
 static uint64_t tree_hash(const char *path, int64_t *halves) {
@@ -267,6 +267,12 @@ COMMAND(ppl_without_memory, "out", NULL, "eval", "ppl", "--model", "@/begun/step
         "2", "--threads", "2", "--out", "out")
 COMMAND(ppl_of_a_pack_without_memory, "stdout", NULL, "eval", "ppl", "--model", "@/begun/step-1", "--pack", "@/packed", "--batch", "2",
         "--threads", "2")
+COMMAND(ruler_written_without_memory, "out", NULL, "eval", "ruler", "--write", "out", "--tokenizer", "bytes", "--tasks",
+        "niah_multikey_1,niah_multikey_2,vt,cwe,fwe", "--lengths", "2K", "--samples", "1", "--essays", "@/a.jsonl", "--templates", "@/ruler")
+COMMAND(ruler_without_memory, "out", NULL, "eval", "ruler", "--model", "@/begun/step-1", "--tasks", "qa_1,qa_2", "--squad",
+        "@/squad.json", "--hotpot", "@/hotpot.json", "--lengths", "440,480", "--samples", "1", "--batch", "2", "--threads", "2", "--out", "out")
+COMMAND(ruler_of_files_without_memory, "stdout", NULL, "eval", "ruler", "--checkpoints", "@/begun", "--data", "@/samples", "--lengths", "64",
+        "--batch", "2", "--threads", "2")
 COMMAND(tables_without_memory, "stdout", NULL, "compare", "--layout", "table7", "--paper", "slimpajama-64k", "@/results")
 
 /* What evaluations read. */
@@ -281,6 +287,21 @@ static void write_benchmarks(void) {
     scratch_text("longbench/dataset2maxlen.json", "{\"samsum\": 4}");
     scratch_text("longbench/samsum.jsonl", "{\"input\": \"x\", \"context\": \"a context that is longer than what this small model can see "
                                            "at once: it is cut\", \"answers\": [\"a b\"], \"length\": 5, \"all_classes\": null}\n");
+    assert_done(kd_make_folders(in_scratch("samples")));
+    scratch_text("samples/vt.jsonl", "{\"index\": 3, \"input\": \"VAR A = 1\", \"outputs\": [\"A\"], \"length\": 40, \"answer_prefix\": \" so\"}\n");
+    scratch_text("squad.json", "{\"data\": [{\"paragraphs\": [{\"context\": \"One was here.\", \"qas\": [{\"question\": \"Who?\", "
+                               "\"is_impossible\": false, \"answers\": [{\"text\": \"One\"}]}]}]}]}");
+    scratch_text("hotpot.json", "[{\"question\": \"Who?\", \"answer\": \"One\", \"context\": [[\"A\", [\"One was here.\"]]]}]");
+    assert_done(kd_make_folders(in_scratch("ruler/scripts/data/synthetic")));
+    scratch_text("ruler/scripts/data/template.py", "Templates = {'base': '{task_template}'}\n");
+    scratch_text("ruler/scripts/data/synthetic/niah.py", "needle = 'Of {key} {value}.'\nhaystack = 'Straw.'\n");
+    scratch_text("ruler/scripts/data/synthetic/variable_tracking.py", "haystack = 'Hay.'\n");
+    scratch_text("ruler/scripts/data/synthetic/qa.py", "DOCUMENT_PROMPT = '{i} {document}'\n");
+    scratch_text("ruler/scripts/data/synthetic/constants.py",
+                 "TASKS = {'niah': {'template': 'a {context}', 'answer_prefix': ' So'}, 'variable_tracking': {'template': 'b {context}', "
+                 "'answer_prefix': ' So'}, 'common_words_extraction': {'template': 'c {context}', 'answer_prefix': ' So'}, "
+                 "'freq_words_extraction': {'template': 'd {context}', 'answer_prefix': ' So'}, 'qa': {'template': 'e {context}', "
+                 "'answer_prefix': ' So'}}\n");
     assert_done(kd_make_folders(in_scratch("pred")));
     scratch_text("pred/trec.jsonl", "{\"pred\": \"red\", \"answers\": [\"red\"], \"all_classes\": [\"red\", \"blue\"], \"length\": 5}\n");
 }
@@ -347,7 +368,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(hellaswag_without_memory),      cmocka_unit_test(mmlu_without_memory),
         cmocka_unit_test(longbench_without_memory),      cmocka_unit_test(longbench_scored_without_memory),
         cmocka_unit_test(ppl_without_memory),            cmocka_unit_test(ppl_of_a_pack_without_memory),
-        cmocka_unit_test(tables_without_memory),
+        cmocka_unit_test(ruler_written_without_memory),  cmocka_unit_test(ruler_without_memory),
+        cmocka_unit_test(ruler_of_files_without_memory), cmocka_unit_test(tables_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

@@ -80,20 +80,20 @@ static void fields_are_filled_as_pythons_format_does(void **state) {
 /* ---- a checkout ------------------------------------------------------------------------------------------------------------ */
 
 static const char constants[] =
-    "TASKS = {\n    'niah': {'tokens_to_generate': 64, 'template': \"\"\"Some {type_needle_v} are there.\\n{context}\\nWhich {type_needle_v} are all of "
-    "{query}?\"\"\",\n        'answer_prefix': \"\"\" The answers {type_needle_v} are\"\"\"},\n"
-    "    'variable_tracking': {'tokens_to_generate': 30, 'template': 'Chains: {context}\\nQ {query}', 'answer_prefix': ' A {num_v} {query}: '},\n"
-    "    'common_words_extraction': {'template': 'List {context}', 'answer_prefix': ' Ten:'},\n"
+    "TASKS = {\n    'niah': {'tokens_to_generate': 64, 'template': \"\"\"Some {type_needle_v} are there.\\n{context}\\nWhich "
+    "{type_needle_v} are all of {query}?\"\"\",\n        'answer_prefix': \"\"\" The answers {type_needle_v} are\"\"\"},\n"
+    "    'variable_tracking': {'tokens_to_generate': 30, 'template': 'Chains: {context}\\nQ {query}', 'answer_prefix': ' A {num_v} "
+    "{query}: '},\n    'common_words_extraction': {'template': 'List {context}', 'answer_prefix': ' Ten:'},\n"
     "    'freq_words_extraction': {'template': 'Text {context}', 'answer_prefix': ' Three:'},\n"
     "    'qa': {'template': 'Documents {context} {query}', 'answer_prefix': ' A:'},\n}\n";
 
 static void write_checkout(const char *other_constants) {
     assert_done(kd_make_folders(in_scratch("ruler/scripts/data/synthetic")));
     scratch_text("ruler/scripts/data/synthetic/constants.py", other_constants ? other_constants : constants);
-    scratch_text("ruler/scripts/data/template.py", "Templates = {\n    'base': \"{task_template}\",\n    'chat': \"<You are> {task_template} </You>\",\n    "
-                                                   "'none': 'x',\n}\n");
-    scratch_text("ruler/scripts/data/synthetic/niah.py", "needle = \"The {type_needle_v} of {key}: {value}!\"\nif y:\n    haystack = re.sub('a', b)\nelse:\n"
-                                                         "    haystack = \"Hay. Stack.\"\n");
+    scratch_text("ruler/scripts/data/template.py", "Templates = {\n    'base': \"{task_template}\",\n    'chat': \"<You are> "
+                                                   "{task_template} </You>\",\n    'none': 'x',\n}\n");
+    scratch_text("ruler/scripts/data/synthetic/niah.py", "needle = \"The {type_needle_v} of {key}: {value}!\"\nif y:\n    haystack = "
+                                                         "re.sub('a', b)\nelse:\n    haystack = \"Hay. Stack.\"\n");
     scratch_text("ruler/scripts/data/synthetic/variable_tracking.py", "haystack = 'Noise.'\n");
     scratch_text("ruler/scripts/data/synthetic/qa.py", "DOCUMENT_PROMPT = \"D{i}: {document}\"\n");
 }
@@ -171,7 +171,8 @@ static void a_checkout_that_is_not_understood_is_refused(void **state) {
     (void)state;
     kd_ruler_wording w;
     write_checkout(NULL);
-    assert_fails(kd_ruler_wording_read(&w, in_scratch("ruler"), "chatt"), KD_ECONFIG, "template.py has no template \"chatt\", did you mean chat?");
+    assert_fails(kd_ruler_wording_read(&w, in_scratch("ruler"), "chatt"), KD_ECONFIG,
+                 "template.py has no template \"chatt\", did you mean chat?");
     assert_fails(kd_ruler_wording_read(&w, in_scratch("ruler"), "none"), KD_EFORMAT, "has no place, or two, for the task");
     assert_fails(kd_ruler_wording_read(&w, in_scratch("nowhere"), "base"), KD_EIO, "constants.py");
     scratch_text("ruler/scripts/data/synthetic/qa.py", "DOCUMENT_PROMPT = 'D{n}'\n");
@@ -193,10 +194,11 @@ static void squads_questions_are_read(void **state) {
     kd_ruler_questions q;
     const char *path = scratch_text("squad.json",
         "{\"version\": \"v2.0\", \"data\": [{\"title\": \"T\", \"paragraphs\": ["
-        "{\"context\": \"Zebra text.\", \"qas\": [{\"question\": \"Q1?\", \"is_impossible\": false, \"answers\": [{\"text\": \"Zebra\", \"answer_start\": 0}, "
-        "{\"text\": \"Zebra\"}]}, {\"question\": \"No?\", \"is_impossible\": true, \"answers\": []}]},"
-        "{\"context\": \"Apple text.\", \"qas\": []}, {\"context\": \"Zebra text.\", \"qas\": [{\"question\": \"Q2?\", \"answers\": [{\"text\": \"x\"}]}]}]},"
-        "{\"title\": \"U\", \"paragraphs\": [{\"context\": \"Milk text.\", \"qas\": [{\"question\": \"Q3?\", \"answers\": [{\"text\": \"m\"}]}]}]}]}");
+        "{\"context\": \"Zebra text.\", \"qas\": [{\"question\": \"Q1?\", \"is_impossible\": false, \"answers\": [{\"text\": \"Zebra\", "
+        "\"answer_start\": 0}, {\"text\": \"Zebra\"}]}, {\"question\": \"No?\", \"is_impossible\": true, \"answers\": []}]},"
+        "{\"context\": \"Apple text.\", \"qas\": []}, {\"context\": \"Zebra text.\", \"qas\": [{\"question\": \"Q2?\", \"answers\": "
+        "[{\"text\": \"x\"}]}]}]},{\"title\": \"U\", \"paragraphs\": [{\"context\": \"Milk text.\", \"qas\": [{\"question\": \"Q3?\", "
+        "\"answers\": [{\"text\": \"m\"}]}]}]}]}");
     assert_done(kd_ruler_questions_squad(&q, path));
     assert_int_equal(q.documents, 3);  /* sorted, each once */
     assert_string_equal(q.document[0], "Apple text.");
@@ -216,8 +218,9 @@ static void squads_questions_are_read(void **state) {
     kd_ruler_questions_close(&q);
     assert_fails(kd_ruler_questions_squad(&q, scratch_text("s1.json", "{\"data\": [{\"paragraphs\": [{\"qas\": []}]}]}")), KD_EFORMAT,
                  "s1.json: data[0].paragraphs[0]: no text \"context\"");
-    assert_fails(kd_ruler_questions_squad(&q, scratch_text("s2.json", "{\"data\": [{\"paragraphs\": [{\"context\": \"c\", \"qas\": [{\"question\": \"q\", "
-                 "\"answers\": []}]}]}]}")), KD_EFORMAT, "data[0].paragraphs[0].qas[0]: a question that can be answered has no answers");
+    const char *none = "{\"data\": [{\"paragraphs\": [{\"context\": \"c\", \"qas\": [{\"question\": \"q\", \"answers\": []}]}]}]}";
+    assert_fails(kd_ruler_questions_squad(&q, scratch_text("s2.json", none)), KD_EFORMAT,
+                 "data[0].paragraphs[0].qas[0]: a question that can be answered has no answers");
     assert_fails(kd_ruler_questions_squad(&q, scratch_text("s3.json", "{\"data\": []}")), KD_EFORMAT, "no question that can be answered");
     assert_fails(kd_ruler_questions_squad(&q, scratch_text("s4.json", "[]")), KD_EFORMAT, "no list \"data\"");
 }
@@ -225,8 +228,9 @@ static void squads_questions_are_read(void **state) {
 static void hotpots_questions_are_read(void **state) {
     (void)state;
     kd_ruler_questions q;
-    const char *path = scratch_text("hotpot.json", "[{\"_id\": \"1\", \"question\": \"Who?\", \"answer\": \"Ann\", \"context\": [[\"B\", [\"One. \", \"Two.\"]], "
-                                                   "[\"A\", [\"Ann.\"]]]}, {\"question\": \"Where?\", \"answer\": \"Here\", \"context\": [[\"A\", [\"Ann.\"]]]}]");
+    const char *path = scratch_text("hotpot.json", "[{\"_id\": \"1\", \"question\": \"Who?\", \"answer\": \"Ann\", \"context\": [[\"B\", "
+                                                   "[\"One. \", \"Two.\"]], [\"A\", [\"Ann.\"]]]}, {\"question\": \"Where?\", \"answer\": "
+                                                   "\"Here\", \"context\": [[\"A\", [\"Ann.\"]]]}]");
     assert_done(kd_ruler_questions_hotpot(&q, path));
     assert_int_equal(q.documents, 2);
     assert_string_equal(q.document[0], "A\nAnn.");
@@ -234,9 +238,11 @@ static void hotpots_questions_are_read(void **state) {
     assert_true(q.questions == 2 && q.question[0].owns == 2 && q.question[0].own[0] == 1 && q.question[0].own[1] == 0);
     assert_string_equal(q.question[1].answer[0], "Here");
     kd_ruler_questions_close(&q);
-    assert_fails(kd_ruler_questions_hotpot(&q, scratch_text("h1.json", "[{\"question\": \"q\", \"answer\": \"a\", \"context\": [[\"t\"]]}]")), KD_EFORMAT,
+    const char *untold = "[{\"question\": \"q\", \"answer\": \"a\", \"context\": [[\"t\"]]}]";
+    assert_fails(kd_ruler_questions_hotpot(&q, scratch_text("h1.json", untold)), KD_EFORMAT,
                  "h1.json: [0]: no title with sentences");
-    assert_fails(kd_ruler_questions_hotpot(&q, scratch_text("h2.json", "[{\"question\": \"q\", \"context\": []}]")), KD_EFORMAT, "no text \"answer\"");
+    assert_fails(kd_ruler_questions_hotpot(&q, scratch_text("h2.json", "[{\"question\": \"q\", \"context\": []}]")), KD_EFORMAT,
+                 "no text \"answer\"");
     assert_fails(kd_ruler_questions_hotpot(&q, scratch_text("h3.json", "{}")), KD_EFORMAT, "h3.json: no list of questions");
 }
 
@@ -248,8 +254,8 @@ static void samples_of_2024_and_later_are_read(void **state) {
     kd_ruler_sample x;
     bool more;
     const char *path = scratch_text("both.jsonl",
-        "{\"index\": 7, \"input\": \"prompt\", \"outputs\": [\"1\", \"2\"], \"length\": 4090, \"length_w_model_temp\": 4090, \"answer_prefix\": \" so: \", "
-        "\"token_position_answer\": 5}\n\n{\"index\": 7, \"input\": \"whole\", \"outputs\": [\"x\"]}\n");
+        "{\"index\": 7, \"input\": \"prompt\", \"outputs\": [\"1\", \"2\"], \"length\": 4090, \"length_w_model_temp\": 4090, "
+        "\"answer_prefix\": \" so: \", \"token_position_answer\": 5}\n\n{\"index\": 7, \"input\": \"whole\", \"outputs\": [\"x\"]}\n");
     assert_done(kd_json_lines_open(&lines, path));
     assert_done(kd_ruler_sample_next(&x, &more, &lines));
     assert_true(more && x.outputs == 2 && x.length == 4090);
@@ -282,8 +288,8 @@ static void samples_of_2024_and_later_are_read(void **state) {
 
 static void files_are_found_where_rulers_scripts_put_them(void **state) {
     (void)state;
-    static const char *const place[] = {"qa_1.jsonl", "qa_1/validation.jsonl", "data/qa_1/validation.jsonl", "4096/qa_1.jsonl", "4096/qa_1/validation.jsonl",
-                                        "4096/data/qa_1/validation.jsonl"};
+    static const char *const place[] = {"qa_1.jsonl", "qa_1/validation.jsonl", "data/qa_1/validation.jsonl", "4096/qa_1.jsonl",
+                                        "4096/qa_1/validation.jsonl", "4096/data/qa_1/validation.jsonl"};
     int64_t length[8], count;
     char *path;
     assert_done(kd_make_folders(in_scratch("found/4096/data/qa_1")));
@@ -318,14 +324,14 @@ static void lines_have_what_rulers_programs_read(void **state) {
     char *text;
     assert_done(kd_ruler_sample_json(&row, &x));
     assert_done(kd_json_print(&text, row, JSON_ENSURE_ASCII, "x"));
-    assert_string_equal(text, "{\"index\": 3, \"input\": \"the input\\n\", \"outputs\": [\"caf\\u00E9\", \"2\"], \"length\": 4000, \"length_w_model_temp\": 4000, "
-                              "\"answer_prefix\": \" and: \", \"token_position_answer\": 17}");
+    assert_string_equal(text, "{\"index\": 3, \"input\": \"the input\\n\", \"outputs\": [\"caf\\u00E9\", \"2\"], \"length\": 4000, "
+                              "\"length_w_model_temp\": 4000, \"answer_prefix\": \" and: \", \"token_position_answer\": 17}");
     free(text);
     json_decref(row);
     assert_done(kd_ruler_prediction_json(&row, &x, "caf\xc3\xa9 "));
     assert_done(kd_json_print(&text, row, JSON_ENSURE_ASCII, "x"));
-    assert_string_equal(text, "{\"index\": 3, \"pred\": \"caf\\u00E9 \", \"input\": \"the input\\n and: \", \"outputs\": [\"caf\\u00E9\", \"2\"], \"others\": {}, "
-                              "\"truncation\": -1, \"length\": 4000}");
+    assert_string_equal(text, "{\"index\": 3, \"pred\": \"caf\\u00E9 \", \"input\": \"the input\\n and: \", \"outputs\": [\"caf\\u00E9\", "
+                              "\"2\"], \"others\": {}, \"truncation\": -1, \"length\": 4000}");
     free(text);
     json_decref(row);
 }
@@ -341,8 +347,10 @@ static void summary_is(const kd_ruler_line *line, int64_t count, const char *nam
 
 static void a_summary_is_pandass(void **state) {
     (void)state;
-    const kd_ruler_line line[] = {{"niah_single_1", 100, 0, 500}, {"vt", 59.2, 3, 500}, {"fwe", 91.73, 0, 7}, {"qa_1", 0, 500, 500}, {"qa_2", 61.005, 1, 2}};
-    summary_is(line, 5, "summary.csv", "0,1,2,3,4,5\nTasks,niah_single_1,vt,fwe,qa_1,qa_2\nScore,100.0,59.2,91.73,0.0,61.01\nNulls,0/500,3/500,0/7,500/500,1/2\n");
+    const kd_ruler_line line[] = {{"niah_single_1", 100, 0, 500}, {"vt", 59.2, 3, 500}, {"fwe", 91.73, 0, 7}, {"qa_1", 0, 500, 500},
+                                  {"qa_2", 61.005, 1, 2}};
+    summary_is(line, 5, "summary.csv",
+               "0,1,2,3,4,5\nTasks,niah_single_1,vt,fwe,qa_1,qa_2\nScore,100.0,59.2,91.73,0.0,61.01\nNulls,0/500,3/500,0/7,500/500,1/2\n");
     summary_is(line + 1, 1, "summary-vt.csv", "0,1\nTasks,vt\nScore,59.2\nNulls,3/500\n");
 }
 
@@ -379,10 +387,13 @@ static void written_samples_are_read_again(void **state) {
     assert_done(kd_ruler_grid_read(&read, in_scratch("written"), length, 2, all, 4, 0, true));  /* what is not there is left out */
     assert_true(read.tasks == 3 && read.questions == 24);
     kd_ruler_grid_close(&read);
-    assert_fails(kd_ruler_grid_read(&read, in_scratch("written"), length, 2, all, 4, 0, false), KD_ECONFIG, "no samples of niah_single_1 at 8192 tokens");
+    assert_fails(kd_ruler_grid_read(&read, in_scratch("written"), length, 2, all, 4, 0, false), KD_ECONFIG,
+                 "no samples of niah_single_1 at 8192 tokens");
     assert_done(kd_remove_tree(in_scratch("written/12288/data/vt")));
-    assert_fails(kd_ruler_grid_read(&read, in_scratch("written"), length, 2, all, 4, 0, true), KD_ECONFIG, "no samples of vt at 12288 tokens");
-    assert_fails(kd_ruler_grid_make(&made, &source, length, 2, place, 3, 1000000), KD_ECONFIG, "qa_1: 1000000 samples are wanted, there are 33600 questions");
+    assert_fails(kd_ruler_grid_read(&read, in_scratch("written"), length, 2, all, 4, 0, true), KD_ECONFIG,
+                 "no samples of vt at 12288 tokens");
+    assert_fails(kd_ruler_grid_make(&made, &source, length, 2, place, 3, 1000000), KD_ECONFIG,
+                 "qa_1: 1000000 samples are wanted, there are 33600 questions");
     kd_ruler_source_close(&source);
     kd_tokenizer_close(&bytes);
 }
@@ -396,15 +407,18 @@ static void scores_are_rulers(void **state) {
         {"4096/vt/0", "ABC and def", {"abc", "XYZ"}}, {"4096/vt/1", "xyz abc", {"abc", "XYZ"}}, {"4096/qa_1/0", "none", {"a cat", "dog"}},
         {"4096/qa_1/1", "A dogma", {"a cat", "dog"}}, {"8192/vt/0", "\n", {"abc", "XYZ"}}, {"8192/vt/1", "", {"abc", "XYZ"}},
         {"8192/qa_1/0", "dog", {"a cat", "dog"}}, {"8192/qa_1/1", "a  cat", {"a cat", "dog"}}};
-    kd_ruler_cell cell[4] = {{.length = 4096, .samples = 2}, {.length = 4096, .samples = 2}, {.length = 8192, .samples = 2}, {.length = 8192, .samples = 2}};
+    kd_ruler_cell cell[4] = {{.length = 4096, .samples = 2}, {.length = 4096, .samples = 2}, {.length = 8192, .samples = 2},
+                             {.length = 8192, .samples = 2}};
     for (int i = 0; i < 4; i++) cell[i].task = &kd_ruler_tasks[i % 2 ? 11 : 8];
-    const kd_ruler_grid grid = {.length = {4096, 8192}, .lengths = 2, .place = {8, 11}, .tasks = 2, .cell = cell, .questions = 8, .open = -1};
+    const kd_ruler_grid grid = {.length = {4096, 8192}, .lengths = 2, .place = {8, 11}, .tasks = 2, .cell = cell, .questions = 8,
+                                .open = -1};
     kd_results *results;
     kd_ruler_scores s[2], mean;
     json_t *settings = json_object();
     assert_done(kd_results_open(&results, NULL, settings));
     for (size_t i = 0; i < sizeof answer / sizeof *answer; i++)
-        assert_done(kd_results_add(results, answer[i].key, json_pack("{s:s, s:[s, s]}", "pred", answer[i].pred, "outputs", answer[i].outputs[0], answer[i].outputs[1])));
+        assert_done(kd_results_add(results, answer[i].key, json_pack("{s:s, s:[s, s]}", "pred", answer[i].pred, "outputs",
+                                                                     answer[i].outputs[0], answer[i].outputs[1])));
     assert_done(kd_ruler_scores_open(&s[0], &grid, results));
     const double wanted[] = {75, 50, 0, 50};
     for (int i = 0; i < 4; i++) assert_true(s[0].cell[i].score == wanted[i]);
@@ -434,7 +448,8 @@ static void tasks_go_by_their_names(void **state) {
     assert_int_equal(count, 13);
     assert_done(kd_ruler_tasks_named(place, &count, "qa_2,vt,vt"));
     assert_true(count == 2 && place[0] == 8 && place[1] == 12);
-    assert_fails(kd_ruler_tasks_named(place, &count, "vt,niah_single1"), KD_ECONFIG, "unknown task \"niah_single1\", did you mean niah_single_1?");
+    assert_fails(kd_ruler_tasks_named(place, &count, "vt,niah_single1"), KD_ECONFIG,
+                 "unknown task \"niah_single1\", did you mean niah_single_1?");
     assert_fails(kd_ruler_tasks_named(place, &count, "vt,"), KD_ECONFIG, "unknown task \"\"");
 }
 

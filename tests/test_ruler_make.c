@@ -1,5 +1,5 @@
-/* RULER's samples as they are made: facts of its generators, and for four tokenizers that prompts fit, that what is asked stands there once, that
- * a seed gives the same bytes, and what perfect and empty answers are worth. */
+/* RULER's samples as they are made: facts of its generators, and for four tokenizers that prompts fit, that what is asked stands there
+ * once, that a seed gives the same bytes, and what perfect and empty answers are worth. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,8 +26,9 @@ static void needles_lie_at_rulers_depths(void **state) {
         json_t *at = json_object_get(row, "depths"), *position = json_object_get(row, "positions");
         assert_true(json_array_size(at) > 0);
         for (k = 0; k < json_array_size(at); k++)
-            assert_int_equal(kd_ruler_depth_place(json_integer_value(json_array_get(at, k)), json_integer_value(json_object_get(row, "n_sentences"))),
-                             json_integer_value(json_array_get(position, k)));
+            assert_int_equal(kd_ruler_depth_place(json_integer_value(json_array_get(at, k)),
+                                                  json_integer_value(json_object_get(row, "n_sentences"))),
+                                                      json_integer_value(json_array_get(position, k)));
     }
     json_decref(file);
 }
@@ -41,7 +42,8 @@ static void fixed_shuffles_are_rulers(void **state) {
     kd_python_seed(&r, 42);
     kd_python_shuffle(&r, four, 4, sizeof *four);
     for (size_t i = 0; i < 4; i++) assert_int_equal(four[i], json_integer_value(json_array_get(order, i)));
-    json_object_foreach(json_object_get(file, "qa_gold_position_1based"), count, place) {  /* where the first of so many documents comes to stand */
+    /* where the first of so many documents comes to stand */
+    json_object_foreach(json_object_get(file, "qa_gold_position_1based"), count, place) {
         int64_t document[1000], n = atoll(count), at = 0;
         for (int64_t i = 0; i < n; i++) document[i] = i;
         kd_python_seed(&r, 42);
@@ -96,7 +98,8 @@ static void the_most_that_fits_is_rulers(void **state) {
         assert_done(on_line(&l, least, &tokens));
         if (tokens > budget) {  /* RULER goes on with a prompt that is too long */
             assert_int_equal(number_of(row, "result"), least);
-            assert_fails(kd_ruler_fit_find(&size, &tokens, &f), KD_ECONFIG, "its shortest prompt has 4803 tokens with its answer, 4096 are allowed");
+            assert_fails(kd_ruler_fit_find(&size, &tokens, &f), KD_ECONFIG, "its shortest prompt has 4803 tokens with its answer, 4096 are "
+                                                                            "allowed");
             continue;
         }
         assert_done(kd_ruler_fit_find(&size, &tokens, &f));
@@ -160,8 +163,8 @@ static void no_key_is_part_of_another(void **state) {
 
 static void words_are_enough_and_no_word_is_part_of_another(void **state) {
     (void)state;
-    static const char text[] = "The catalog of cats, a cat's logbook; catalog again. It's well-known that Alpha and alphabet differ from alphabets x12 "
-                               "na\xc3\xafve oversized-words-with-hyphens understanding incomprehensibilities.";
+    static const char text[] = "The catalog of cats, a cat's logbook; catalog again. It's well-known that Alpha and alphabet differ from "
+                               "alphabets x12 na\xc3\xafve oversized-words-with-hyphens understanding incomprehensibilities.";
     kd_ruler_words w;
     assert_done(kd_ruler_words_open(&w, text, sizeof text - 1, 300));
     const char *const wanted[] = {"catalog", "cats", "logbook", "again", "that", "alphabet", "differ", "from"};
@@ -417,7 +420,8 @@ static void same_sample(const kd_ruler_sample *a, const kd_ruler_sample *b) {
 
 static void a_seed_gives_the_same_samples_in_any_order(void **state) {
     (void)state;
-    const kd_ruler_options o = {.longest = 8192, .seed = 42}, longer = {.longest = 20000, .seed = 42}, another = {.longest = 8192, .seed = 43};
+    const kd_ruler_options o = {.longest = 8192, .seed = 42}, longer = {.longest = 20000, .seed = 42},
+        another = {.longest = 8192, .seed = 43};
     setup a, b, c;
     open_setup(&a, 0, &o);
     open_setup(&b, 0, &longer);  /* what longer samples need changes nothing */
@@ -465,7 +469,8 @@ static void what_is_too_short_is_refused(void **state) {
     kd_ruler_maker m;
     open_setup(&s, 0, &o);
     for (int t = 0; t < KD_RULER_TASKS; t++)
-        assert_fails(kd_ruler_maker_open(&m, &s.source, &kd_ruler_tasks[t], 130, s.draft), KD_ECONFIG, kd_ruler_tasks[t].name, " at 130 tokens: ");
+        assert_fails(kd_ruler_maker_open(&m, &s.source, &kd_ruler_tasks[t], 130, s.draft), KD_ECONFIG, kd_ruler_tasks[t].name,
+                     " at 130 tokens: ");
     close_setup(&s);
 }
 

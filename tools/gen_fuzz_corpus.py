@@ -186,6 +186,18 @@ def main():
     }.items():
         put("csv", name, text)
 
+    put("python", "string", "# a = 'no'\na = 'x' \"y\" r'\\n'  # so\n")
+    put("python", "three", "b = \"\"\"\na = 1\n\"\"\"\na = \'\'\'one\n\\ttwo \\x41\\u00e9\\U0001F600\\\n\'\'\'\n")
+    put("python", "tasks", "T = f(1)\nif x:\n    a = {'niah': {'n': 128, \"t\": \"\"\"{context}\\n?\"\"\",\n},}  # end\n")
+    put("python", "brackets", "f(a='no', b=[1,\na])\na = (\n  'one '\n  'two'\n)\n")
+    put("python", "expression", "a = b\na == 'x'\na.b = 'x'\na = 7;b = 8\n")
+    put("python", "refused", "a = f'x'\n")
+    put("python", "escape", "a = '\\N{DASH}'\n")
+    put("python", "open", "a = {'x': (1")
+    put("python", "twice", "a = {'x': 1, 'x': 2}")
+    put("python", "nul", b"a = 'x\0y'")
+    put("python", "bytes", b"a = '\xff'")
+    put("python", "deep", "a = " + "(" * 12 + "1" + ")" * 12)
     put("yaml", "run", RUN)
     put("yaml", "short", "model: {init: {arch: llama, preset: demo}}\ntokenizer: bytes\ndata: {train: x}\nwindow: 64K\nsteps: 1\noutput: o\n")
     put("yaml", "anchor", "a: &x 1\nb: *x\n")

@@ -15,8 +15,8 @@ enum { SPARE = 256, LLAMA2_VOCABULARY = 32000, PAPER_4K = 4000, PAPER_EXPORTS = 
 kd_status kd_ruler_opened_open(kd_ruler_opened *o, const kd_ruler_asked *a, const kd_tokenizer *tokenizer) {
     *o = (kd_ruler_opened){.grid.open = -1};
     if (a->data) return kd_ruler_grid_read(&o->grid, a->data, a->length, a->lengths, a->place, a->tasks, a->samples, a->all);
-    const kd_ruler_options options = {tokenizer, a->essay, a->essay_size, a->squad, a->hotpot, a->templates, a->chat, a->length[a->lengths - 1],
-                                      (uint64_t)a->seed};
+    const kd_ruler_options options = {tokenizer, a->essay, a->essay_size, a->squad, a->hotpot, a->templates, a->chat,
+                                      a->length[a->lengths - 1], (uint64_t)a->seed};
     KD_TRY(kd_ruler_source_open(&o->source, &options, a->place, a->tasks));
     return kd_ruler_grid_make(&o->grid, &o->source, a->length, a->lengths, a->place, a->tasks, a->samples);
 }
@@ -49,7 +49,8 @@ json_t *kd_ruler_settings(const kd_ruler_asked *a, const kd_ruler_opened *o) {
         snprintf(name, sizeof name, "%lld/%s", (long long)g->cell[i].length, g->cell[i].task->name);
         whole = set(files, name, kd_json_of_hash(g->cell[i].hash));
     }
-    whole = whole && !json_object_set(out, "lengths", lengths) && !json_object_set(out, "tasks", tasks) && set(out, "samples", json_integer(a->samples));
+    whole = whole && !json_object_set(out, "lengths", lengths) && !json_object_set(out, "tasks", tasks) &&
+        set(out, "samples", json_integer(a->samples));
     if (whole && a->preset) whole = set(out, "preset", json_string(a->preset));
     if (whole && a->data) whole = set(out, "data", json_string(kd_name_of_path(a->data))) && !json_object_set(out, "data_hash", files);
     else if (whole) whole = set_made(out, a, o);
@@ -94,12 +95,12 @@ kd_status kd_ruler_session_tell(kd_ruler_session *s, const kd_ruler_asked *a, co
     kd_status status;
     KD_GO(kd_ruler_tables_open(&tables, g, scores));
     KD_GO(kd_ruler_examples_open(&examples, &s->opened.grid, s->results));
-    snprintf(about, sizeof about, "%lld of RULER's tasks at %lld lengths, %s. A score is the share of the wanted texts that an answer has in it; of a "
-                                  "question's, one is enough. %s", (long long)g->tasks, (long long)g->lengths,
+    snprintf(about, sizeof about, "%lld of RULER's tasks at %lld lengths, %s. A score is the share of the wanted texts that an answer has "
+                                  "in it; of a question's, one is enough. %s", (long long)g->tasks, (long long)g->lengths,
              a->data ? "its files" : a->templates ? "made with the sentences of a checkout of RULER" : "made, in kedge's own words",
              a->data || a->templates ? "" : "Scores of own words compare with each other, not with published ones.");
-    const kd_outcome outcome = {"ruler", "RULER", about, tables.scores, tables.shown, tables.count, &tables.chart, g->lengths > 1, examples.example,
-                                examples.count, s->seconds};
+    const kd_outcome outcome = {"ruler", "RULER", about, tables.scores, tables.shown, tables.count, &tables.chart, g->lengths > 1,
+                                examples.example, examples.count, s->seconds};
     status = one_of_many ? kd_results_finish(s->results, &outcome) : kd_eval_tell(s->results, &outcome, a->words.json);
 done:
     kd_ruler_examples_close(&examples);
@@ -126,13 +127,15 @@ static kd_status tell_written(const kd_ruler_asked *a, const kd_ruler_opened *o)
     const kd_ruler_grid *g = &o->grid;
     if (!a->words.json) {
         for (int64_t l = 0; l < g->lengths; l++)
-            printf("%s/%lld/data: %lld tasks, %lld samples each\n", a->write, (long long)g->length[l], (long long)g->tasks, (long long)a->samples);
+            printf("%s/%lld/data: %lld tasks, %lld samples each\n", a->write, (long long)g->length[l], (long long)g->tasks,
+                   (long long)a->samples);
         return KD_OK;
     }
     json_t *settings = kd_ruler_settings(a, o);
     char *text = NULL;
     kd_status status = settings ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
-    if (!status && json_object_set_new(settings, "folder", json_string(a->write))) status = kd_fail(KD_ENOMEM, "out of memory, or no UTF-8: %s", a->write);
+    if (!status && json_object_set_new(settings, "folder", json_string(a->write)))
+        status = kd_fail(KD_ENOMEM, "out of memory, or no UTF-8: %s", a->write);
     if (!status) status = kd_json_print(&text, settings, JSON_INDENT(2), "ruler");
     if (!status) printf("%s\n", text);
     free(text);
@@ -212,7 +215,8 @@ static kd_status read_lengths(kd_ruler_asked *a, int64_t positions) {
 }
 
 static kd_status read_tasks(kd_ruler_asked *a, bool llama2) {
-    const char *eleven = "niah_single_1,niah_single_2,niah_single_3,niah_multikey_1,niah_multikey_2,niah_multivalue,niah_multiquery,vt,fwe,qa_1,qa_2";
+    const char *eleven = "niah_single_1,niah_single_2,niah_single_3,niah_multikey_1,niah_multikey_2,niah_multivalue,niah_multiquery,vt,"
+                         "fwe,qa_1,qa_2";
     const char *names = a->task_words ? a->task_words : a->preset && llama2 ? eleven : "all";
     kd_status status = kd_ruler_tasks_named(a->place, &a->tasks, names);
     a->all = !strcmp(names, "all");
@@ -226,12 +230,14 @@ static kd_status check_ways(const kd_ruler_asked *a) {
     for (int i = 0; i < 5; i++)
         if (a->data && made[i].value) return kd_fail(KD_ECONFIG, "ruler: %s is for samples that are made, --data has them", made[i].name);
     if (a->chat && !a->templates) return kd_fail(KD_ECONFIG, "ruler: --chat %s: out of which checkout? --templates DIR", a->chat);
-    if (a->preset && strcmp(a->preset, "anchorattention")) return kd_fail(KD_ECONFIG, "ruler: --preset %s: there is anchorattention", a->preset);
+    if (a->preset && strcmp(a->preset, "anchorattention"))
+        return kd_fail(KD_ECONFIG, "ruler: --preset %s: there is anchorattention", a->preset);
     if (a->samples < 0 || a->seed < 0 || a->last < 0) return kd_fail(KD_ECONFIG, "ruler: --samples, --seed and --last are 0 or more");
     if (a->checkpoints && w->model) return kd_fail(KD_ECONFIG, "ruler: --model and --checkpoints: one of them");
     if (a->checkpoints && a->write) return kd_fail(KD_ECONFIG, "ruler: --write and --checkpoints: one of them");
     if (a->last && !a->checkpoints) return kd_fail(KD_ECONFIG, "ruler: --last %lld: of which run? --checkpoints RUN", (long long)a->last);
-    if (a->write && !w->tokenizer && !w->model) return kd_fail(KD_ECONFIG, "ruler: --write: which tokenizer? --tokenizer DIR, or --model DIR");
+    if (a->write && !w->tokenizer && !w->model)
+        return kd_fail(KD_ECONFIG, "ruler: --write: which tokenizer? --tokenizer DIR, or --model DIR");
     return KD_OK;
 }
 
@@ -264,9 +270,10 @@ done:
 int kd_eval_ruler(int argc, char **argv) {
     kd_ruler_asked a = {.words = KD_EVAL_DEFAULTS, .seed = 42};
     const kd_option option[] = {
-        {"--lengths", KD_TEXT, &a.length_words, "LIST", "tokens of prompt and answer, as in 4K,8K,128K; what the model declares of 4K to 128K unless given"},
-        {"--tasks", KD_TEXT, &a.task_words, "LIST", "all, or some of niah_single_1, _2, _3, niah_multikey_1, _2, _3, niah_multivalue, niah_multiquery, vt, "
-                                                    "cwe, fwe, qa_1, qa_2"},
+        {"--lengths", KD_TEXT, &a.length_words, "LIST", "tokens of prompt and answer, as in 4K,8K,128K; what the model declares of 4K to "
+                                                        "128K unless given"},
+        {"--tasks", KD_TEXT, &a.task_words, "LIST", "all, or some of niah_single_1, _2, _3, niah_multikey_1, _2, _3, niah_multivalue, "
+                                                    "niah_multiquery, vt, cwe, fwe, qa_1, qa_2"},
         {"--samples", KD_INTEGER, &a.samples, "N", "of each task at each length; 500 unless given, of files all"},
         {"--seed", KD_INTEGER, &a.seed, "N", "of samples that are made"},
         {"--data", KD_TEXT, &a.data, "DIR", "samples that RULER's generators wrote, of 2024 or later: LENGTH/data/TASK/validation.jsonl"},
@@ -276,16 +283,19 @@ int kd_eval_ruler(int argc, char **argv) {
         {"--hotpot", KD_TEXT, &a.hotpot, "FILE", "HotpotQA's hotpot_dev_distractor_v1.json, for qa_2"},
         {"--templates", KD_TEXT, &a.templates, "DIR", "a checkout of RULER, for its sentences in the place of kedge's own"},
         {"--chat", KD_TEXT, &a.chat, "NAME", "a wrapper in its template.py; base unless given"},
-        {"--checkpoints", KD_TEXT, &a.checkpoints, "RUN", "in the place of --model: every export of a run, or checkpoint where it has none, and their average"},
+        {"--checkpoints", KD_TEXT, &a.checkpoints, "RUN", "in the place of --model: every export of a run, or checkpoint where it has "
+                                                          "none, and their average"},
         {"--last", KD_INTEGER, &a.last, "N", "of them the last N alone"},
-        {"--preset", KD_TEXT, &a.preset, "NAME", "anchorattention: 4K is 4000 tokens, Llama 2 is not asked niah_multikey_3 and cwe, the last five exports"},
+        {"--preset", KD_TEXT, &a.preset, "NAME", "anchorattention: 4K is 4000 tokens, Llama 2 is not asked niah_multikey_3 and cwe, the "
+                                                 "last five exports"},
         KD_EVAL_OPTIONS(a.words),
     };
     const kd_usage usage = {"eval ruler", "--model DIR [options]",
-                            "RULER: thirteen tasks that are made at any length: needles in haystacks, variables that follow each other, words to be counted, "
-                            "questions to one of many documents. Samples are RULER's own files, or made here, in kedge's words or in those of a checkout of "
-                            "RULER; scores of kedge's words compare with each other, not with published ones. With --out, DIR/LENGTH/pred has what RULER's "
-                            "evaluate.py reads, and the summary that it writes.",
+                            "RULER: thirteen tasks that are made at any length: needles in haystacks, variables that follow each other, "
+                            "words to be counted, questions to one of many documents. Samples are RULER's own files, or made here, in "
+                            "kedge's words or in those of a checkout of RULER; scores of kedge's words compare with each other, not with "
+                            "published ones. With --out, DIR/LENGTH/pred has what RULER's evaluate.py reads, and the summary that it "
+                            "writes.",
                             "  kedge eval ruler --model models/llama-2-7b --lengths 4K --out results/ruler\n"
                             "  kedge eval ruler --model m --data RULER/results/llama/synthetic --out results/official\n"
                             "  kedge eval ruler --checkpoints runs/anchor-64k --preset anchorattention --out results/anchor-64k\n"

@@ -23,10 +23,17 @@ void kd_ruler_opened_close(kd_ruler_opened *opened);
 /* How many questions, seed, wording, hashes of all files: what makes two evaluations the same; NULL when memory is out. */
 json_t *kd_ruler_settings(const kd_ruler_asked *asked, const kd_ruler_opened *opened);
 
-/* A model asked everything, its answers in a folder (NULL: nowhere); predictions are written there. opened and results are the caller's to close, in any
- * case. */
-typedef struct kd_ruler_session { kd_subject subject; kd_ruler_opened opened; kd_results *results; json_t *settings; double seconds; } kd_ruler_session;
-kd_status kd_ruler_session_run(kd_ruler_session *session, const kd_ruler_asked *asked, const kd_subject_options *options, const char *folder);
+/* A model asked everything, its answers in a folder (NULL: nowhere); predictions are written there. opened and results are the caller's
+ * to close, in any case. */
+typedef struct kd_ruler_session {
+    kd_subject subject;
+    kd_ruler_opened opened;
+    kd_results *results;
+    json_t *settings;
+    double seconds;
+} kd_ruler_session;
+kd_status kd_ruler_session_run(kd_ruler_session *session, const kd_ruler_asked *asked, const kd_subject_options *options,
+                               const char *folder);
 void kd_ruler_session_close(kd_ruler_session *session);
 /* Its tables, its page: written, and told on stdout unless it is one of many. */
 kd_status kd_ruler_session_tell(kd_ruler_session *session, const kd_ruler_asked *asked, const kd_ruler_scores *scores, bool one_of_many);

@@ -1,4 +1,5 @@
-/* RULER over the checkpoints of a run: the paper's scores are means over its last five exports, and its figure 4 sets RULER beside perplexity. */
+/* RULER over the checkpoints of a run: the paper's scores are means over its last five exports, and its figure 4 sets RULER beside
+ * perplexity. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,8 @@ static kd_status read_perplexity(curve *c, const char *run, kd_ruler_step *step,
 /* The steps are not among the settings: a run goes on, and so does this. */
 static kd_status settings_of(json_t **out, const kd_ruler_asked *a, const kd_ruler_session *s) {
     json_t *own = kd_ruler_settings(a, &s->opened), *subject;
-    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(a->checkpoints))) || json_object_set_new(own, "last", json_integer(a->last)))) {
+    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(a->checkpoints))) ||
+                json_object_set_new(own, "last", json_integer(a->last)))) {
         json_decref(own);
         own = NULL;
     }
@@ -126,17 +128,18 @@ static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_rul
         ruler.y[i] = scores[i].average.mean;
     }
     const kd_axis steps = {.label = "step", .whole = true};
-    const kd_series series[] = {{"RULER", ruler.x, ruler.y, count, KD_SERIES_POINTS, 0}, {"perplexity", perplexity->x, perplexity->y, perplexity->n,
-                                                                                          KD_SERIES_POINTS, 1}};
+    const kd_series series[] = {{"RULER", ruler.x, ruler.y, count, KD_SERIES_POINTS, 0},
+                                {"perplexity", perplexity->x, perplexity->y, perplexity->n, KD_SERIES_POINTS, 1}};
     const kd_chart chart[] = {{"RULER over training", steps, {.label = "score, %"}, &series[0], 1},
                               {"Perplexity of validation over training", steps, {.label = "perplexity"}, &series[1], 1},
                               tables.chart};
-    snprintf(about, sizeof about, "Means over %lld checkpoints of %.80s, steps %lld to %lld; errors are those of the mean over checkpoints.", (long long)count,
-             kd_name_of_path(a->checkpoints), (long long)step[0].step, (long long)step[count - 1].step);
+    snprintf(about, sizeof about, "Means over %lld checkpoints of %.80s, steps %lld to %lld; errors are those of the mean over "
+                                  "checkpoints.", (long long)count, kd_name_of_path(a->checkpoints), (long long)step[0].step,
+             (long long)step[count - 1].step);
     KD_GO(settings_of(&settings, a, s));
     KD_GO(kd_results_open(&results, a->words.out, settings));
-    const kd_outcome outcome = {"ruler", "RULER over checkpoints", about, tables.scores, tables.shown, tables.count, chart, g->lengths > 1 ? 3 : 2, NULL, 0,
-                                seconds};
+    const kd_outcome outcome = {"ruler", "RULER over checkpoints", about, tables.scores, tables.shown, tables.count, chart,
+                                g->lengths > 1 ? 3 : 2, NULL, 0, seconds};
     status = kd_eval_tell(results, &outcome, a->words.json);
 done:
     kd_results_close(results);

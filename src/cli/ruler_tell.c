@@ -85,7 +85,8 @@ static void draw_lengths(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_ru
         if (tasks && (c == 0 || tasks < g->tasks))
             t->series[n++] = (kd_series){curves[c].name, t->x, t->y[c], g->lengths, KD_SERIES_POINTS, c};
     }
-    t->chart = (kd_chart){"RULER by length", {.label = "tokens", .scale = KD_LOG2_SCALE}, {.label = "score, %", .min = 0, .max = 100}, t->series, n};
+    t->chart = (kd_chart){"RULER by length", {.label = "tokens", .scale = KD_LOG2_SCALE}, {.label = "score, %", .min = 0, .max = 100},
+                          t->series, n};
 }
 
 kd_status kd_ruler_tables_open(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_ruler_scores *s) {
@@ -110,7 +111,8 @@ kd_status kd_ruler_tables_open(kd_ruler_tables *t, const kd_ruler_grid *g, const
     return KD_OK;
 }
 
-kd_status kd_ruler_tables_steps(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_ruler_step *step, const kd_ruler_scores *scores, int64_t count) {
+kd_status kd_ruler_tables_steps(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_ruler_step *step, const kd_ruler_scores *scores,
+                                int64_t count) {
     t->step_column[0] = (kd_table_column){"step", 0};
     for (int64_t l = 0; l < g->lengths; l++) t->step_column[l + 1] = t->column[l + 1];
     t->step_column[g->lengths + 1] = (kd_table_column){"average", 2};

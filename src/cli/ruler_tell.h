@@ -22,15 +22,20 @@ typedef struct kd_ruler_tables {
     json_t *scores;
 } kd_ruler_tables;
 
-/* Scores, standard errors, averages; empty answers where there are any; a chart by length where there are several. The table of steps is added by
- * kd_ruler_tables_steps. Free with kd_ruler_tables_close, also after a failure. */
+/* Scores, standard errors, averages; empty answers where there are any; a chart by length where there are several. The table of steps is
+ * added by kd_ruler_tables_steps. Free with kd_ruler_tables_close, also after a failure. */
 kd_status kd_ruler_tables_open(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_ruler_scores *scores);
 /* scores [count] of the steps. */
-kd_status kd_ruler_tables_steps(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_ruler_step *step, const kd_ruler_scores *scores, int64_t count);
+kd_status kd_ruler_tables_steps(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_ruler_step *step,
+                                const kd_ruler_scores *scores, int64_t count);
 void kd_ruler_tables_close(kd_ruler_tables *tables);
 
 /* The first answer to each task, at the first length; texts are its own. */
-typedef struct kd_ruler_examples { kd_example example[KD_RULER_TASKS]; char *text[3 * KD_RULER_TASKS]; int64_t count, texts; } kd_ruler_examples;
+typedef struct kd_ruler_examples {
+    kd_example example[KD_RULER_TASKS];
+    char *text[3 * KD_RULER_TASKS];
+    int64_t count, texts;
+} kd_ruler_examples;
 kd_status kd_ruler_examples_open(kd_ruler_examples *examples, kd_ruler_grid *grid, const kd_results *results);
 void kd_ruler_examples_close(kd_ruler_examples *examples);
 

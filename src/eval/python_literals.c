@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/jsonl.h"
 #include "letters.h"
 #include "ruler_wording.h"
 
@@ -14,7 +15,9 @@ static int64_t line_of(const python *p) {
     return line;
 }
 
-static kd_status fail(const python *p, const char *what) { return kd_fail(KD_EFORMAT, "%s:%lld: %s", p->path, (long long)line_of(p), what); }
+static kd_status fail(const python *p, const char *what) {
+    return kd_fail(KD_EFORMAT, "%s:%lld: %s", p->path, (long long)line_of(p), what);
+}
 
 static char peek(const python *p, int64_t ahead) { return p->at + ahead < p->size ? p->text[p->at + ahead] : 0; }
 
@@ -38,7 +41,7 @@ static kd_status add_digits(kd_text *out, python *p, int digits) {
     for (int i = 0; i < digits; i++, p->at++) {
         char d = peek(p, 0);
         if (!isxdigit((unsigned char)d)) return fail(p, "an escape with too few digits");
-        c = c > 0xfffffff ? c : c * 16 + (isdigit((unsigned char)d) ? d - '0' : (d | 32) - 'a' + 10);
+        c = c > 0x10ffff ? c : c * 16 + (isdigit((unsigned char)d) ? d - '0' : (d | 32) - 'a' + 10);
     }
     return add_point(out, p, c);
 }
@@ -81,15 +84,16 @@ static kd_status read_string(kd_text *out, python *p) {
         } else if (c == quote && (!three || (peek(p, 1) == quote && peek(p, 2) == quote))) {
             p->at += three ? 3 : 1;
             break;
+        } else if (!c || (c == '\\' && raw && !peek(p, 1))) {
+            status = fail(p, "a NUL in a string, or its end");
         } else if (c == '\\' && raw) {
-            kd_text_add(to, p->text + p->at, p->at + 1 < p->size ? 2 : 1);
+            kd_text_add(to, p->text + p->at, 2);
             p->at += 2;
         } else if (c == '\\' && out) {
             p->at++;
             status = add_escape(to, p);
         } else {
             if (c == '\\') p->at++;
-            if (!c) status = fail(p, "a NUL in a string");
             kd_text_add(to, &c, 1);
             p->at++;
         }
@@ -125,10 +129,8 @@ static kd_status read_texts(json_t **out, python *p) {
     kd_status status = KD_OK;
     for (skip_space(p); at_string(p) && !status; skip_space(p)) status = read_string(&text, p);
     if (!status) status = kd_text_status(&text);
-    if (!status) {
-        *out = json_stringn(text.data ? text.data : "", (size_t)text.size);
-        if (!*out) status = fail(p, "a string that is not UTF-8");
-    }
+    if (!status && text.size && kd_utf8_invalid(text.data, text.size) >= 0) status = fail(p, "a string that is not UTF-8");
+    if (!status && !(*out = json_stringn(text.data ? text.data : "", (size_t)text.size))) status = kd_fail(KD_ENOMEM, "out of memory");
     kd_text_free(&text);
     return status;
 }
@@ -202,7 +204,10 @@ static kd_status read_value(json_t **out, python *p, int nesting) {
 
 /* ---- statements ------------------------------------------------------------------------------------------------------------- */
 
-static bool begins_literal(const python *p) { return at_string(p) || peek(p, 0) == '{' || peek(p, 0) == '(' || isdigit((unsigned char)peek(p, 0)); }
+static bool begins_literal(const python *p) {
+    char c = peek(p, 0);
+    return at_string(p) || c == '{' || c == '(' || isdigit((unsigned char)c);
+}
 
 /* To behind the end of a statement. */
 static kd_status skip_statement(python *p) {

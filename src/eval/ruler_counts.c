@@ -14,8 +14,8 @@ enum { COMMON = 10 };
 /* Below this length RULER's lists have each seldom word once, from it on three times. */
 enum { SHORT = 4096 };
 
-/* How many words a sample's are chosen from: the real ones, and as many invented ones as the length may need, at three tokens and more for each place in
- * the list. */
+/* How many words a sample's are chosen from: the real ones, and as many invented ones as the length may need, at three tokens and more
+ * for each place in the list. */
 int64_t kd_ruler_words_of(const kd_ruler_maker *m) {
     const kd_ruler_words *w = &m->source->words;
     int64_t most = m->length / (m->length < SHORT ? 3 : 10) + 40;
@@ -32,7 +32,8 @@ static const char *word_at(const kd_ruler_job *job, int64_t i) {
 static kd_status room_for(kd_ruler_draft *d, int64_t n) { return kd_grow(&d->place, &d->place_room, n, sizeof *d->place); }
 
 /* "1. one 2. two ..." of words first .. first+count-1 of this sample's order, the first ten more often. */
-static kd_status write_list(kd_text *out, kd_ruler_draft *d, const kd_ruler_job *job, int64_t first, int64_t count, int64_t often, int64_t seldom) {
+static kd_status write_list(kd_text *out, kd_ruler_draft *d, const kd_ruler_job *job, int64_t first, int64_t count, int64_t often,
+                            int64_t seldom) {
     const kd_ruler_source *source = job->maker->source;
     int64_t total = COMMON * often + (count - COMMON) * seldom, n = 0;
     kd_python_random r;

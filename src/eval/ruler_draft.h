@@ -32,7 +32,9 @@ struct kd_ruler_draft {
 };
 
 /* What a sample's random numbers are drawn for: streams of their own. */
-typedef enum kd_ruler_purpose { KD_RULER_FOR_KEYS, KD_RULER_FOR_VALUES, KD_RULER_FOR_PLACES, KD_RULER_FOR_QUERIES, KD_RULER_FOR_EXAMPLE } kd_ruler_purpose;
+typedef enum kd_ruler_purpose {
+    KD_RULER_FOR_KEYS, KD_RULER_FOR_VALUES, KD_RULER_FOR_PLACES, KD_RULER_FOR_QUERIES, KD_RULER_FOR_EXAMPLE,
+} kd_ruler_purpose;
 
 /* A sample that is being made: which, and which attempt at it. */
 typedef struct kd_ruler_job { const kd_ruler_maker *maker; int64_t line, attempt; } kd_ruler_job;

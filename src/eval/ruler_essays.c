@@ -98,7 +98,8 @@ static int64_t sentences_before(const kd_ruler_essays *e, int64_t end) {
     return low;
 }
 
-void kd_ruler_essays_hide(kd_text *out, const kd_ruler_essays *e, int64_t words, const char *const *needle, const int64_t *depth, int64_t count) {
+void kd_ruler_essays_hide(kd_text *out, const kd_ruler_essays *e, int64_t words, const char *const *needle, const int64_t *depth,
+                          int64_t count) {
     int64_t end = e->end[words - 1], sentences = sentences_before(e, end), from = 0;
     for (int64_t i = 0; i <= count; i++) {
         int64_t to = i < count ? kd_ruler_depth_place(depth[i], sentences) : sentences;

@@ -14,8 +14,8 @@ typedef struct kd_ruler_essays {
     int64_t own;           /* words of the text that was given; they are repeated where they do not suffice */
 } kd_ruler_essays;
 
-/* Of so many words: the text's, white space made one; NULL: sentences made by a small grammar, which have no digits. KD_ECONFIG for a text without
- * a word. Free with kd_ruler_essays_close. */
+/* Of so many words: the text's, white space made one; NULL: sentences made by a small grammar, which have no digits. KD_ECONFIG for a
+ * text without a word. Free with kd_ruler_essays_close. */
 kd_status kd_ruler_essays_open(kd_ruler_essays *essays, const char *text, int64_t size, int64_t words);
 void kd_ruler_essays_close(kd_ruler_essays *essays);
 
@@ -26,7 +26,8 @@ int64_t kd_ruler_depth(int64_t i);
 int64_t kd_ruler_depth_place(int64_t depth, int64_t sentences);
 
 /* Appends the first `words` words with needles at ascending depths, everything joined by single spaces. */
-void kd_ruler_essays_hide(kd_text *out, const kd_ruler_essays *essays, int64_t words, const char *const *needle, const int64_t *depth, int64_t count);
+void kd_ruler_essays_hide(kd_text *out, const kd_ruler_essays *essays, int64_t words, const char *const *needle, const int64_t *depth,
+                          int64_t count);
 
 /* Sentences of the grammar, from the first-th on, at least so many words, appended. */
 void kd_ruler_prose(kd_text *text, int64_t first, int64_t words);

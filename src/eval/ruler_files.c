@@ -28,8 +28,8 @@ static kd_status try_path(char **path, const char *format, const char *folder, i
 }
 
 kd_status kd_ruler_file_find(char **path, const char *folder, int64_t length, const char *task, bool only) {
-    static const char *const place[] = {"L/data/T/validation.jsonl", "L/T/validation.jsonl", "L/T.jsonl", "data/T/validation.jsonl", "T/validation.jsonl",
-                                        "T.jsonl"};
+    static const char *const place[] = {"L/data/T/validation.jsonl", "L/T/validation.jsonl", "L/T.jsonl", "data/T/validation.jsonl",
+                                        "T/validation.jsonl", "T.jsonl"};
     *path = NULL;
     for (int i = 0; i < (only ? 6 : 3); i++) KD_TRY(try_path(path, place[i], folder, length, task));
     return KD_OK;
@@ -71,7 +71,10 @@ static kd_status read_sample(kd_ruler_sample *s, const json_t *row, const char *
     bool whole = s->input && s->prefix;
     KD_TRY(kd_new(&s->output, (int64_t)json_array_size(outputs), sizeof *s->output));
     s->outputs = (int64_t)json_array_size(outputs);
-    for (int64_t i = 0; i < s->outputs; i++) whole &= (s->output[i] = strdup(json_string_value(json_array_get(outputs, (size_t)i)))) != NULL;
+    for (int64_t i = 0; i < s->outputs; i++) {
+        s->output[i] = strdup(json_string_value(json_array_get(outputs, (size_t)i)));
+        whole &= s->output[i] != NULL;
+    }
     return whole ? KD_OK : no_memory();
 }
 
@@ -115,8 +118,9 @@ static json_t *texts_json(char *const *text, int64_t count) {
 }
 
 kd_status kd_ruler_sample_json(json_t **out, const kd_ruler_sample *s) {
-    *out = json_pack("{s:I, s:s, s:o, s:I, s:I, s:s}", "index", (json_int_t)s->line, "input", s->input, "outputs", texts_json(s->output, s->outputs), "length",
-                     (json_int_t)s->length, "length_w_model_temp", (json_int_t)s->length, "answer_prefix", s->prefix);
+    *out = json_pack("{s:I, s:s, s:o, s:I, s:I, s:s}", "index", (json_int_t)s->line, "input", s->input, "outputs",
+                     texts_json(s->output, s->outputs), "length", (json_int_t)s->length, "length_w_model_temp", (json_int_t)s->length,
+                     "answer_prefix", s->prefix);
     if (*out && s->position >= 0 && json_object_set_new(*out, "token_position_answer", json_integer(s->position))) {
         json_decref(*out);
         *out = NULL;

@@ -14,13 +14,14 @@ kd_status kd_ruler_file_find(char **path, const char *folder, int64_t length, co
 /* The lengths that a folder has by name, ascending. KD_EFORMAT for more than `most`. */
 kd_status kd_ruler_file_lengths(int64_t *length, int64_t *count, int64_t most, const char *folder);
 
-/* The next sample; *more false at the end. Of 2024 and of later: answer_prefix and length may be missing. KD_EFORMAT naming file, line, key. */
+/* The next sample; *more false at the end. Of 2024 and of later: answer_prefix and length may be missing. KD_EFORMAT naming file, line,
+ * key. */
 kd_status kd_ruler_sample_next(kd_ruler_sample *sample, bool *more, kd_json_lines *lines);
 /* How many there are: all of them are read. */
 kd_status kd_ruler_file_count(int64_t *count, uint64_t *hash, const char *path);
 
-/* A line of data: index, input, outputs, length, length_w_model_temp, answer_prefix, and where it is counted token_position_answer. index is the
- * line's number. */
+/* A line of data: index, input, outputs, length, length_w_model_temp, answer_prefix, and where it is counted token_position_answer.
+ * index is the line's number. */
 kd_status kd_ruler_sample_json(json_t **out, const kd_ruler_sample *sample);
 /* A line of predictions: index, pred, input (the whole prompt), outputs, others, truncation, length. */
 kd_status kd_ruler_prediction_json(json_t **out, const kd_ruler_sample *sample, const char *pred);

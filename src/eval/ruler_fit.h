@@ -15,8 +15,8 @@ typedef struct kd_ruler_fit {
     int64_t probes;        /* how often it was asked */
 } kd_ruler_fit;
 
-/* The size and its tokens; the last size that was asked for is this one. KD_ECONFIG "its shortest prompt has ... tokens" where even the least
- * does not fit. By secants between a size that fits and one that does not, halving where they do not help: a few probes. */
+/* The size and its tokens; the last size that was asked for is this one. KD_ECONFIG "its shortest prompt has ... tokens" where even the
+ * least does not fit. By secants between a size that fits and one that does not, halving where they do not help: a few probes. */
 kd_status kd_ruler_fit_find(int64_t *size, int64_t *tokens, kd_ruler_fit *fit);
 
 #endif

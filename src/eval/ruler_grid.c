@@ -38,15 +38,16 @@ static kd_status make_cells(kd_ruler_grid *g, const kd_ruler_source *source, int
         kd_ruler_cell *c = &g->cell[i];
         KD_TRY(kd_ruler_maker_open(&c->maker, source, c->task, c->length, g->draft));
         if (c->maker.samples < samples)
-            return kd_fail(KD_ECONFIG, "%s: %lld samples are wanted, there are %lld questions", c->task->name, (long long)samples, (long long)c->maker.samples);
+            return kd_fail(KD_ECONFIG, "%s: %lld samples are wanted, there are %lld questions", c->task->name, (long long)samples,
+                           (long long)c->maker.samples);
         c->samples = samples;
         c->generate = c->maker.generate;
     }
     return KD_OK;
 }
 
-kd_status kd_ruler_grid_make(kd_ruler_grid *grid, const kd_ruler_source *source, const int64_t *length, int64_t lengths, const int64_t *place, int64_t tasks,
-                             int64_t samples) {
+kd_status kd_ruler_grid_make(kd_ruler_grid *grid, const kd_ruler_source *source, const int64_t *length, int64_t lengths,
+                             const int64_t *place, int64_t tasks, int64_t samples) {
     kd_status status = open_grid(grid, length, lengths, place, tasks);
     if (!status) status = make_cells(grid, source, samples);
     if (status) kd_ruler_grid_close(grid);
@@ -85,8 +86,8 @@ static kd_status find_cells(kd_ruler_grid *g, const char *folder, int64_t sample
     return KD_OK;
 }
 
-kd_status kd_ruler_grid_read(kd_ruler_grid *grid, const char *folder, const int64_t *length, int64_t lengths, const int64_t *place, int64_t tasks,
-                             int64_t samples, bool some) {
+kd_status kd_ruler_grid_read(kd_ruler_grid *grid, const char *folder, const int64_t *length, int64_t lengths, const int64_t *place,
+                             int64_t tasks, int64_t samples, bool some) {
     int64_t here[KD_RULER_TASKS];
     kd_status status = KD_OK;
     *grid = (kd_ruler_grid){.open = -1};
@@ -171,8 +172,8 @@ static kd_status encode(kd_ids *ids, asking *a, const kd_ruler_sample *s, int64_
     int64_t need = ids->count + generate - 1;
     if (!ids->count) status = kd_fail(KD_EFORMAT, "%s: the prompt is empty", name);
     else if (need > a->subject->options.length)
-        status = kd_fail(KD_ECONFIG, "%s: %lld tokens of prompt and %lld of answer: --length %lld is needed", name, (long long)ids->count, (long long)generate,
-                         (long long)need);
+        status = kd_fail(KD_ECONFIG, "%s: %lld tokens of prompt and %lld of answer: --length %lld is needed", name, (long long)ids->count,
+                         (long long)generate, (long long)need);
 done:
     kd_text_free(&prompt);
     return status;
@@ -197,8 +198,8 @@ static kd_status ask(kd_question *question, kd_ids *ids, void *opaque, int64_t i
 
 static kd_status hear(void *opaque, int64_t index, const kd_question *question, const kd_answer *answer) {
     asking *a = opaque;
-    json_t *row = json_pack("{s:o, s:o}", "pred", kd_json_of_text(answer->text ? answer->text : "", answer->text ? answer->text_size : 0), "outputs",
-                            a->outputs[index]);
+    json_t *row = json_pack("{s:o, s:o}", "pred", kd_json_of_text(answer->text ? answer->text : "", answer->text ? answer->text_size : 0),
+                            "outputs", a->outputs[index]);
     (void)question;
     a->outputs[index] = NULL;
     return kd_results_add(a->results, name_of(a, index), row);
@@ -243,7 +244,8 @@ static kd_status write_cells(kd_ruler_grid *g, const char *folder, const kd_resu
     for (int64_t i = 0; i < g->lengths * g->tasks; i++) {
         const kd_ruler_cell *c = &g->cell[i];
         kd_text path = {0};
-        kd_text_print(&path, results ? "%s/%lld/pred/%s.jsonl" : "%s/%lld/data/%s/validation.jsonl", folder, (long long)c->length, c->task->name);
+        kd_text_print(&path, results ? "%s/%lld/pred/%s.jsonl" : "%s/%lld/data/%s/validation.jsonl", folder, (long long)c->length,
+                      c->task->name);
         kd_status status = kd_text_status(&path);
         if (!status) status = write_cell(g, i, path.data, results, progress);
         kd_text_free(&path);

@@ -31,12 +31,12 @@ typedef struct kd_ruler_grid {
 } kd_ruler_grid;
 
 /* Samples are made: so many of each task; kd_ruler_maker's errors. The source is borrowed. */
-kd_status kd_ruler_grid_make(kd_ruler_grid *grid, const kd_ruler_source *source, const int64_t *length, int64_t lengths, const int64_t *place, int64_t tasks,
-                             int64_t samples);
-/* Samples of a folder's files are read (kd_ruler_file_find), the first so many (0: all). some: a task that has no file at any length is left out, with
- * a warning. KD_ECONFIG for one that is missing. All files are checked now. */
-kd_status kd_ruler_grid_read(kd_ruler_grid *grid, const char *folder, const int64_t *length, int64_t lengths, const int64_t *place, int64_t tasks,
-                             int64_t samples, bool some);
+kd_status kd_ruler_grid_make(kd_ruler_grid *grid, const kd_ruler_source *source, const int64_t *length, int64_t lengths,
+                             const int64_t *place, int64_t tasks, int64_t samples);
+/* Samples of a folder's files are read (kd_ruler_file_find), the first so many (0: all). some: a task that has no file at any length is
+ * left out, with a warning. KD_ECONFIG for one that is missing. All files are checked now. */
+kd_status kd_ruler_grid_read(kd_ruler_grid *grid, const char *folder, const int64_t *length, int64_t lengths, const int64_t *place,
+                             int64_t tasks, int64_t samples, bool some);
 void kd_ruler_grid_close(kd_ruler_grid *grid);
 
 /* Sample `line` of a cell; fastest in order. */

@@ -9,8 +9,8 @@ enum { ATTEMPTS = 64, EXAMPLE = 500 /* tokens */, WORDS = 9000 };
 static const kd_ruler_text text_of_kind[KD_RULER_KINDS] = {[KD_RULER_NIAH] = KD_RULER_TEXT_NIAH, [KD_RULER_CHAINS] = KD_RULER_TEXT_CHAINS,
                                                            [KD_RULER_COMMON] = KD_RULER_TEXT_COMMON, [KD_RULER_CODED] = KD_RULER_TEXT_CODED,
                                                            [KD_RULER_QA] = KD_RULER_TEXT_QA};
-static kd_ruler_writer *const writer_of_kind[KD_RULER_KINDS] = {kd_ruler_write_niah, kd_ruler_write_chains, kd_ruler_write_common, kd_ruler_write_coded,
-                                                                kd_ruler_write_qa};
+static kd_ruler_writer *const writer_of_kind[KD_RULER_KINDS] = {kd_ruler_write_niah, kd_ruler_write_chains, kd_ruler_write_common,
+                                                                kd_ruler_write_coded, kd_ruler_write_qa};
 
 /* ---- sources ------------------------------------------------------------------------------------------------------------------ */
 
@@ -30,7 +30,8 @@ static kd_status open_source(kd_ruler_source *s, const kd_ruler_options *o, cons
     }
     KD_TRY(o->templates ? kd_ruler_wording_read(&s->wording, o->templates, o->chat ? o->chat : "base") : kd_ruler_wording_own(&s->wording));
     if (essays) KD_TRY(kd_ruler_essays_open(&s->essays, o->essays, o->essays_size, o->longest + 1));
-    if (words) KD_TRY(kd_ruler_words_open(&s->words, o->essays, o->essays_size, o->longest / 10 + 40 > WORDS ? o->longest / 10 + 40 : WORDS));
+    int64_t need = o->longest / 10 + 40 > WORDS ? o->longest / 10 + 40 : WORDS;
+    if (words) KD_TRY(kd_ruler_words_open(&s->words, o->essays, o->essays_size, need));
     for (int i = 0; i < 2; i++)
         if (questions[i]) KD_TRY(open_questions(s, o, i));
     return KD_OK;
@@ -100,8 +101,9 @@ void kd_ruler_expect(kd_ruler_draft *d, const char *text, int64_t count, bool al
 }
 
 void kd_ruler_places(int64_t *place, const kd_ruler_job *job, int64_t n, int64_t count) {
+    uint64_t seed = job->maker->source->options.seed, stream = kd_ruler_stream(job, KD_RULER_FOR_PLACES);
     for (int64_t i = 0; i < count; i++) {
-        int64_t value = (int64_t)kd_random_permute(job->maker->source->options.seed, kd_ruler_stream(job, KD_RULER_FOR_PLACES), (uint64_t)i, (uint64_t)n), at = i;
+        int64_t value = (int64_t)kd_random_permute(seed, stream, (uint64_t)i, (uint64_t)n), at = i;
         for (; at > 0 && place[at - 1] > value; at--) place[at] = place[at - 1];
         place[at] = value;
     }
@@ -258,8 +260,10 @@ static kd_status open_maker(kd_ruler_maker *m, kd_ruler_draft *draft) {
     return KD_OK;
 }
 
-kd_status kd_ruler_maker_open(kd_ruler_maker *maker, const kd_ruler_source *source, const kd_ruler_task *task, int64_t length, kd_ruler_draft *draft) {
-    *maker = (kd_ruler_maker){.source = source, .task = task, .length = length, .samples = INT64_MAX, .generate = source->wording.generate[task->kind]};
+kd_status kd_ruler_maker_open(kd_ruler_maker *maker, const kd_ruler_source *source, const kd_ruler_task *task, int64_t length,
+                              kd_ruler_draft *draft) {
+    *maker = (kd_ruler_maker){.source = source, .task = task, .length = length, .samples = INT64_MAX,
+                              .generate = source->wording.generate[task->kind]};
     if (!maker->generate) maker->generate = task->generate;
     if (task->kind == KD_RULER_QA) maker->samples = source->questions[task->second].questions;
     return place_fail(open_maker(maker, draft), maker);
@@ -296,7 +300,8 @@ static kd_status make(kd_ruler_sample *out, const kd_ruler_maker *m, kd_ruler_dr
     if (line >= m->samples) return kd_fail(KD_ECONFIG, "sample %lld: there are %lld questions", (long long)line + 1, (long long)m->samples);
     for (; !clear_cut; s.job.attempt++) {
         if (s.job.attempt == ATTEMPTS)
-            return kd_fail(KD_ECONFIG, "sample %lld: in %d attempts answers stood elsewhere in the text too", (long long)line + 1, ATTEMPTS);
+            return kd_fail(KD_ECONFIG, "sample %lld: in %d attempts answers stood elsewhere in the text too", (long long)line + 1,
+                           ATTEMPTS);
         KD_TRY(fit(&s, m->guess, &size, &out->length));
         KD_TRY(is_clear(&clear_cut, d));
     }

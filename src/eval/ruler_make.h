@@ -57,11 +57,12 @@ typedef struct kd_ruler_maker {
 } kd_ruler_maker;
 
 /* KD_ECONFIG naming task and length where not even the shortest prompt fits. */
-kd_status kd_ruler_maker_open(kd_ruler_maker *maker, const kd_ruler_source *source, const kd_ruler_task *task, int64_t length, kd_ruler_draft *draft);
+kd_status kd_ruler_maker_open(kd_ruler_maker *maker, const kd_ruler_source *source, const kd_ruler_task *task, int64_t length,
+                              kd_ruler_draft *draft);
 
-/* Sample `line`: a function of source and maker, whoever makes it and in whatever order. It fills its length but for 1/1024, or one more unit of
- * haystack would be too much. Every output stands in the prompt where it belongs and nowhere else, in any case of letters. positions: those of
- * answers are counted. */
+/* Sample `line`: a function of source and maker, whoever makes it and in whatever order. It fills its length but for 1/1024, or one more
+ * unit of haystack would be too much. Every output stands in the prompt where it belongs and nowhere else, in any case of letters.
+ * positions: those of answers are counted. */
 kd_status kd_ruler_make(kd_ruler_sample *sample, const kd_ruler_maker *maker, kd_ruler_draft *draft, int64_t line, bool positions);
 
 /* How often the words of the coded text come, of n: floor(n k^-alpha / zeta(alpha)), k = 1 .. vocabulary. */

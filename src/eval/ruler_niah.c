@@ -18,8 +18,9 @@ static void draw(char out[KD_RULER_KEY], kd_ruler_type type, uint64_t seed, uint
         uint64_t a = kd_random_bits(seed, stream, 2 * (uint64_t)n), b = kd_random_bits(seed, stream, 2 * (uint64_t)n + 1);
         a = (a & ~0xf000ull) | 0x4000;
         b = (b & 0x3fffffffffffffffull) | 0x8000000000000000ull;
-        snprintf(out, KD_RULER_KEY, "%08llx-%04llx-%04llx-%04llx-%012llx", (unsigned long long)(a >> 32), (unsigned long long)(a >> 16 & 0xffff),
-                 (unsigned long long)(a & 0xffff), (unsigned long long)(b >> 48), (unsigned long long)(b & 0xffffffffffffull));
+        snprintf(out, KD_RULER_KEY, "%08llx-%04llx-%04llx-%04llx-%012llx", (unsigned long long)(a >> 32),
+                 (unsigned long long)(a >> 16 & 0xffff), (unsigned long long)(a & 0xffff), (unsigned long long)(b >> 48),
+                 (unsigned long long)(b & 0xffffffffffffull));
     }
 }
 

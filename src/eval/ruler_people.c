@@ -9,11 +9,13 @@
 
 enum { PEOPLE = 4800, NAMES = 8, DOCUMENTS = 3, DISTRACTORS = 4 };
 
-static const char *const given[] = {"Anna", "Boris", "Clara", "David", "Edith", "Felix", "Greta", "Henry", "Irene", "Jacob", "Karen", "Louis", "Marta", "Nils",
-                                    "Olga", "Peter", "Rosa", "Simon", "Tessa", "Ulrich", "Vera", "Walter", "Yvonne", "Zeno"};
-static const char *const trade[] = {"botanist", "painter", "geologist", "composer", "surveyor", "architect", "physician", "historian", "chemist", "printer",
-                                    "linguist", "astronomer", "sculptor", "poet", "engraver", "mathematician"};
-static const char *const goods[] = {"glass", "paper", "wool", "cheese", "clocks", "pottery", "salt", "lace", "knives", "pears", "tiles", "candles"};
+static const char *const given[] = {"Anna", "Boris", "Clara", "David", "Edith", "Felix", "Greta", "Henry", "Irene", "Jacob", "Karen",
+                                    "Louis", "Marta", "Nils", "Olga", "Peter", "Rosa", "Simon", "Tessa", "Ulrich", "Vera", "Walter",
+                                    "Yvonne", "Zeno"};
+static const char *const trade[] = {"botanist", "painter", "geologist", "composer", "surveyor", "architect", "physician", "historian",
+                                    "chemist", "printer", "linguist", "astronomer", "sculptor", "poet", "engraver", "mathematician"};
+static const char *const goods[] = {"glass", "paper", "wool", "cheese", "clocks", "pottery", "salt", "lace", "knives", "pears", "tiles",
+                                    "candles"};
 
 #define PICK(list) list[kd_draw_below(d, sizeof(list) / sizeof *(list))]
 
@@ -46,21 +48,23 @@ static void write_document(kd_text *out, const person *p, int64_t i, int which, 
     out->size = 0;
     if (which == 0) {
         if (titled) kd_text_print(out, "%s\n", p->name);
-        kd_text_print(out, "%s was a %s who was born in the town of %s. As a child %s was taught by a neighbour called %s, and at the age of twenty "
-                           "took a post on the sailing ship %s. ", p->name, p->trade, p->town, strchr(p->name, ' ') + 1, p->teacher, p->ship);
+        kd_text_print(out, "%s was a %s who was born in the town of %s. As a child %s was taught by a neighbour called %s, and at the age "
+                           "of twenty took a post on the sailing ship %s. ", p->name, p->trade, p->town, strchr(p->name, ' ') + 1,
+                      p->teacher, p->ship);
     } else if (which == 1) {
         if (titled) kd_text_print(out, "The %s\n", p->book);
-        kd_text_print(out, "The first book of %s, published by the firm of %s, bears the title The %s. It is about the habits of a family in the district "
-                           "of %s and was translated more than once. ", p->name, p->firm, p->book, p->ward);
+        kd_text_print(out, "The first book of %s, published by the firm of %s, bears the title The %s. It is about the habits of a family "
+                           "in the district of %s and was translated more than once. ", p->name, p->firm, p->book, p->ward);
     } else {
         if (titled) kd_text_print(out, "%s\n", p->town);
-        kd_text_print(out, "%s is a town on the river %s. It was founded by a merchant whose name was %s and has been known for its %s ever since. ",
-                      p->town, p->river, p->founder, p->goods);
+        kd_text_print(out, "%s is a town on the river %s. It was founded by a merchant whose name was %s and has been known for its %s "
+                           "ever since. ", p->town, p->river, p->founder, p->goods);
     }
     kd_ruler_prose(out, 8 * (3 * i + which), 24);
 }
 
-static kd_status add(kd_ruler_questions *s, const char *query, const char *answer, const int64_t *own, int64_t owns, const int64_t *more, int64_t mores) {
+static kd_status add(kd_ruler_questions *s, const char *query, const char *answer, const int64_t *own, int64_t owns, const int64_t *more,
+                     int64_t mores) {
     kd_ruler_question *q;
     KD_TRY(kd_ruler_question_add(&q, s, query, 1, owns, mores));
     memcpy(q->own, own, (size_t)owns * sizeof *own);

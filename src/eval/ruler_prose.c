@@ -5,25 +5,27 @@
 #include "ruler_essays.h"
 
 static const char *const person[] = {
-    "teacher", "baker", "doctor", "neighbour", "sailor", "painter", "farmer", "clerk", "gardener", "printer", "student", "carpenter", "librarian", "driver",
-    "nurse", "builder", "tailor", "miner", "singer", "lawyer", "engineer", "shepherd", "watchmaker", "cook"};
+    "teacher", "baker", "doctor", "neighbour", "sailor", "painter", "farmer", "clerk", "gardener", "printer", "student", "carpenter",
+    "librarian", "driver", "nurse", "builder", "tailor", "miner", "singer", "lawyer", "engineer", "shepherd", "watchmaker", "cook"};
 static const char *const thing[] = {
-    "idea", "letter", "promise", "question", "mistake", "plan", "habit", "book", "tool", "story", "bargain", "rule", "drawing", "answer", "machine", "song",
-    "recipe", "map", "lesson", "rumour", "contract", "diary", "wager", "theory", "proverb", "signal", "calendar"};
+    "idea", "letter", "promise", "question", "mistake", "plan", "habit", "book", "tool", "story", "bargain", "rule", "drawing", "answer",
+    "machine", "song", "recipe", "map", "lesson", "rumour", "contract", "diary", "wager", "theory", "proverb", "signal", "calendar"};
 static const char *const place[] = {
-    "the village", "the harbour", "the old school", "the market", "the workshop", "a small town", "the railway station", "the city", "the island",
-    "the valley", "my street", "the factory", "the library", "the mountains", "a foreign country", "the kitchen", "the theatre", "the north"};
+    "the village", "the harbour", "the old school", "the market", "the workshop", "a small town", "the railway station", "the city",
+    "the island", "the valley", "my street", "the factory", "the library", "the mountains", "a foreign country", "the kitchen",
+    "the theatre", "the north"};
 static const char *const quality[] = {
-    "good", "simple", "strange", "quiet", "useful", "patient", "careless", "gentle", "expensive", "modest", "difficult", "ordinary", "bold", "careful",
-    "forgotten", "clever", "slow", "generous", "doubtful", "lasting", "early", "unfinished", "stubborn", "practical"};
+    "good", "simple", "strange", "quiet", "useful", "patient", "careless", "gentle", "expensive", "modest", "difficult", "ordinary", "bold",
+    "careful", "forgotten", "clever", "slow", "generous", "doubtful", "lasting", "early", "unfinished", "stubborn", "practical"};
 static const char *const matter[] = {
-    "work", "money", "friendship", "time", "luck", "patience", "memory", "trade", "weather", "learning", "silence", "travel", "craft", "courage", "taste",
-    "attention", "health", "sleep", "language", "music", "bread", "argument", "fashion", "history"};
+    "work", "money", "friendship", "time", "luck", "patience", "memory", "trade", "weather", "learning", "silence", "travel", "craft",
+    "courage", "taste", "attention", "health", "sleep", "language", "music", "bread", "argument", "fashion", "history"};
 static const char *const deed[] = {
-    "mended", "lost", "explained", "sold", "remembered", "carried", "found", "hid", "copied", "finished", "doubted", "borrowed", "improved", "gave away",
-    "wrote down", "refused", "examined", "praised", "dropped", "kept"};
-static const char *const season[] = {"in spring", "one winter", "in the summer", "late in autumn", "before the holidays", "on a Sunday", "after the war",
-                                     "early in the morning", "at night", "in those years", "for a whole month", "not long ago"};
+    "mended", "lost", "explained", "sold", "remembered", "carried", "found", "hid", "copied", "finished", "doubted", "borrowed", "improved",
+    "gave away", "wrote down", "refused", "examined", "praised", "dropped", "kept"};
+static const char *const season[] = {"in spring", "one winter", "in the summer", "late in autumn", "before the holidays", "on a Sunday",
+                                     "after the war", "early in the morning", "at night", "in those years", "for a whole month",
+                                     "not long ago"};
 
 /* P person, T thing, L place, Q quality, M matter, D deed, S season; other letters are small or begin a sentence's first word. */
 static const char *const frame[] = {
@@ -77,7 +79,8 @@ static const char *pick(char kind, kd_draws *d) {
 static void put_word(kd_text *text, const char *word) {
     bool vowel = strchr("aeio", word[0]) || !strncmp(word, "unf", 3);
     int64_t n = text->size;
-    if (vowel && n >= 2 && text->data[n - 1] == ' ' && (text->data[n - 2] == 'a' || text->data[n - 2] == 'A') && (n == 2 || text->data[n - 3] == ' ')) {
+    bool article = n >= 2 && text->data[n - 1] == ' ' && (text->data[n - 2] | 32) == 'a' && (n == 2 || text->data[n - 3] == ' ');
+    if (vowel && article) {
         text->data[n - 1] = 'n';
         kd_text_put(text, " ");
     }

@@ -31,7 +31,8 @@ kd_status kd_ruler_document_add(kd_ruler_questions *s, const char *text, int64_t
     return KD_OK;
 }
 
-kd_status kd_ruler_question_add(kd_ruler_question **out, kd_ruler_questions *s, const char *query, int64_t answers, int64_t owns, int64_t mores) {
+kd_status kd_ruler_question_add(kd_ruler_question **out, kd_ruler_questions *s, const char *query, int64_t answers, int64_t owns,
+                                int64_t mores) {
     KD_TRY(kd_grow(&s->question, &s->room, s->questions + 1, sizeof *s->question));
     kd_ruler_question *q = *out = &s->question[s->questions];
     *q = (kd_ruler_question){.query = strdup(query), .answers = answers, .owns = owns, .mores = mores};
@@ -80,7 +81,8 @@ static kd_status set_answer(kd_ruler_question *q, int64_t i, const char *text) {
     return q->answer[i] ? KD_OK : no_memory();
 }
 
-static kd_status add_squad_question(kd_ruler_questions *s, const json_t *qa, const json_t *paragraphs, const char *context, const char *place) {
+static kd_status add_squad_question(kd_ruler_questions *s, const json_t *qa, const json_t *paragraphs, const char *context,
+                                    const char *place) {
     const char *query, *text;
     kd_ruler_question *q;
     json_t *answers, *row;
@@ -181,7 +183,9 @@ static kd_status walk_hotpot(kd_ruler_questions *s, const json_t *file, const ch
     return status;
 }
 
-static kd_status read_file(kd_ruler_questions *s, const char *path, kd_status (*walk)(kd_ruler_questions *, const json_t *, const char *, bool)) {
+typedef kd_status walk_file(kd_ruler_questions *s, const json_t *file, const char *path, bool questions);
+
+static kd_status read_file(kd_ruler_questions *s, const char *path, walk_file *walk) {
     json_t *file = NULL;
     int64_t size;
     kd_status status;
@@ -218,7 +222,8 @@ void kd_ruler_question_documents(int64_t *place, const kd_ruler_questions *s, in
         return;
     }
     for (; count < q->owns; count++) place[count] = q->own[count];
-    for (int64_t i = 0; i < q->mores && count < n; i++) place[count++] = q->more[kd_random_permute(seed, stream, (uint64_t)i, (uint64_t)q->mores)];
+    for (int64_t i = 0; i < q->mores && count < n; i++)
+        place[count++] = q->more[kd_random_permute(seed, stream, (uint64_t)i, (uint64_t)q->mores)];
     for (int64_t i = 0; count < n; i++) {
         int64_t other = (int64_t)kd_random_permute(seed, stream + 1, (uint64_t)i, (uint64_t)s->documents);
         if (!among(q->own, q->owns, other) && !among(q->more, q->mores, other)) place[count++] = other;

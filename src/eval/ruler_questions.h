@@ -8,7 +8,8 @@
 typedef struct kd_ruler_question {
     char *query;
     char **answer;           /* [answers] each of them is right */
-    int64_t *own, *more;     /* places of documents: what the answer is in (and for HotpotQA its distractors); what is of the same article */
+    int64_t *own;            /* [owns] places of documents: what the answer is in, and for HotpotQA its distractors */
+    int64_t *more;           /* [mores] what is of the same article */
     int64_t answers, owns, mores;
 } kd_ruler_question;
 
@@ -24,16 +25,19 @@ typedef struct kd_ruler_questions {
 kd_status kd_ruler_questions_squad(kd_ruler_questions *questions, const char *path);
 /* HotpotQA: [{"question", "answer", "context": [[title, [sentences]], ...]}, ...]. */
 kd_status kd_ruler_questions_hotpot(kd_ruler_questions *questions, const char *path);
-/* Made, with the structure of the one or of the other (second): articles of people and towns that never were. Of every name and title there is one. */
+/* Made, with the structure of the one or of the other (second): articles of people and towns that never were. Of every name and title
+ * there is one. */
 kd_status kd_ruler_questions_made(kd_ruler_questions *questions, bool second);
 void kd_ruler_questions_close(kd_ruler_questions *questions);
 
 /* For those who fill them: the next document, the next question; texts are copied. KD_ENOMEM. */
 kd_status kd_ruler_document_add(kd_ruler_questions *questions, const char *text, int64_t size);
-kd_status kd_ruler_question_add(kd_ruler_question **out, kd_ruler_questions *questions, const char *query, int64_t answers, int64_t owns, int64_t mores);
+kd_status kd_ruler_question_add(kd_ruler_question **out, kd_ruler_questions *questions, const char *query, int64_t answers, int64_t owns,
+                                int64_t mores);
 
-/* Appends the places of n documents to hide a question among: its own, others of its article, then any, in an order that seed and question settle: those
- * of a smaller n are the first of a larger. From n = documents on all of them, again and again, as RULER has it. n >= owns. */
+/* Appends the places of n documents to hide a question among: its own, others of its article, then any, in an order that seed and
+ * question settle: those of a smaller n are the first of a larger. From n = documents on all of them, again and again, as RULER has it.
+ * n >= owns. */
 void kd_ruler_question_documents(int64_t *place, const kd_ruler_questions *questions, int64_t question, int64_t n, uint64_t seed);
 
 #endif

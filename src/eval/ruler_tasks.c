@@ -37,8 +37,8 @@ static kd_status unknown(const char *name, int64_t size) {
     for (int64_t i = 0; i < KD_RULER_TASKS; i++) known[i] = kd_ruler_tasks[i].name;
     const char *near = kd_nearest(word, known, KD_RULER_TASKS);
     if (near) return kd_fail(KD_ECONFIG, "unknown task \"%s\", did you mean %s?", word, near);
-    return kd_fail(KD_ECONFIG, "unknown task \"%s\": known are niah_single_1, _2, _3, niah_multikey_1, _2, _3, niah_multivalue, niah_multiquery, "
-                               "vt, cwe, fwe, qa_1, qa_2", word);
+    return kd_fail(KD_ECONFIG, "unknown task \"%s\": known are niah_single_1, _2, _3, niah_multikey_1, _2, _3, niah_multivalue, "
+                               "niah_multiquery, vt, cwe, fwe, qa_1, qa_2", word);
 }
 
 kd_status kd_ruler_tasks_named(int64_t place[KD_RULER_TASKS], int64_t *count, const char *names) {

@@ -33,7 +33,8 @@ typedef struct kd_ruler_task {
 /* In the order of RULER's tables. */
 extern const kd_ruler_task kd_ruler_tasks[KD_RULER_TASKS];
 
-/* Which are meant by "all", or by names with commas between them: ascending places in the table, each once. KD_ECONFIG naming the nearest. */
+/* Which are meant by "all", or by names with commas between them: ascending places in the table, each once. KD_ECONFIG naming the
+ * nearest. */
 kd_status kd_ruler_tasks_named(int64_t place[KD_RULER_TASKS], int64_t *count, const char *names);
 /* The place of a name, -1: there is none. */
 int64_t kd_ruler_task_place(const char *name, int64_t size);

@@ -34,8 +34,10 @@ static kd_status read_text(kd_ruler_wording *w, kd_ruler_text which, const char 
 
 static kd_status read_tasks(kd_ruler_wording *w, const char *checkout) {
     static const struct { const char *key; kd_ruler_text text; } row[KD_RULER_KINDS] = {
-        [KD_RULER_NIAH] = {"niah", KD_RULER_TEXT_NIAH}, [KD_RULER_CHAINS] = {"variable_tracking", KD_RULER_TEXT_CHAINS},
-        [KD_RULER_COMMON] = {"common_words_extraction", KD_RULER_TEXT_COMMON}, [KD_RULER_CODED] = {"freq_words_extraction", KD_RULER_TEXT_CODED},
+        [KD_RULER_NIAH] = {"niah", KD_RULER_TEXT_NIAH},
+        [KD_RULER_CHAINS] = {"variable_tracking", KD_RULER_TEXT_CHAINS},
+        [KD_RULER_COMMON] = {"common_words_extraction", KD_RULER_TEXT_COMMON},
+        [KD_RULER_CODED] = {"freq_words_extraction", KD_RULER_TEXT_CODED},
         [KD_RULER_QA] = {"qa", KD_RULER_TEXT_QA}};
     json_t *tasks = NULL;
     char *path = NULL;
@@ -66,12 +68,13 @@ static kd_status read_wrapper(kd_ruler_wording *w, const char *checkout, const c
         int64_t count = 0;
         json_object_foreach(all, name, value) if (count < 64) known[count++] = name;
         near = kd_nearest(chat, known, count);
-        status = kd_fail(KD_ECONFIG, "%s has no template \"%s\"%s%s%s", path, chat, near ? ", did you mean " : "", near ? near : "", near ? "?" : "");
-        goto done;
+        if (near) KD_GO(kd_fail(KD_ECONFIG, "%s has no template \"%s\", did you mean %s?", path, chat, near));
+        KD_GO(kd_fail(KD_ECONFIG, "%s has no template \"%s\"", path, chat));
     }
     KD_GO(take(w, KD_RULER_TEXT_WRAPPER, value, path, chat));
     const char *place = strstr(w->text[KD_RULER_TEXT_WRAPPER], "{task_template}");
-    if (!place || strstr(place + 1, "{task_template}")) status = kd_fail(KD_EFORMAT, "%s: template \"%s\" has no place, or two, for the task", path, chat);
+    if (!place || strstr(place + 1, "{task_template}"))
+        status = kd_fail(KD_EFORMAT, "%s: template \"%s\" has no place, or two, for the task", path, chat);
 done:
     json_decref(all);
     free(path);

@@ -4,23 +4,29 @@
 #include <string.h>
 
 static const char *const own[KD_RULER_TEXT_COUNT] = {
-    [KD_RULER_TEXT_NIAH] = "Somewhere in the following text locker {type_needle_v} are mentioned. Take note of each of them, because at the end you are "
-                           "asked for some of the {type_needle_v}.\n{context}\nWhich locker {type_needle_v} does the text mention for {query}?",
+    [KD_RULER_TEXT_NIAH] = "Somewhere in the following text locker {type_needle_v} are mentioned. Take note of each of them, because at "
+                           "the end you are asked for some of the {type_needle_v}.\n{context}\n"
+                           "Which locker {type_needle_v} does the text mention for {query}?",
     [KD_RULER_TEXT_NIAH_PREFIX] = " The locker {type_needle_v} that the text mentions for {query} are",
-    [KD_RULER_TEXT_NIAH_ONE] = "Somewhere in the following text a locker {type_needle_v} is mentioned. Take note of it, because at the end you are asked "
-                               "for the {type_needle_v}.\n{context}\nWhich locker {type_needle_v} does the text mention for {query}?",
+    [KD_RULER_TEXT_NIAH_ONE] = "Somewhere in the following text a locker {type_needle_v} is mentioned. Take note of it, because at the end "
+                               "you are asked for the {type_needle_v}.\n{context}\n"
+                               "Which locker {type_needle_v} does the text mention for {query}?",
     [KD_RULER_TEXT_NIAH_ONE_PREFIX] = " The locker {type_needle_v} that the text mentions for {query} is",
-    [KD_RULER_TEXT_CHAINS] = "In the following text some lines set a variable, to a number or to another variable. Keep track of who has which number."
-                             "\n\n{context}\nQuestion: Which variables of this text have got the number {query}?",
+    [KD_RULER_TEXT_CHAINS] = "In the following text some lines set a variable, to a number or to another variable. Keep track of who has "
+                             "which number.\n\n{context}\nQuestion: Which variables of this text have got the number {query}?",
     [KD_RULER_TEXT_CHAINS_PREFIX] = " Answer: Following the lines of this text, {num_v} variables have got the number {query}, namely: ",
-    [KD_RULER_TEXT_COMMON] = "This is a list of words with numbers in front. A few of its words come up far more often than all others; remember those."
-                             "\n{context}\nQuestion: Which 10 words come up most often in this list?",
+    [KD_RULER_TEXT_COMMON] = "This is a list of words with numbers in front. A few of its words come up far more often than all others; "
+                             "remember those.\n{context}\nQuestion: Which 10 words come up most often in this list?",
     [KD_RULER_TEXT_COMMON_PREFIX] = " Answer: The 10 words that come up most often in this list are:",
-    [KD_RULER_TEXT_CODED] = "The following text is written in code words. Count how often each one is used and name the three that are used most. {context}\n"
-                            "Question: Leave the dots '...' out and explain nothing. Which three code words are used most often in this text?",
+    [KD_RULER_TEXT_CODED] = "The following text is written in code words. Count how often each one is used and name the three that are "
+                            "used most. {context}\n"
+                            "Question: Leave the dots '...' out and explain nothing. Which three code words are used most often in this "
+                            "text?",
     [KD_RULER_TEXT_CODED_PREFIX] = " Answer: The three code words that are used most often in this text are:",
-    [KD_RULER_TEXT_QA] = "Use these documents to answer a question. Reply with the bare answer and nothing around it.\n\nThe documents:\n\n{context}\n\n"
-                         "Use the documents above to answer the question. Reply with the bare answer and nothing around it.\n\nQuestion: {query}",
+    [KD_RULER_TEXT_QA] = "Use these documents to answer a question. Reply with the bare answer and nothing around it.\n\n"
+                         "The documents:\n\n{context}\n\n"
+                         "Use the documents above to answer the question. Reply with the bare answer and nothing around it.\n\n"
+                         "Question: {query}",
     [KD_RULER_TEXT_QA_PREFIX] = " Answer:",
     [KD_RULER_TEXT_NEEDLE] = "Among the locker {type_needle_v}, the one of {key} is {value}.",
     [KD_RULER_TEXT_NOISE] = "Snow is cold. Bees like clover. Rivers run downhill. So it goes. Night follows day.",

@@ -6,8 +6,8 @@
 #include "format/text.h"
 #include "ruler_tasks.h"
 
-/* Texts are Python's format strings: {field}, {{ and }}. A task's prompt is its template in the wrapper, then its prefix, which is an answer that
- * has been begun.
+/* Texts are Python's format strings: {field}, {{ and }}. A task's prompt is its template in the wrapper, then its prefix, which is an
+ * answer that has been begun.
  * X(text, fields it may have) */
 #define KD_RULER_TEXTS(X)                                                      \
     X(NIAH, "type_needle_v context query")                                     \
@@ -45,8 +45,8 @@ typedef struct kd_ruler_wording {
 
 /* kedge's own. KD_ENOMEM. Free with kd_ruler_wording_close. */
 kd_status kd_ruler_wording_own(kd_ruler_wording *wording);
-/* Read from a checkout: scripts/data/template.py and scripts/data/synthetic/{constants,niah,variable_tracking,qa}.py. chat: the name of a wrapper
- * in template.py. KD_EFORMAT naming file and line, KD_EIO, KD_ECONFIG for a chat that is not there. */
+/* Read from a checkout: scripts/data/template.py and scripts/data/synthetic/{constants,niah,variable_tracking,qa}.py. chat: the name of a
+ * wrapper in template.py. KD_EFORMAT naming file and line, KD_EIO, KD_ECONFIG for a chat that is not there. */
 kd_status kd_ruler_wording_read(kd_ruler_wording *wording, const char *checkout, const char *chat);
 void kd_ruler_wording_close(kd_ruler_wording *wording);
 
@@ -54,9 +54,9 @@ void kd_ruler_wording_close(kd_ruler_wording *wording);
 typedef struct kd_field { const char *name, *value; int64_t size; /* of value; -1: up to its NUL */ } kd_field;
 kd_status kd_ruler_fill(kd_text *out, const char *format, const kd_field *field, int64_t fields);
 
-/* The value of the first assignment of a literal to `name` in a Python file, wherever it is indented: strings in any quotes, side by side too,
- * whole numbers, dictionaries of these. An assignment of an expression that does not begin as a literal is passed over. KD_EFORMAT "path:line:
- * what" for anything else, KD_EIO. */
+/* The value of the first assignment of a literal to `name` in a Python file, wherever it is indented: strings in any quotes, side by
+ * side too, whole numbers, dictionaries of these. An assignment of an expression that does not begin as a literal is passed over.
+ * KD_EFORMAT "path:line: what" for anything else, KD_EIO. */
 kd_status kd_python_literal(json_t **out, const char *path, const char *name);
 kd_status kd_python_literal_parse(json_t **out, const char *text, int64_t size, const char *path, const char *name);
 

@@ -129,7 +129,9 @@ static void take(kd_ruler_words *words, parts *p, const char *word, int64_t size
 }
 
 static bool is_small(char c) { return c >= 'a' && c <= 'z'; }
-static bool is_part(char c) { return is_small(c) || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80 || c == '\'' || c == '-' || c == '_'; }
+static bool is_part(char c) {
+    return is_small(c) || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80 || c == '\'' || c == '-' || c == '_';
+}
 
 kd_status kd_ruler_words_open(kd_ruler_words *words, const char *text, int64_t size, int64_t need) {
     enum { PARTS = 46 };  /* of a word of LONGEST letters, itself twice */

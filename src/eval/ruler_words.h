@@ -7,7 +7,8 @@
 
 enum { KD_RULER_KEY = 48, KD_RULER_CODE = 7 };
 
-/* Key i of kd_ruler_keys(): an adjective, a hyphen, a noun. None is part of another: no adjective ends in another, no noun begins with another. */
+/* Key i of kd_ruler_keys(): an adjective, a hyphen, a noun. None is part of another: no adjective ends in another, no noun begins with
+ * another. */
 int64_t kd_ruler_keys(void);
 void kd_ruler_key(char out[KD_RULER_KEY], int64_t i);
 
@@ -21,8 +22,8 @@ void kd_ruler_code(char out[KD_RULER_CODE], kd_draws *draws);
 /* Words, none of which is part of another. */
 typedef struct kd_ruler_words { char (*word)[16]; int64_t count, real; } kd_ruler_words;
 
-/* As many as are needed: first those of a text (NULL: none), 4 to 12 small letters a to z, in the order in which they come; then those of the keys;
- * so far they are real ones. Then invented ones, as far as there are any. Free with kd_ruler_words_close. */
+/* As many as are needed: first those of a text (NULL: none), 4 to 12 small letters a to z, in the order in which they come; then those
+ * of the keys; so far they are real ones. Then invented ones, as far as there are any. Free with kd_ruler_words_close. */
 kd_status kd_ruler_words_open(kd_ruler_words *words, const char *text, int64_t size, int64_t need);
 void kd_ruler_words_close(kd_ruler_words *words);
 
