@@ -29,7 +29,7 @@ kd_status kd_ruler_fit_find(int64_t *size, int64_t *tokens, kd_ruler_fit *f) {
             out = last;
             has_out = true;
             if (last.size == f->least)
-                return kd_fail(KD_ECONFIG, "its shortest prompt has %lld tokens with its answer, %lld are allowed", (long long)last.tokens,
+                return kd_fail(KD_ECONFIG, "its shortest prompt has %lld tokens with its answer, %lld are allowed: leave it out (--tasks) or ask for longer ones", (long long)last.tokens,
                                (long long)f->budget);
         }
         next = f->probes % 4 == 0 && has_in && has_out ? in.size + (out.size - in.size) / 2 : aim(f, &in, &out, has_in, has_out);
