@@ -173,6 +173,8 @@ static kd_status ask(guard *g, kd_retention_answers *answers, kd_retained *out, 
     KD_GO(kd_retention_ask(results, &subject, &g->items));
     KD_GO(kd_retention_read(answers, results, &g->items));
     KD_GO(score(out, g, answers, !is_base && g->base));
+    if (answers->cut)
+        kd_warn("%lld questions were longer than %lld tokens and lost their beginning", (long long)answers->cut, (long long)g->subject.length);
     if (is_base) KD_GO(kd_subject_json(&g->base_json, &subject));
     else if (model == g->step[g->steps - 1].folder) KD_GO(settle(g, &subject));
     snprintf(about, sizeof about, "One of the models that the folder above compares: %s of %.60s.", name, kd_name_of_path(g->o->run));

@@ -61,10 +61,13 @@ void kd_retention_answers_free(kd_retention_answers *a) {
     *a = (kd_retention_answers){.size = NULL};
 }
 
-static kd_status read_choices(double **out, const kd_results *results, const kd_choice_items *items, kd_choice_norm norm) {
+static kd_status read_choices(kd_retention_answers *a, kd_retention_measure measure, const kd_results *results, const kd_choice_items *items,
+                              kd_choice_norm norm) {
+    double **out = &a->value[measure];
     kd_choice_scores scores;
     if (!items->count) return KD_OK;
     KD_TRY(kd_choice_score(&scores, results, items));
+    a->cut += scores.cut;
     *out = scores.right[norm];
     scores.right[norm] = NULL;
     kd_choice_scores_free(&scores);
@@ -83,8 +86,8 @@ kd_status kd_retention_read(kd_retention_answers *a, const kd_results *results, 
         a->value[KD_RETAIN_LOSS][i] = sum.nats;
         a->size[i] = (double)sum.tokens;
     }
-    KD_TRY(read_choices(&a->value[KD_RETAIN_HELLASWAG], results, &items->hellaswag, KD_CHOICE_CHARACTERS));
-    return read_choices(&a->value[KD_RETAIN_MMLU], results, &items->mmlu, KD_CHOICE_SUM);
+    KD_TRY(read_choices(a, KD_RETAIN_HELLASWAG, results, &items->hellaswag, KD_CHOICE_CHARACTERS));
+    return read_choices(a, KD_RETAIN_MMLU, results, &items->mmlu, KD_CHOICE_SUM);
 }
 
 /* ---- scores ----------------------------------------------------------------------------------------------------------------- */

@@ -34,7 +34,10 @@ kd_status kd_retention_add_document(kd_retention_items *items, const int32_t *id
 kd_status kd_retention_ask(kd_results *results, kd_subject *subject, const kd_retention_items *items);
 
 /* A model's answers by item: nats and tokens of a document, 100 or 0 for a question. */
-typedef struct kd_retention_answers { double *value[KD_RETENTION_MEASURES], *size; } kd_retention_answers;
+typedef struct kd_retention_answers {
+    double *value[KD_RETENTION_MEASURES], *size;
+    int64_t cut;           /* questions that lost their beginning */
+} kd_retention_answers;
 /* Free with kd_retention_answers_free, also after a failure. */
 kd_status kd_retention_read(kd_retention_answers *answers, const kd_results *results, const kd_retention_items *items);
 void kd_retention_answers_free(kd_retention_answers *answers);
