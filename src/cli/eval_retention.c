@@ -326,7 +326,7 @@ int kd_eval_retention(int argc, char **argv) {
                             "Told are scores, and changes with the error of the paired difference. With --most-loss and --most-points the exit "
                             "code says whether the last export lost more than it may.",
                             "  kedge eval retention --checkpoints runs/anchor-64k\n"
-                            "  kedge eval retention --checkpoints runs/anchor-64k --hellaswag hellaswag_val.jsonl --hellaswag-limit 1000\n"
+                            "  kedge eval retention --checkpoints runs/anchor-64k --hellaswag val.jsonl --hellaswag-limit 1000\n"
                             "  kedge eval retention --checkpoints runs/anchor-64k --last 1 --most-loss 0.02\n",
                             option, sizeof option / sizeof *option};
     int64_t count;

@@ -76,7 +76,7 @@ static void add_verdict(tables *t, const kd_retention_told *told) {
         kd_table_number(table, most_of(told, m));
         kd_table_words(table, is_lost(told, m) ? "lost more" : "kept");
     }
-    if (kd_table_rows(table)) t->shown[t->count++] = table;
+    if (kd_table_rows(table) || table->failed) t->shown[t->count++] = table;
     else kd_table_close(table);
 }
 
