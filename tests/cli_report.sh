@@ -54,7 +54,7 @@ alone masks.html && grep -q '<th>mask</th><td>anchor</td><td>full</td>' masks.ht
 ok $? "on a page, with the keys that differ"
 try compare runs/a --json
 [ $code -eq 0 ] && grep -q '"valid_after": [0-9]' out; ok $? "as JSON"
-try compare runs/a --layout table5;       says 1 'not in this build yet'
+try compare runs/a --layout table5;       says 1 'no result.json in it'
 try compare runs/a --layout tabel6;       says 2 'table6'
 try compare runs/a runs/none;             says 1 'runs/none'
 try compare;                              says 2 'which runs?'

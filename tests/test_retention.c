@@ -171,7 +171,8 @@ static void answers_are_read_by_item(void **state) {
     assert_fails(kd_retention_read(&answers, results, &items), KD_EFORMAT, "8/1");
     kd_retention_answers_free(&answers);
     assert_done(kd_results_add(results, "8/1", json_pack("{s:[], s:[]}", "windows", "positions")));
-    const struct { kd_choice_items *of; const char *key, *right; } question[] = {{&items.hellaswag, "hellaswag/0", "abc"}, {&items.mmlu, "anatomy/0", "B"}};
+    const struct { kd_choice_items *of; const char *key, *right; } question[] = {{&items.hellaswag, "hellaswag/0", "abc"},
+                                                                                  {&items.mmlu, "anatomy/0", "B"}};
     for (int q = 0; q < 2; q++) {
         kd_choice_item *item = kd_choice_items_next(question[q].of);
         assert_non_null(item);
@@ -180,7 +181,8 @@ static void answers_are_read_by_item(void **state) {
         for (int k = 0; k < KD_CHOICES; k++) item->choice[k] = strdup(k == 1 ? question[q].right : "x");
     }
     /* -4 for three letters is more than -2 for one */
-    assert_done(kd_results_add(results, "hellaswag/0", json_pack("{s:[f, f, f, f], s:i}", "loglikelihood", -2.0, -4.0, -2.0, -2.0, "cut", 3)));
+    json_t *cut = json_pack("{s:[f, f, f, f], s:i}", "loglikelihood", -2.0, -4.0, -2.0, -2.0, "cut", 3);
+    assert_done(kd_results_add(results, "hellaswag/0", cut));
     assert_done(kd_results_add(results, "anatomy/0", json_pack("{s:[f, f, f, f]}", "loglikelihood", -2.0, -4.0, -3.0, -5.0)));
     assert_done(kd_retention_read(&answers, results, &items));
     assert_true(answers.value[KD_RETAIN_LOSS][0] == 2.5 && answers.size[0] == 7 && answers.size[1] == 0);

@@ -71,8 +71,8 @@ static kd_status find_base(guard *g) {
                        g->o->base ? "" : ": where is the model that the run began with? --base DIR");
     if (g->base) return KD_OK;
     if (g->o->loss_words || g->o->points_words)
-        return kd_fail(KD_ECONFIG, "retention: --most-%s: the run began from random weights: lost in comparison with which model? --base DIR",
-                       g->o->loss_words ? "loss" : "points");
+        return kd_fail(KD_ECONFIG, "retention: --most-%s: the run began from random weights: lost in comparison with which model? "
+                       "--base DIR", g->o->loss_words ? "loss" : "points");
     kd_info("the run began from random weights: there is no base, and no change is told; --base DIR names a model to compare with");
     return KD_OK;
 }
@@ -104,8 +104,8 @@ static kd_status read_texts(guard *g, const kd_subject *subject) {
     }
     kd_status status = kd_retention_texts(&again, &hash, &g->o->source, &subject->tokenizer, subject->ctx->pool);
     if (!status && hash != g->texts_hash)
-        status = kd_fail(KD_ECONFIG, "retention: %s reads the texts as other tokens than the model before it: one tokenizer for all, --tokenizer DIR",
-                         subject->options.model);
+        status = kd_fail(KD_ECONFIG, "retention: %s reads the texts as other tokens than the model before it: one tokenizer for all, "
+                         "--tokenizer DIR", subject->options.model);
     kd_retention_items_free(&again);
     return status;
 }
@@ -117,15 +117,16 @@ static bool set(json_t *object, const char *key, json_t *value) { return value &
 /* NULL when memory is out. */
 static json_t *asked_json(const guard *g) {
     const options *o = g->o;
-    json_t *out = json_pack("{s:I, s:s, s:o, s:I}", "length", (json_int_t)g->items.length, "texts", kd_retention_name(&o->source), "texts_hash",
-                            kd_json_of_hash(g->texts_hash), "documents", (json_int_t)o->source.documents);
+    json_t *out = json_pack("{s:I, s:s, s:o, s:I}", "length", (json_int_t)g->items.length, "texts", kd_retention_name(&o->source),
+                            "texts_hash", kd_json_of_hash(g->texts_hash), "documents", (json_int_t)o->source.documents);
     bool whole = out;
     if (whole && o->hellaswag)
         whole = set(out, "hellaswag", json_pack("{s:s, s:o, s:I}", "data", kd_name_of_path(o->hellaswag), "data_hash",
                                                 kd_json_of_hash(g->hellaswag_hash), "limit", (json_int_t)o->hellaswag_limit));
     if (whole && o->mmlu)
-        whole = set(out, "mmlu", json_pack("{s:s, s:o, s:I, s:I}", "data", kd_name_of_path(o->mmlu), "data_hash", kd_json_of_hash(g->mmlu_hash),
-                                           "shots", (json_int_t)o->shots, "limit", (json_int_t)o->mmlu_limit));
+        whole = set(out, "mmlu", json_pack("{s:s, s:o, s:I, s:I}", "data", kd_name_of_path(o->mmlu), "data_hash",
+                                           kd_json_of_hash(g->mmlu_hash), "shots", (json_int_t)o->shots, "limit",
+                                           (json_int_t)o->mmlu_limit));
     if (whole) return out;
     json_decref(out);
     return NULL;
@@ -174,7 +175,8 @@ static kd_status ask(guard *g, kd_retention_answers *answers, kd_retained *out, 
     KD_GO(kd_retention_read(answers, results, &g->items));
     KD_GO(score(out, g, answers, !is_base && g->base));
     if (answers->cut)
-        kd_warn("%lld questions were longer than %lld tokens and lost their beginning", (long long)answers->cut, (long long)g->subject.length);
+        kd_warn("%lld questions were longer than %lld tokens and lost their beginning", (long long)answers->cut,
+                (long long)g->subject.length);
     if (is_base) KD_GO(kd_subject_json(&g->base_json, &subject));
     else if (model == g->step[g->steps - 1].folder) KD_GO(settle(g, &subject));
     snprintf(about, sizeof about, "One of the models that the folder above compares: %s of %.60s.", name, kd_name_of_path(g->o->run));
@@ -208,7 +210,8 @@ static kd_status ask_all(guard *g) {
 /* ---- all of it --------------------------------------------------------------------------------------------------------------- */
 
 static void describe(char *out, size_t size, const guard *g) {
-    snprintf(out, size, "What %lld %s of %.80s kept%s%.120s. Loss: of the first %lld tokens of %lld documents, but for the very first, by tokens. %s",
+    snprintf(out, size, "What %lld %s of %.80s kept%s%.120s. Loss: of the first %lld tokens of %lld documents, but for the very first, by "
+                        "tokens. %s",
              (long long)g->steps, g->steps == 1 ? "checkpoint" : "checkpoints", kd_name_of_path(g->o->run), g->base ? " of " : "",
              g->base ? kd_name_of_path(g->base) : "", (long long)g->items.length, (long long)g->items.texts.count,
              g->base ? "A change is that of the same items; its error is that of the paired difference." : "");
@@ -219,7 +222,8 @@ static kd_status tell(guard *g, double seconds) {
     kd_results *results = NULL;
     kd_text lost = {0};
     char about[600], *metrics = kd_path_join(o->run, "metrics.jsonl");
-    const kd_retention_told told = {&g->items, g->step, g->base ? &g->base_scores : NULL, g->after, g->steps, o->most_loss, o->most_points, seconds};
+    const kd_retention_told told = {&g->items, g->step, g->base ? &g->base_scores : NULL, g->after, g->steps, o->most_loss,
+                                    o->most_points, seconds};
     kd_status status;
     if (!metrics) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     describe(about, sizeof about, g);
@@ -304,11 +308,12 @@ int kd_eval_retention(int argc, char **argv) {
         {"--checkpoints", KD_TEXT, &o.run, "RUN", "every export of a run, or checkpoint where it has none"},
         {"--last", KD_INTEGER, &o.last, "N", "of them the last N alone"},
         {"--base", KD_TEXT, &o.base, "DIR", "the model they are compared with; the one that the run began with (model.path) unless given"},
-        {"--text", KD_LIST, &o.source.text, "FILE", "documents: plain files, JSON lines, as data.train takes them; may be given several times; "
-                                                    "the run's data.valid unless given"},
+        {"--text", KD_LIST, &o.source.text, "FILE", "documents: plain files, JSON lines, as data.train takes them; may be given several "
+                                                    "times; the run's data.valid unless given"},
         {"--pack", KD_TEXT, &o.source.pack, "DIR", "or the validation documents of a pack"},
         {"--documents", KD_INTEGER, &o.source.documents, "N", "that are read, evenly over all there are; 0: all"},
-        {"--length", KD_INTEGER, &o.length, "N", "tokens of a document that are read; 4K unless given, or what the base declares where that is less"},
+        {"--length", KD_INTEGER, &o.length, "N", "tokens of a document that are read; 4K unless given, or what the base declares where "
+                                                 "that is less"},
         {"--hellaswag", KD_TEXT, &o.hellaswag, "FILE", "hellaswag_val.jsonl, to be asked too"},
         {"--hellaswag-limit", KD_INTEGER, &o.hellaswag_limit, "N", "the first N items alone"},
         {"--mmlu", KD_TEXT, &o.mmlu, "DIR", "MMLU's folder, or a file of JSON lines, to be asked too"},
@@ -316,15 +321,16 @@ int kd_eval_retention(int argc, char **argv) {
         {"--mmlu-shots", KD_INTEGER, &o.shots, "N", "solved questions before each; of a folder 5 unless given"},
         {"--most-loss", KD_TEXT, &o.loss_words, "X", "exit code 1 if the last lost more: nats per token of short-context loss"},
         {"--most-points", KD_TEXT, &o.points_words, "X", "the same of HellaSwag and MMLU, in points of percent"},
-        {"--out", KD_TEXT, &o.words.out, "DIR", "answers and results, gone on with; RUN/retention unless given, which kedge report shows"},
+        {"--out", KD_TEXT, &o.words.out, "DIR", "answers and results, gone on with; RUN/retention unless given, which kedge report "
+                                                  "shows"},
         {"--json", KD_FLAG, &o.words.json, NULL, "one JSON object on stdout, instead of tables"},
         KD_SUBJECT_MANNERS(o.words.subject),
     };
     const kd_usage usage = {"eval retention", "--checkpoints RUN [options]",
-                            "What a run that trains for long contexts keeps of short ones: the model that it began with and every export read "
-                            "the beginnings of the same documents and, where files are given, answer the same questions of HellaSwag and MMLU. "
-                            "Told are scores, and changes with the error of the paired difference. With --most-loss and --most-points the exit "
-                            "code says whether the last export lost more than it may.",
+                            "What a run that trains for long contexts keeps of short ones: the model that it began with and every export "
+                            "read the beginnings of the same documents and, where files are given, answer the same questions of "
+                            "HellaSwag and MMLU. Told are scores, and changes with the error of the paired difference. With --most-loss "
+                            "and --most-points the exit code says whether the last export lost more than it may.",
                             "  kedge eval retention --checkpoints runs/anchor-64k\n"
                             "  kedge eval retention --checkpoints runs/anchor-64k --hellaswag val.jsonl --hellaswag-limit 1000\n"
                             "  kedge eval retention --checkpoints runs/anchor-64k --last 1 --most-loss 0.02\n",

@@ -13,8 +13,8 @@ typedef struct kd_retention_source {
     int64_t documents;         /* that are taken, evenly over all; 0: all */
 } kd_retention_source;
 
-/* Appends the beginnings of documents to items->texts; *hash of all their tokens and of which are scored. KD_ECONFIG where there are none, or
- * where the run has no validation data; what kd_corpus_read_files, kd_store_open and kd_pack_open give. */
+/* Appends the beginnings of documents to items->texts; *hash of all their tokens and of which are scored. KD_ECONFIG where there are
+ * none, or where the run has no validation data; what kd_corpus_read_files, kd_store_open and kd_pack_open give. */
 kd_status kd_retention_texts(kd_retention_items *items, uint64_t *hash, const kd_retention_source *source, const kd_tokenizer *tokenizer,
                              kd_pool *pool);
 /* What settings call it. */

@@ -164,7 +164,8 @@ static kd_status charts_open(charts *c, const kd_retention_told *told) {
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
 
-kd_status kd_retention_tell_one(kd_results *results, const char *about, const kd_retained *model, const kd_retention_items *items, double seconds) {
+kd_status kd_retention_tell_one(kd_results *results, const char *about, const kd_retained *model, const kd_retention_items *items,
+                                double seconds) {
     static const kd_table_column columns[] = {{"measure", -1}, {"score", 4}, {"stderr", 4}, {"items", 0}};
     kd_table table;
     const kd_table *shown[] = {&table};
@@ -199,7 +200,8 @@ kd_status kd_retention_tell(kd_results *results, const char *about, const kd_ret
     for (int64_t i = 0; i < t.count; i++) KD_GO(kd_table_status(&t.table[i]));
     KD_GO(flatten(flat, &told->after[told->steps - 1], told->items, told->base));
     KD_GO(charts_open(&c, told));
-    const kd_outcome outcome = {"retention", "Short-context retention", about, flat, t.shown, t.count, c.chart, c.count, NULL, 0, told->seconds};
+    const kd_outcome outcome = {"retention", "Short-context retention", about, flat, t.shown, t.count, c.chart, c.count, NULL, 0,
+                                told->seconds};
     status = kd_eval_tell(results, &outcome, json);
 done:
     free(c.x);

@@ -18,7 +18,8 @@ typedef struct kd_retention_told {
 } kd_retention_told;
 
 /* One model's own results: a row a measure. Written, not told. */
-kd_status kd_retention_tell_one(kd_results *results, const char *about, const kd_retained *model, const kd_retention_items *items, double seconds);
+kd_status kd_retention_tell_one(kd_results *results, const char *about, const kd_retained *model, const kd_retention_items *items,
+                                double seconds);
 
 /* A table a measure, a row a model; charts over steps; a verdict where one was asked for. */
 kd_status kd_retention_tell(kd_results *results, const char *about, const kd_retention_told *told, bool json);

@@ -55,7 +55,8 @@ kd_status kd_run_steps_find(kd_run_step **step, int64_t *count, const char *comm
 }
 
 kd_status kd_run_settings(json_t **out, const char *task, const char *run, int64_t last, const kd_subject *subject, json_t *own) {
-    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(run))) || json_object_set_new(own, "last", json_integer(last)))) {
+    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(run))) ||
+                json_object_set_new(own, "last", json_integer(last)))) {
         json_decref(own);
         own = NULL;
     }

@@ -15,8 +15,8 @@ typedef struct kd_run_step {
 kd_status kd_run_steps_find(kd_run_step **step, int64_t *count, const char *command, const char *run, int64_t last);
 void kd_run_steps_free(kd_run_step *step, int64_t count);
 
-/* kd_eval_settings of an evaluation over them. Which ones they were is not among the settings: a run goes on, and so does this. subject: one
- * of them. */
+/* kd_eval_settings of an evaluation over them. Which ones they were is not among the settings: a run goes on, and so does this.
+ * subject: one of them. */
 kd_status kd_run_settings(json_t **out, const char *task, const char *run, int64_t last, const kd_subject *subject, json_t *own);
 
 #endif

@@ -49,7 +49,8 @@ static kd_ppl_options windows_of(const kd_retention_items *items) {
 kd_status kd_retention_ask(kd_results *results, kd_subject *subject, const kd_retention_items *items) {
     const kd_ppl_options windows = windows_of(items);
     if (subject->lead.count > 1)
-        return kd_fail(KD_ENOTSUP, "%s: %lld tokens lead a text, here it is one at most", subject->options.model, (long long)subject->lead.count);
+        return kd_fail(KD_ENOTSUP, "%s: %lld tokens lead a text, here it is one at most", subject->options.model,
+                       (long long)subject->lead.count);
     if (items->texts.count) KD_TRY(kd_ppl_ask(results, subject, &items->texts, &windows));
     if (items->hellaswag.count) KD_TRY(kd_choice_ask(results, subject, &items->hellaswag));
     return items->mmlu.count ? kd_choice_ask(results, subject, &items->mmlu) : KD_OK;
@@ -61,8 +62,8 @@ void kd_retention_answers_free(kd_retention_answers *a) {
     *a = (kd_retention_answers){.size = NULL};
 }
 
-static kd_status read_choices(kd_retention_answers *a, kd_retention_measure measure, const kd_results *results, const kd_choice_items *items,
-                              kd_choice_norm norm) {
+static kd_status read_choices(kd_retention_answers *a, kd_retention_measure measure, const kd_results *results,
+                              const kd_choice_items *items, kd_choice_norm norm) {
     double **out = &a->value[measure];
     kd_choice_scores scores;
     if (!items->count) return KD_OK;

@@ -45,7 +45,7 @@ void kd_retention_answers_free(kd_retention_answers *answers);
 /* A model's score; or with `base` what changed since, its error that of the mean of differences item by item. Documents count by their
  * tokens (kd_mean_by_size), MMLU's questions by themselves with the pooled error over subjects. error NAN where items are too few for one:
  * one document or item, one question a subject. KD_ENOMEM. */
-kd_status kd_retention_mean(kd_mean *out, kd_retention_measure measure, const kd_retention_answers *answers, const kd_retention_answers *base,
-                            const kd_retention_items *items);
+kd_status kd_retention_mean(kd_mean *out, kd_retention_measure measure, const kd_retention_answers *answers,
+                            const kd_retention_answers *base, const kd_retention_items *items);
 
 #endif
