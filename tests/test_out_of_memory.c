@@ -273,6 +273,9 @@ COMMAND(ruler_without_memory, "out", NULL, "eval", "ruler", "--model", "@/begun/
         "@/squad.json", "--hotpot", "@/hotpot.json", "--lengths", "440,480", "--samples", "1", "--batch", "2", "--threads", "2", "--out", "out")
 COMMAND(ruler_of_files_without_memory, "stdout", NULL, "eval", "ruler", "--checkpoints", "@/begun", "--data", "@/samples", "--lengths", "64",
         "--batch", "2", "--threads", "2")
+COMMAND(retention_without_memory, "out", NULL, "eval", "retention", "--checkpoints", "@/begun", "--base", "@/begun/step-1", "--length", "8",
+        "--hellaswag", "@/hellaswag.jsonl", "--mmlu", "@/mmlu.jsonl", "--most-loss", "1", "--batch", "2", "--threads", "2", "--out", "out")
+COMMAND(report_without_memory, "out", NULL, "report", "@/begun", "-o", "out.html")
 COMMAND(tables_without_memory, "stdout", NULL, "compare", "--layout", "table7", "--paper", "slimpajama-64k", "@/results")
 
 /* What evaluations read. */
@@ -311,6 +314,8 @@ static int open_scratch(void **state) {
     static const command begin = {.argv = {"train", "@/run.yaml", "--quiet", "--set", "steps=1", "--set", "output=@/begun"}};
     static const command evaluate = {.argv = {"eval", "hellaswag", "--model", "@/begun/step-1", "--data", "@/hellaswag.jsonl", "--out",
                                               "@/results"}};
+    static const command keep = {.argv = {"eval", "retention", "--checkpoints", "@/begun", "--base", "@/begun/step-1", "--hellaswag",
+                                          "@/hellaswag.jsonl"}};
     static const command pack = {.argv = {"pack", "@/run.yaml", "--quiet", "--out", "@/packed"}};
     char text[1024], line[300];
     scratch_in_memory();
@@ -331,6 +336,7 @@ static int open_scratch(void **state) {
     if (!code) code = run(&pack, "whole", 0, false, NULL);
     write_benchmarks();
     if (!code) code = run(&evaluate, "whole", 0, false, NULL);
+    if (!code) code = run(&keep, "whole", 0, false, NULL);
     last_line(line, "whole");
     if (code) print_error("%s\n", line);
     return code ? -1 : 0;
@@ -369,7 +375,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(longbench_without_memory),      cmocka_unit_test(longbench_scored_without_memory),
         cmocka_unit_test(ppl_without_memory),            cmocka_unit_test(ppl_of_a_pack_without_memory),
         cmocka_unit_test(ruler_written_without_memory),  cmocka_unit_test(ruler_without_memory),
-        cmocka_unit_test(ruler_of_files_without_memory), cmocka_unit_test(tables_without_memory),
+        cmocka_unit_test(ruler_of_files_without_memory), cmocka_unit_test(retention_without_memory),
+        cmocka_unit_test(report_without_memory),         cmocka_unit_test(tables_without_memory),
     };
     return cmocka_run_group_tests_name("out of memory", tests, open_scratch, scratch_close);
 }

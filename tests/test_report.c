@@ -183,6 +183,54 @@ static void little_and_nothing_are_reported_too(void **state) {
     }
 }
 
+#define RETENTION                                                                                                                            \
+    "{\"task\":\"retention\",\"settings\":{\"length\":256,\"texts\":\"<b>\",\"base\":{\"model\":\"m&m\"}},\"scores\":{\"loss\":2.5,"            \
+    "\"loss_stderr\":0.1},\"tables\":{\"loss\":[{\"model\":\"base\",\"step\":null,\"loss\":2.25,\"stderr\":0.5,\"change\":null,"                \
+    "\"change_stderr\":null},{\"model\":\"step-2\",\"step\":2,\"loss\":2.5,\"stderr\":0.5,\"change\":0.25,\"change_stderr\":0.03125}],"           \
+    "\"verdict\":[{\"measure\":\"Short-context loss\",\"lost\":0.25,\"stderr\":0.03125,\"most\":0.125,\"verdict\":\"lost more\"}]}}"
+
+static void results_in_the_folder_are_reported(void **state) {
+    (void)state;
+    const char *folder = make_run("kept", START STEP(1, 9), NULL);
+    assert_done(kd_make_folders(in_scratch("kept/retention")));
+    assert_done(kd_make_folders(in_scratch("kept/javascript:a \"b")));
+    assert_done(kd_make_folders(in_scratch("kept/torn")));
+    scratch_text("kept/retention/result.json", RETENTION);
+    scratch_text("kept/javascript:a \"b/result.json", "{\"task\":\"<i>\",\"scores\":{\"acc\":0.5,\"acc_stderr\":1,\"none\":null}}");
+    scratch_text("kept/torn/result.json", "{\"task");
+    char *page;
+    int64_t size;
+    assert_done(kd_report_write(folder, NULL));
+    assert_done(kd_file_read(&page, &size, in_scratch("kept/report.html"), 1 << 24));
+    assert_has(page, "<h2>Short-context retention</h2>");
+    assert_has(page, "first 256 tokens of documents of &lt;b&gt;. The base, a broken line, is m&amp;m;");
+    assert_has(page, "<td>base</td><td class=\"f\">2.2500 \u00b1 0.5000</td><td class=\"f\">\u2013</td>");
+    assert_has(page, "<td>step-2</td><td class=\"f\">2.5000 \u00b1 0.5000</td><td class=\"f\">0.2500 \u00b1 0.0312</td>");
+    assert_has(page, "<td>lost more</td>");
+    assert_has(page, "<title>Short-context loss</title>");
+    assert_null(strstr(page, "<title>HellaSwag and MMLU</title>"));
+    assert_has(page, "href=\"./javascript%3Aa%20%22b/report.html\">javascript:a &quot;b</a></td><td>&lt;i&gt;</td><td>acc 0.5</td>");
+    assert_has(page, "torn/result.json:1");
+    char *scheme = strstr(page, "javascript:");  /* it stands there as a name */
+    for (; scheme; scheme = strstr(scheme, "javascript:")) *scheme = 'J';
+    assert_markup(page, false);
+    free(page);
+}
+
+static void results_that_are_none_harm_no_report(void **state) {
+    (void)state;
+    static const char *const result[] = {"[]", "{}", "{\"tables\":{\"loss\":[1,{\"model\":3,\"step\":\"x\",\"loss\":\"y\"}],\"mmlu\":{},\"verdict\":[[]]}}",
+                                         "{\"tables\":{\"loss\":[{\"step\":3,\"loss\":1e308},{\"step\":1,\"loss\":-1e308}]},\"scores\":[1]}"};
+    make_run("odd", START STEP(1, 9), NULL);
+    assert_done(kd_make_folders(in_scratch("odd/retention")));
+    for (size_t i = 0; i < sizeof result / sizeof *result; i++) {
+        scratch_text("odd/retention/result.json", result[i]);
+        char *page = read_report(in_scratch("odd"));
+        assert_has(page, "<h2>Short-context retention</h2>");
+        free(page);
+    }
+}
+
 /* ---- comparison -------------------------------------------------------------------------------------------- */
 
 static void open_three(kd_comparison *c) {
@@ -267,6 +315,8 @@ int main(void) {
         cmocka_unit_test(a_report_of_old_metrics_lacks_what_they_lack),
         cmocka_unit_test(hostile_words_stay_words),
         cmocka_unit_test(little_and_nothing_are_reported_too),
+        cmocka_unit_test(results_in_the_folder_are_reported),
+        cmocka_unit_test(results_that_are_none_harm_no_report),
         cmocka_unit_test(a_table_has_a_line_for_each_run),
         cmocka_unit_test(a_length_that_a_run_did_not_see_is_a_dash),
         cmocka_unit_test(json_has_numbers_and_nulls),

@@ -13,6 +13,7 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
     {"hellaswag", "HellaSwag: which ending follows, as lm-evaluation-harness asks it", kd_eval_hellaswag},
     {"mmlu", "MMLU: 57 subjects, as lm-evaluation-harness asks it", kd_eval_mmlu},
     {"ppl", "perplexity of texts or packs: sliding or rolling windows, by position", kd_eval_ppl},
+    {"retention", "what a run keeps of its base model's short-context ability", kd_eval_retention},
 };
 enum { EVALUATIONS = sizeof evaluations / sizeof *evaluations };
 

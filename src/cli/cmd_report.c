@@ -12,7 +12,8 @@ int kd_cmd_report(int argc, char **argv) {
     const kd_usage usage = {
         "report", "RUN_DIR [-o FILE]",
         "Writes a run's report from its metrics.jsonl, run.yaml and window.svg: one HTML page with curves, the first window's "
-        "mask, events, the machine and the run file. kedge train writes it at its end; this does at any time, also while a run "
+        "mask, events, the machine and the run file; and what evaluations in the run's folder found, as kedge eval retention leaves it "
+        "in RUN_DIR/retention. kedge train writes it at its end; this does at any time, also while a run "
         "is going on. The page holds everything it shows.",
         "  kedge report runs/anchor-16k\n  kedge report runs/anchor-16k -o anchor.html\n", option, 1};
     kd_status status = kd_options_read(&usage, argc, argv, &folder, 1, &count, &done);

@@ -36,5 +36,6 @@ int kd_eval_longbench(int argc, char **argv);
 int kd_eval_hellaswag(int argc, char **argv);
 int kd_eval_mmlu(int argc, char **argv);
 int kd_eval_ppl(int argc, char **argv);
+int kd_eval_retention(int argc, char **argv);
 
 #endif

@@ -243,7 +243,7 @@ static kd_status check_ways(const kd_ruler_asked *a) {
 
 static kd_status run(kd_ruler_asked *a) {
     kd_subject_options options = {0};
-    kd_ruler_step *step = NULL;
+    kd_run_step *step = NULL;
     int64_t steps = 0, positions = 0;
     bool llama2 = false;
     kd_status status;
@@ -251,7 +251,7 @@ static kd_status run(kd_ruler_asked *a) {
     if (!a->data && !a->samples) a->samples = 500;
     if (a->preset && a->checkpoints && !a->last) a->last = PAPER_EXPORTS;
     if (a->checkpoints) {
-        KD_GO(kd_ruler_steps_find(&step, &steps, a->checkpoints, a->last));
+        KD_GO(kd_run_steps_find(&step, &steps, "ruler", a->checkpoints, a->last));
         a->words.subject.model = step[0].folder;
     }
     if (!a->write) KD_GO(kd_subject_options_read(&options, &a->words.subject, "ruler"));
@@ -262,7 +262,7 @@ static kd_status run(kd_ruler_asked *a) {
     if (a->write) status = write_files(a);
     else status = a->checkpoints ? kd_ruler_checkpoints(a, &options, step, steps) : evaluate(a, &options);
 done:
-    kd_ruler_steps_free(step, steps);
+    kd_run_steps_free(step, steps);
     free(a->essay);
     return status;
 }

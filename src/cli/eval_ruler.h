@@ -38,10 +38,7 @@ void kd_ruler_session_close(kd_ruler_session *session);
 /* Its tables, its page: written, and told on stdout unless it is one of many. */
 kd_status kd_ruler_session_tell(kd_ruler_session *session, const kd_ruler_asked *asked, const kd_ruler_scores *scores, bool one_of_many);
 
-/* The checkpoints of a run that are meant: those of RUN/export, or where there is none of RUN, the last so many (0: all), ascending. */
-kd_status kd_ruler_steps_find(kd_ruler_step **step, int64_t *count, const char *run, int64_t last);
-void kd_ruler_steps_free(kd_ruler_step *step, int64_t count);
-/* Each of them asked, in OUT/step-N, and their average told; perplexity is of the run's metrics. */
-kd_status kd_ruler_checkpoints(const kd_ruler_asked *asked, const kd_subject_options *options, kd_ruler_step *step, int64_t count);
+/* Each checkpoint asked, in OUT/step-N, and their average told; perplexity is of the run's metrics. */
+kd_status kd_ruler_checkpoints(const kd_ruler_asked *asked, const kd_subject_options *options, kd_run_step *step, int64_t count);
 
 #endif

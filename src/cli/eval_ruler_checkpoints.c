@@ -3,60 +3,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "eval_ruler.h"
 #include "train/history.h"
-
-void kd_ruler_steps_free(kd_ruler_step *step, int64_t count) {
-    for (int64_t i = 0; i < count; i++) free(step[i].folder);
-    free(step);
-}
-
-static int by_step(const void *a, const void *b) {
-    int64_t x = ((const kd_ruler_step *)a)->step, y = ((const kd_ruler_step *)b)->step;
-    return x < y ? -1 : x > y;
-}
-
-/* Folders step-N. */
-static kd_status find_in(kd_ruler_step **step, int64_t *count, const char *folder) {
-    kd_paths names;
-    kd_status status = KD_OK;
-    *step = NULL;
-    *count = 0;
-    if (!kd_is_folder(folder)) return KD_OK;
-    KD_TRY(kd_list_folder(&names, folder));
-    KD_GO(kd_new(step, names.count + 1, sizeof **step));
-    for (int64_t i = 0; i < names.count; i++) {
-        const char *name = names.path[i];
-        if (strncmp(name, "step-", 5) || !name[5] || name[5 + strspn(name + 5, "0123456789")]) continue;
-        (*step)[*count] = (kd_ruler_step){atoll(name + 5), kd_path_join(folder, name), NAN};
-        if (!(*step)[*count].folder) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
-        ++*count;
-    }
-    qsort(*step, (size_t)*count, sizeof **step, by_step);
-done:
-    kd_paths_free(&names);
-    return status;
-}
-
-kd_status kd_ruler_steps_find(kd_ruler_step **step, int64_t *count, const char *run, int64_t last) {
-    char *exports = kd_path_join(run, "export");
-    kd_status status = exports ? find_in(step, count, exports) : kd_fail(KD_ENOMEM, "out of memory");
-    free(exports);
-    if (!status && !*count) {
-        free(*step);
-        status = find_in(step, count, run);
-    }
-    if (!status && !*count) status = kd_fail(KD_ECONFIG, "ruler: --checkpoints %s: neither exports nor checkpoints are there", run);
-    if (status) return status;
-    int64_t more = last && *count > last ? *count - last : 0;
-    for (int64_t i = 0; i < more; i++) free((*step)[i].folder);
-    *count -= more;
-    memmove(*step, *step + more, (size_t)*count * sizeof **step);
-    return KD_OK;
-}
 
 /* ---- perplexity -------------------------------------------------------------------------------------------------------------- */
 
@@ -73,7 +23,7 @@ static kd_status curve_new(curve *c, int64_t room) {
 }
 
 /* Of all validations, and of those at the steps. A run without metrics is none. */
-static kd_status read_perplexity(curve *c, const char *run, kd_ruler_step *step, int64_t count) {
+static kd_status read_perplexity(curve *c, const char *run, kd_run_step *step, int64_t count) {
     kd_history h;
     kd_status status = kd_history_open(&h, run);
     if (status == KD_ENOMEM) return status;
@@ -94,22 +44,11 @@ static kd_status read_perplexity(curve *c, const char *run, kd_ruler_step *step,
 
 /* ---- all of them ------------------------------------------------------------------------------------------------------------- */
 
-/* The steps are not among the settings: a run goes on, and so does this. */
 static kd_status settings_of(json_t **out, const kd_ruler_asked *a, const kd_ruler_session *s) {
-    json_t *own = kd_ruler_settings(a, &s->opened), *subject;
-    if (own && (json_object_set_new(own, "run", json_string(kd_name_of_path(a->checkpoints))) ||
-                json_object_set_new(own, "last", json_integer(a->last)))) {
-        json_decref(own);
-        own = NULL;
-    }
-    KD_TRY(kd_eval_settings(out, "ruler", &s->subject, own));
-    subject = json_object_get(*out, "subject");
-    json_object_del(subject, "model");
-    json_object_del(subject, "model_hash");
-    return KD_OK;
+    return kd_run_settings(out, "ruler", a->checkpoints, a->last, &s->subject, kd_ruler_settings(a, &s->opened));
 }
 
-static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_ruler_step *step, const kd_ruler_scores *scores, int64_t count,
+static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_run_step *step, const kd_ruler_scores *scores, int64_t count,
                       const curve *perplexity, double seconds) {
     kd_ruler_tables tables = {0};
     kd_ruler_scores mean = {0};
@@ -150,7 +89,7 @@ done:
     return status;
 }
 
-static kd_status ask_one(const kd_ruler_asked *a, const kd_subject_options *options, const kd_ruler_step *step, kd_ruler_session *session,
+static kd_status ask_one(const kd_ruler_asked *a, const kd_subject_options *options, const kd_run_step *step, kd_ruler_session *session,
                          kd_ruler_scores *scores) {
     kd_subject_options o = *options;
     kd_text folder = {0};
@@ -164,7 +103,7 @@ static kd_status ask_one(const kd_ruler_asked *a, const kd_subject_options *opti
     return kd_ruler_session_tell(session, a, scores, true);
 }
 
-kd_status kd_ruler_checkpoints(const kd_ruler_asked *a, const kd_subject_options *options, kd_ruler_step *step, int64_t count) {
+kd_status kd_ruler_checkpoints(const kd_ruler_asked *a, const kd_subject_options *options, kd_run_step *step, int64_t count) {
     kd_ruler_session session = {.opened.grid.open = -1};
     kd_ruler_scores *scores = NULL;
     curve perplexity = {0};

@@ -111,7 +111,7 @@ kd_status kd_ruler_tables_open(kd_ruler_tables *t, const kd_ruler_grid *g, const
     return KD_OK;
 }
 
-kd_status kd_ruler_tables_steps(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_ruler_step *step, const kd_ruler_scores *scores,
+kd_status kd_ruler_tables_steps(kd_ruler_tables *t, const kd_ruler_grid *g, const kd_run_step *step, const kd_ruler_scores *scores,
                                 int64_t count) {
     t->step_column[0] = (kd_table_column){"step", 0};
     for (int64_t l = 0; l < g->lengths; l++) t->step_column[l + 1] = t->column[l + 1];

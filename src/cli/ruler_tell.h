@@ -4,11 +4,9 @@
 
 #include "eval.h"
 #include "eval/ruler_grid.h"
+#include "run_steps.h"
 
 enum { KD_RULER_TABLES = 5, KD_RULER_CURVES = 5 };
-
-/* A checkpoint of a run, and what validation said near it. */
-typedef struct kd_ruler_step { int64_t step; char *folder; double perplexity; /* NAN: not measured at this step */ } kd_ruler_step;
 
 typedef struct kd_ruler_tables {
     char length_name[KD_RULER_LENGTHS][24];
@@ -26,8 +24,8 @@ typedef struct kd_ruler_tables {
  * added by kd_ruler_tables_steps. Free with kd_ruler_tables_close, also after a failure. */
 kd_status kd_ruler_tables_open(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_ruler_scores *scores);
 /* scores [count] of the steps. */
-kd_status kd_ruler_tables_steps(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_ruler_step *step,
-                                const kd_ruler_scores *scores, int64_t count);
+kd_status kd_ruler_tables_steps(kd_ruler_tables *tables, const kd_ruler_grid *grid, const kd_run_step *step, const kd_ruler_scores *scores,
+                                int64_t count);
 void kd_ruler_tables_close(kd_ruler_tables *tables);
 
 /* The first answer to each task, at the first length; texts are its own. */

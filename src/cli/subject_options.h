@@ -16,11 +16,14 @@ typedef struct kd_subject_words {
 /* Rows of a command's table; words: a kd_subject_words. */
 #define KD_SUBJECT_OPTIONS(words)                                                                                                          \
     {"--model", KD_TEXT, &(words).model, "DIR", "a Hugging Face folder, or a checkpoint or export of a run"},                              \
+    {"--length", KD_INTEGER, &(words).length, "N", "tokens of a prompt and its answer at most; as config.json says unless given"},         \
+    KD_SUBJECT_MANNERS(words)
+/* Those of commands that say themselves which models they ask, and how much. */
+#define KD_SUBJECT_MANNERS(words)                                                                                                          \
     {"--tokenizer", KD_TEXT, &(words).tokenizer, "DIR", "the model's own unless given; `bytes` is one"},                                   \
     {"--anchor", KD_TEXT, &(words).anchor, "WHEN", "auto, on or off: the anchor (BOS, EOS without one) leads every text; auto: where the " \
                                                    "model's run trained with it"},                                                         \
     {"--bos", KD_TEXT, &(words).bos, "WHEN", "auto, on or off: BOS leads texts that no anchor leads; auto: where the tokenizer adds it"},   \
-    {"--length", KD_INTEGER, &(words).length, "N", "tokens of a prompt and its answer at most; as config.json says unless given"},         \
     {"--batch", KD_INTEGER, &(words).batch, "N", "sequences that are read at once"},                                                       \
     {"--cache", KD_TEXT, &(words).cache, "TYPE", "f32 or bf16: how keys and values are kept; bf16 takes half the memory"},                 \
     {"--threads", KD_INTEGER, &(words).threads, "N", "one for each core unless given; results do not depend on it"}

@@ -15,6 +15,20 @@ kd_mean kd_mean_of(const double *item, int64_t n) {
     return m;
 }
 
+kd_mean kd_mean_by_size(const double *sum, const double *size, int64_t n) {
+    kd_mean m = {.n = n};
+    double sizes = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) {
+        m.mean += sum[i];
+        sizes += size[i];
+    }
+    if (sizes <= 0) return (kd_mean){.n = n};
+    m.mean /= sizes;
+    for (int64_t i = 0; i < n; i++) squares += (sum[i] - m.mean * size[i]) * (sum[i] - m.mean * size[i]);
+    if (n > 1) m.error = sqrt(squares * (double)n / (double)(n - 1)) / sizes;
+    return m;
+}
+
 /* The variance of all items is taken as the tasks' own, weighted by what they have of it. */
 kd_mean kd_mean_pooled(const kd_mean *task, int64_t count) {
     kd_mean m = {0};

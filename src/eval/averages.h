@@ -7,6 +7,10 @@
 /* Of n items: mean, and standard error (sample standard deviation over sqrt(n); 0 for one item). */
 typedef struct kd_mean { double mean, error; int64_t n; } kd_mean;
 kd_mean kd_mean_of(const double *item, int64_t n);
+/* sum over items of `sum`, over that of `size`: the mean over what items have so many of, as tokens of documents. Its error is that of a
+ * ratio over items drawn together with their sizes: sqrt(n/(n-1) sum_i (sum_i - mean size_i)^2) / sum_i size_i. Source: Cochran 1977,
+ * sections 2.11 and 6.4. 0 for one item. */
+kd_mean kd_mean_by_size(const double *sum, const double *size, int64_t n);
 /* Of tasks together: by their sizes, with the pooled error of lm-evaluation-harness. */
 kd_mean kd_mean_pooled(const kd_mean *task, int64_t count);
 

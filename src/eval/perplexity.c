@@ -88,12 +88,24 @@ static bool add_answer(kd_ppl_score *s, const json_t *answer) {
     return true;
 }
 
+static kd_status add_text(kd_ppl_score *s, const kd_results *results, const kd_ppl_options *o, int64_t k, int64_t text) {
+    char key[64];
+    snprintf(key, sizeof key, "%lld/%lld", (long long)o->length[k], (long long)text);
+    if (add_answer(s, kd_results_find(results, key))) return KD_OK;
+    return kd_fail(KD_EFORMAT, "%s: no answer with windows and positions", key);
+}
+
+kd_status kd_ppl_sum_of(kd_ppl_sum *sum, const kd_results *results, const kd_ppl_options *o, int64_t k, int64_t text) {
+    kd_ppl_score score = {.length = o->length[k]};
+    KD_TRY(add_text(&score, results, o, k, text));
+    *sum = score.all;
+    return KD_OK;
+}
+
 kd_status kd_ppl_score_of(kd_ppl_score *s, const kd_results *results, const kd_ppl_texts *texts, const kd_ppl_options *o, int64_t k) {
     *s = (kd_ppl_score){.length = o->length[k], .texts = texts->count};
     for (int64_t i = 0; i < texts->count; i++) {
-        char key[64];
-        snprintf(key, sizeof key, "%lld/%lld", (long long)o->length[k], (long long)i);
-        if (!add_answer(s, kd_results_find(results, key))) return kd_fail(KD_EFORMAT, "%s: no answer with windows and positions", key);
+        KD_TRY(add_text(s, results, o, k, i));
         s->words += texts->text[i].words;
         s->bytes += texts->text[i].bytes;
     }

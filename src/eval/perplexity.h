@@ -58,6 +58,9 @@ typedef struct kd_ppl_score {
 kd_status kd_ppl_score_of(kd_ppl_score *score, const kd_results *results, const kd_ppl_texts *texts, const kd_ppl_options *options,
                           int64_t k);
 
+/* Of one text's answer. */
+kd_status kd_ppl_sum_of(kd_ppl_sum *sum, const kd_results *results, const kd_ppl_options *options, int64_t k, int64_t text);
+
 double kd_ppl_tokens(const kd_ppl_score *score);    /* e to the mean over tokens */
 double kd_ppl_by_windows(const kd_ppl_score *score);  /* e to the mean over windows of their means: YaRN's */
 double kd_ppl_of(double nats, int64_t count);       /* e to nats over count; NAN for none */

@@ -66,16 +66,24 @@ kd_status kd_results_text(kd_text *text, const kd_results *r, const kd_outcome *
 
 /* ---- the page ----------------------------------------------------------------------------------------------------------- */
 
+enum { TILES = 8 };
+
+/* The first scores; an error stands below what it is of. */
 static void write_tiles(kd_text *page, const kd_outcome *o) {
     const char *name;
     json_t *value;
-    char number[32];
+    char number[32], error[32], note[48], key[128];
     int64_t count = 0;
     kd_page_tiles(page);
     json_object_foreach((json_t *)o->scores, name, value) {
-        if (!json_is_number(value) || count++ == 8) continue;
+        size_t size = strlen(name);
+        if (!json_is_number(value) || (size > 7 && !strcmp(name + size - 7, "_stderr")) || count++ >= TILES) continue;
+        snprintf(key, sizeof key, "%s_stderr", name);
+        const json_t *around = json_object_get(o->scores, key);
         kd_show_number(number, json_number_value(value));
-        kd_page_tile(page, number, name, NULL);
+        kd_show_number(error, json_number_value(around));
+        snprintf(note, sizeof note, "\u00b1 %s", error);
+        kd_page_tile(page, number, name, json_is_number(around) ? note : NULL);
     }
     kd_page_tiles_close(page);
 }

@@ -1,5 +1,6 @@
 #include "page.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@ static const char style[] =
     "main{max-width:1140px;margin:0 auto;padding:36px 20px 48px}"
     "h1{font-size:28px;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere}"
     "h2{font-size:18px;margin:44px 0 14px}"
-    "p,ul{margin:0 0 10px;max-width:44em}ul{padding-left:1.2em}.scroll+p{margin-top:10px}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
+    "p,ul{margin:0 0 10px;max-width:44em}ul{padding-left:1.2em}.scroll+p{margin-top:10px}.charts+.scroll,.scroll+.scroll{margin-top:22px}.about,footer,.note{color:var(--k-soft)}footer{margin-top:48px;font-size:13px}"
     ".tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:1px;margin:24px 0 0;padding:0;"
     "background:var(--k-grid);border:1px solid var(--k-grid);border-radius:8px;overflow:hidden}"
     ".tiles div{background:var(--k-paper);padding:12px 14px}"
@@ -25,7 +26,7 @@ static const char style[] =
     "figure{margin:0;break-inside:avoid}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}"
     "th,td{padding:6px 18px 6px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--k-grid)}"
-    "th{color:var(--k-soft);font-weight:500}.f{text-align:right;white-space:nowrap}"
+    "th{color:var(--k-soft);font-weight:500}a{color:inherit}.f{text-align:right;white-space:nowrap}"
     "details{margin-top:32px;border-top:1px solid var(--k-grid);padding-top:10px}"
     "summary{cursor:pointer;font-weight:600}pre{overflow-x:auto;font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}"
     "@media (max-width:640px){main{padding:22px 14px 32px}.tiles{grid-template-columns:1fr 1fr}.tiles dd{font-size:18px}"
@@ -102,6 +103,17 @@ void kd_page_table(kd_text *page) { kd_text_put(page, "<div class=\"scroll\"><ta
 void kd_page_row(kd_text *page) { kd_text_put(page, "</tr>\n<tr>"); }
 void kd_page_cell(kd_text *page, const char *words, bool head, bool figure) {
     element(page, head ? "th" : "td", figure ? "f" : NULL, words);
+}
+
+/* "./" before it: no path is taken for a scheme. What is not plain in it is written as addresses have it. */
+void kd_page_link(kd_text *page, const char *words, const char *path) {
+    kd_text_put(page, "<td><a href=\"./");
+    for (const unsigned char *c = (const unsigned char *)path; *c; c++)
+        if ((*c < 128 && isalnum(*c)) || strchr("-._~/", *c)) kd_text_add(page, (const char *)c, 1);
+        else kd_text_print(page, "%%%02X", *c);
+    kd_text_put(page, "\">");
+    kd_text_escape(page, words);
+    kd_text_put(page, "</a></td>");
 }
 
 void kd_page_fact(kd_text *page, bool first, const char *name, const char *value) {

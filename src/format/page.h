@@ -24,6 +24,8 @@ void kd_page_charts_close(kd_text *page);
 void kd_page_table(kd_text *page);
 void kd_page_row(kd_text *page);
 void kd_page_cell(kd_text *page, const char *words, bool head, bool figure);
+/* A cell that leads to a file beside the page, by its path from there. */
+void kd_page_link(kd_text *page, const char *words, const char *path);
 /* A row of a name and what it is; first: the table's first row. value NULL: a dash. */
 void kd_page_fact(kd_text *page, bool first, const char *name, const char *value);
 void kd_page_table_close(kd_text *page);

@@ -7,6 +7,7 @@
 
 #include "format/page.h"
 #include "history.h"
+#include "report_results.h"
 
 enum { MOST_EVENTS = 200 };
 #define LARGE 0x1p32 /* bytes: from here on memory is shown in GiB */
@@ -242,13 +243,14 @@ static void write_run_file(kd_text *page, const kd_history *h) {
     kd_text_put(page, "</pre></details>\n");
 }
 
-static kd_status write_page(kd_text *page, const kd_history *h) {
+static kd_status write_page(kd_text *page, const kd_history *h, bool links) {
     char about[256];
     describe(about, sizeof about, h);
     kd_page_open(page, h->name, about);
     write_tiles(page, h);
     kd_page_section(page, "Training");
     KD_TRY(write_charts(page, h));
+    KD_TRY(kd_report_results(page, h->folder, links));
     kd_page_charts(page);
     KD_TRY(write_window(page, h));
     kd_text_put(page, "<div>\n");
@@ -268,7 +270,7 @@ kd_status kd_report_write(const char *folder, const char *path) {
     kd_status status;
     if (!path && !own) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_history_open(&history, folder));
-    KD_GO(write_page(&page, &history));
+    KD_GO(write_page(&page, &history, !path));
     KD_GO(kd_file_replace(path ? path : own, page.data, page.size));
 done:
     kd_text_free(&page);

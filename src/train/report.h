@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 
-/* Reads folder/metrics.jsonl, run.yaml and window.svg (the last two may be missing) and replaces `path` (NULL:
- * folder/report.html) whole. The run may be going on. KD_EIO, KD_ENOMEM. */
+/* Reads folder/metrics.jsonl, run.yaml, window.svg and the results of evaluations, NAME/result.json (all but the first may be missing) and
+ * replaces `path` (NULL: folder/report.html) whole. The run may be going on. KD_EIO, KD_ENOMEM. */
 kd_status kd_report_write(const char *folder, const char *path);
 
 #endif
