@@ -189,6 +189,7 @@ static const kd_variant copy_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, copy_
 static KD_OP(cache_copy, copy_variants);
 
 kd_status kd_cache_copy(kd_ctx *ctx, const kd_extend *x, void *to_key, void *to_value, const void *key, const void *value, int64_t count) {
-    if (count < 0 || count > x->room) return kd_fail(KD_EARG, "a cache for %lld tokens: %lld of them", (long long)x->room, (long long)count);
+    if (count < 0 || count > x->room)
+        return kd_fail(KD_EARG, "a cache for %lld tokens: %lld of them", (long long)x->room, (long long)count);
     return kd_op_run(ctx, &cache_copy, &(copy_args){x, {to_key, to_value}, {key, value}, count});
 }

@@ -44,7 +44,8 @@ int64_t kd_cache_turns_count(int64_t room, int64_t E);
 kd_status kd_cache_turns(kd_ctx *ctx, float *turn, const kd_rope *rope, int64_t room);
 
 /* The first `count` tokens of a cache to another one. */
-kd_status kd_cache_copy(kd_ctx *ctx, const kd_extend *shape, void *to_key, void *to_value, const void *key, const void *value, int64_t count);
+kd_status kd_cache_copy(kd_ctx *ctx, const kd_extend *shape, void *to_key, void *to_value, const void *key, const void *value,
+                        int64_t count);
 
 /* ---- for the variants ----------------------------------------------------------------------------------------------- */
 

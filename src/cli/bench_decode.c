@@ -26,6 +26,7 @@ typedef struct bench {
     kd_decoder *decoder;
     kd_layout layout;
     int32_t *token;
+    float *logits;
     double flops, bandwidth;       /* the machine's */
 } bench;
 
@@ -41,6 +42,7 @@ static void bench_close(bench *b) {
     kd_config_close(&b->config);
     kd_ctx_close(b->ctx);
     free(b->token);
+    free(b->logits);
 }
 
 static kd_status bench_open(bench *b, const options *o) {
@@ -52,6 +54,7 @@ static kd_status bench_open(bench *b, const options *o) {
     KD_GO(kd_layout_init(&b->layout, &b->config));
     KD_GO(kd_decoder_open(&b->decoder, b->ctx, &b->config, o->model, &decoder));
     KD_GO(kd_new(&b->token, o->prompt, sizeof *b->token));
+    KD_GO(kd_new(&b->logits, b->config.V, sizeof *b->logits));
     for (int64_t i = 0; i < o->prompt; i++) b->token[i] = (int32_t)(kd_random_bits(1, 0, (uint64_t)i) % (uint64_t)b->config.V);
     KD_GO(kd_peak_bandwidth(&b->bandwidth, b->ctx));
     b->flops = kd_peak_flops(b->ctx);
@@ -67,9 +70,8 @@ static int ascending(const void *x, const void *y) {
 
 /* The prompt to every one of the sequences: seconds of the first. */
 static kd_status prefill(double *seconds, bench *b, const options *o, int64_t sequences) {
-    kd_likely top;
     double began = kd_now();
-    KD_TRY(kd_decoder_read(b->decoder, &(kd_feed){.token = b->token, .count = o->prompt, .tops = 1, .top = &top - (o->prompt - 1)}, 1));
+    KD_TRY(kd_decoder_read(b->decoder, &(kd_feed){.token = b->token, .count = o->prompt, .logits = b->logits}, 1));
     *seconds = kd_now() - began;
     for (int64_t i = 1; i < sequences; i++) KD_TRY(kd_decoder_copy(b->decoder, i, 0, o->prompt));
     return KD_OK;
@@ -77,29 +79,31 @@ static kd_status prefill(double *seconds, bench *b, const options *o, int64_t se
 
 /* The median of the seconds of a step. */
 static kd_status decode(double *seconds, bench *b, const options *o, int64_t sequences) {
-    double *took;
-    kd_feed *feed;
-    kd_likely *top;
-    kd_status status = KD_OK;
-    KD_TRY(kd_new(&took, o->tokens, sizeof *took));
-    if (!status) status = kd_new(&feed, sequences, sizeof *feed);
-    if (!status && (status = kd_new(&top, sequences, sizeof *top))) free(feed);
-    if (status) goto done;
-    for (int64_t t = 0; t < o->tokens && !status; t++) {
+    double *took = NULL;
+    kd_feed *feed = NULL;
+    kd_likely *top = NULL;
+    int32_t *next = NULL;
+    kd_status status;
+    KD_GO(kd_new(&took, o->tokens, sizeof *took));
+    KD_GO(kd_new(&feed, sequences, sizeof *feed));
+    KD_GO(kd_new(&top, sequences, sizeof *top));
+    KD_GO(kd_new(&next, sequences, sizeof *next));
+    for (int64_t i = 0; i < sequences; i++) top[i].token = (int32_t)(i % b->config.V);
+    for (int64_t t = 0; t < o->tokens; t++) {
         double began = kd_now();
-        int32_t next[1024];
         for (int64_t i = 0; i < sequences; i++) {
-            next[i] = t ? top[i].token : (int32_t)(i % b->config.V);
+            next[i] = top[i].token;
             feed[i] = (kd_feed){.sequence = i, .from = o->prompt + t, .token = &next[i], .count = 1, .tops = 1, .top = &top[i]};
         }
-        status = kd_decoder_read(b->decoder, feed, sequences);
+        KD_GO(kd_decoder_read(b->decoder, feed, sequences));
         took[t] = kd_now() - began;
     }
     qsort(took, (size_t)o->tokens, sizeof *took, ascending);
     *seconds = took[o->tokens / 2];
-    free(feed);
-    free(top);
 done:
+    free(next);
+    free(top);
+    free(feed);
     free(took);
     return status;
 }
@@ -119,33 +123,52 @@ static double prompt_flops(const bench *b, const options *o) {
     return 2 * multiplied * P + 2 * head + 4 * (double)(c->E * c->H * c->L) * P * (P + 1) / 2;
 }
 
+static void print_prompt(const bench *b, const options *o, double seconds) {
+    kd_decoder_memory m = kd_decoder_memory_use(b->decoder);
+    double rate = prompt_flops(b, o) / seconds, tokens = (double)o->prompt / seconds;
+    if (!o->json) {
+        printf("prompt of %lld: %.4g s, %.5g tokens/s; %.1f GF/s, %.1f%% of the peak of %.1f\n", (long long)o->prompt, seconds, tokens, rate * 1e-9,
+               100 * rate / b->flops, b->flops * 1e-9);
+        printf("%9s %12s %12s %10s %10s %8s\n", "sequences", "s a step", "tokens/s", "GB a step", "GB/s", "of peak");
+        return;
+    }
+    printf("{\"bench\": \"decode\", \"parameters\": %lld, \"threads\": %lld, \"isa\": \"%s\", \"cache\": \"%s\", \"prompt\": %lld, ",
+           (long long)b->layout.count, (long long)kd_pool_threads(b->ctx->pool), kd_isa_name(b->ctx->isa), o->cache, (long long)o->prompt);
+    printf("\"prompt_seconds\": %.5g, \"prompt_tokens_per_second\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_gbytes\": %.4g, ", seconds,
+           tokens, rate * 1e-9, b->flops * 1e-9, b->bandwidth * 1e-9);
+    printf("\"weights\": %lld, \"cache_token\": %lld, \"steps\": [", (long long)(m.mapped + m.copied), (long long)m.cache_token);
+}
+
+static void print_step(const bench *b, const options *o, int64_t sequences, double seconds, bool first) {
+    double bytes = step_bytes(b, o, sequences), tokens = (double)sequences / seconds, share = bytes / seconds / b->bandwidth;
+    if (o->json)
+        printf("%s{\"sequences\": %lld, \"seconds\": %.5g, \"tokens_per_second\": %.5g, \"bytes\": %.6g, \"share_of_bandwidth\": %.4f}",
+               first ? "" : ", ", (long long)sequences, seconds, tokens, bytes, share);
+    else printf("%9lld %12.4g %12.5g %10.4g %10.2f %7.1f%%\n", (long long)sequences, seconds, tokens, bytes * 1e-9, bytes / seconds * 1e-9, 100 * share);
+    fflush(stdout);
+}
+
+static void print_end(const bench *b, const options *o) {
+    double mapped = (double)kd_decoder_memory_use(b->decoder).mapped;
+    if (o->json) printf("], \"memory\": %lld}\n", (long long)kd_memory_peak());
+    else printf("memory reads %.2f GB/s; %.2f GiB in memory at most, %.2f GiB of it weights in maps\n", b->bandwidth * 1e-9,
+                (double)kd_memory_peak() * 0x1p-30, mapped * 0x1p-30);
+}
+
 static kd_status run(const options *o) {
     bench b;
     kd_status status;
     double seconds;
     KD_TRY(bench_open(&b, o));
-    kd_decoder_memory m = kd_decoder_memory_use(b.decoder);
     KD_GO(prefill(&seconds, &b, o, 1));  /* pages and caches */
     KD_GO(prefill(&seconds, &b, o, 1));
-    double rate = prompt_flops(&b, o) / seconds;
-    if (o->json) printf("{\"bench\": \"decode\", \"parameters\": %lld, \"threads\": %lld, \"isa\": \"%s\", \"cache\": \"%s\", \"prompt\": %lld, \"prompt_seconds\": %.5g, "
-                        "\"prompt_tokens_per_second\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_gbytes\": %.4g, \"weights\": %lld, \"cache_token\": %lld, \"steps\": [",
-                        (long long)b.layout.count, (long long)kd_pool_threads(b.ctx->pool), kd_isa_name(b.ctx->isa), o->cache, (long long)o->prompt,
-                        seconds, (double)o->prompt / seconds, rate * 1e-9, b.flops * 1e-9, b.bandwidth * 1e-9, (long long)(m.mapped + m.copied), (long long)m.cache_token);
-    else printf("prompt of %lld: %.4g s, %.5g tokens/s; %.1f GF/s, %.1f%% of the peak of %.1f\n%9s %12s %12s %10s %10s %8s\n", (long long)o->prompt, seconds,
-                (double)o->prompt / seconds, rate * 1e-9, 100 * rate / b.flops, b.flops * 1e-9, "sequences", "s a step", "tokens/s", "GB a step", "GB/s", "of peak");
+    print_prompt(&b, o, seconds);
     for (int64_t i = 0; i < o->batches; i++) {
-        int64_t n = o->sequences[i];
-        double step, bytes = step_bytes(&b, o, n);
-        KD_GO(prefill(&seconds, &b, o, n));
-        KD_GO(decode(&step, &b, o, n));
-        if (o->json) printf("%s{\"sequences\": %lld, \"seconds\": %.5g, \"tokens_per_second\": %.5g, \"bytes\": %.6g, \"share_of_bandwidth\": %.4f}", i ? ", " : "",
-                            (long long)n, step, (double)n / step, bytes, bytes / step / b.bandwidth);
-        else printf("%9lld %12.4g %12.5g %10.4g %10.2f %7.1f%%\n", (long long)n, step, (double)n / step, bytes * 1e-9, bytes / step * 1e-9, 100 * bytes / step / b.bandwidth);
-        fflush(stdout);
+        KD_GO(prefill(&seconds, &b, o, o->sequences[i]));
+        KD_GO(decode(&seconds, &b, o, o->sequences[i]));
+        print_step(&b, o, o->sequences[i], seconds, i == 0);
     }
-    if (o->json) printf("], \"memory\": %lld}\n", (long long)kd_memory_peak());
-    else printf("memory reads %.2f GB/s; %.2f GiB in memory at most, %.2f GiB of it weights in maps\n", b.bandwidth * 1e-9, (double)kd_memory_peak() * 0x1p-30, (double)m.mapped * 0x1p-30);
+    print_end(&b, o);
 done:
     bench_close(&b);
     return status;
@@ -153,12 +176,15 @@ done:
 
 static kd_status check(options *o) {
     if (!o->model) return kd_fail(KD_ECONFIG, "bench decode: --model is missing");
-    if (strcmp(o->cache, "f32") && strcmp(o->cache, "bf16")) return kd_fail(KD_ECONFIG, "bench decode: --cache %s: it is f32 or bf16", o->cache);
+    if (strcmp(o->cache, "f32") && strcmp(o->cache, "bf16"))
+        return kd_fail(KD_ECONFIG, "bench decode: --cache %s: it is f32 or bf16", o->cache);
     KD_TRY(kd_options_integers(o->sequences, BATCHES, &o->batches, "bench decode", "--batch", o->batch));
     for (int64_t i = 0; i < o->batches; i++)
-        if (o->sequences[i] < 1 || o->sequences[i] > 512) return kd_fail(KD_ECONFIG, "bench decode: --batch %lld: 1 to 512", (long long)o->sequences[i]);
+        if (o->sequences[i] < 1 || o->sequences[i] > 512)
+            return kd_fail(KD_ECONFIG, "bench decode: --batch %lld: 1 to 512", (long long)o->sequences[i]);
     if (o->prompt < 1 || o->prompt > 1 << 20 || o->tokens < 1 || o->tokens > 1 << 16)
-        return kd_fail(KD_ECONFIG, "bench decode: --prompt %lld is 1 to 1M, --tokens %lld 1 to 64K", (long long)o->prompt, (long long)o->tokens);
+        return kd_fail(KD_ECONFIG, "bench decode: --prompt %lld is 1 to 1M, --tokens %lld 1 to 64K", (long long)o->prompt,
+                       (long long)o->tokens);
     return KD_OK;
 }
 
@@ -174,8 +200,8 @@ int kd_bench_decode(int argc, char **argv) {
         {"--json", KD_FLAG, &o.json, NULL, "one object"},
     };
     const kd_usage usage = {"bench decode", "--model DIR [options]",
-                            "A prompt read at once, beside the FMA peak, and tokens written one after another, beside the speed at which memory is read: a "
-                            "step has to read every matrix, and the keys and values of every sequence. The median step.",
+                            "A prompt read at once, beside the FMA peak, and tokens written one after another, beside the speed at which memory is "
+                            "read: a step has to read every matrix, and the keys and values of every sequence. The median step.",
                             "  kedge bench decode --model models/llama-2-7b --cache bf16\n",
                             option, sizeof option / sizeof *option};
     int64_t count;

@@ -26,7 +26,8 @@ static int64_t cache_numbers(const kd_decoder *d) { return kd_cache_numbers(d->r
 static int64_t cache_size(const kd_decoder *d) { return d->options.bf16_cache ? 2 : 4; }
 
 kd_decoder_memory kd_decoder_memory_use(const kd_decoder *d) {
-    return (kd_decoder_memory){d->mapped, d->copies.size, 2 * d->L * kd_cache_width(d->E) * d->G * cache_size(d), d->work.size + d->ctx->scratch_bytes};
+    return (kd_decoder_memory){d->mapped, d->copies.size, 2 * d->L * kd_cache_width(d->E) * d->G * cache_size(d),
+                               d->work.size + d->ctx->scratch_bytes};
 }
 
 kd_status kd_decoder_sequence_place(kd_decoder *d, int64_t i) {
@@ -118,7 +119,7 @@ kd_status kd_decoder_copy(kd_decoder *d, int64_t to, int64_t from, int64_t count
         return kd_fail(KD_EARG, "sequence %lld to %lld: there are %lld", (long long)from, (long long)to, (long long)d->options.sequences);
     if (count < 0 || count > d->sequence[from].held)
         return kd_fail(KD_EARG, "%lld tokens of a sequence that holds %lld", (long long)count, (long long)d->sequence[from].held);
-    const kd_extend shape = {.room = d->room, .type = d->options.bf16_cache ? KD_VIEW_BF16 : KD_VIEW_F32, .G = d->G, .E = d->E};
+    const kd_extend shape = {.room = d->room, .type = kd_decoder_type(d), .G = d->G, .E = d->E};
     d->sequence[to].held = 0;
     if (count) KD_TRY(kd_decoder_sequence_place(d, to));
     for (int64_t l = 0; l < d->L && count; l++)

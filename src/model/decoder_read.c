@@ -16,25 +16,29 @@ static kd_status check_feed(const kd_decoder *d, const kd_feed *feed, int64_t i)
     if (f->sequence < 0 || f->sequence >= d->options.sequences)
         return kd_fail(KD_EARG, "feed %lld: sequence %lld of %lld", (long long)i, (long long)f->sequence, (long long)d->options.sequences);
     if (f->count < 1 || f->from < 0 || f->from > d->sequence[f->sequence].held || f->from + f->count > d->options.length)
-        return kd_fail(KD_EARG, "feed %lld: %lld tokens behind %lld of a sequence that holds %lld, at most %lld", (long long)i, (long long)f->count,
-                       (long long)f->from, (long long)d->sequence[f->sequence].held, (long long)d->options.length);
+        return kd_fail(KD_EARG, "feed %lld: %lld tokens behind %lld of a sequence that holds %lld, at most %lld", (long long)i,
+                       (long long)f->count, (long long)f->from, (long long)d->sequence[f->sequence].held, (long long)d->options.length);
     if (f->tops < 0 || f->tops > KD_TOPS || f->tops > d->V)
         return kd_fail(KD_EARG, "feed %lld: the likeliest %lld tokens: at most %lld", (long long)i, (long long)f->tops,
                        (long long)(d->V < KD_TOPS ? d->V : KD_TOPS));
     for (int64_t t = 0; t < f->count; t++) {
         if (f->token[t] < 0 || f->token[t] >= d->V)
-            return kd_fail(KD_EARG, "feed %lld: token %d at %lld is outside 0..%lld", (long long)i, f->token[t], (long long)t, (long long)d->V - 1);
+            return kd_fail(KD_EARG, "feed %lld: token %d at %lld is outside 0..%lld", (long long)i, f->token[t], (long long)t,
+                           (long long)d->V - 1);
         if (f->target && (f->target[t] < -1 || f->target[t] >= d->V))
-            return kd_fail(KD_EARG, "feed %lld: target %d at %lld is outside -1..%lld", (long long)i, f->target[t], (long long)t, (long long)d->V - 1);
+            return kd_fail(KD_EARG, "feed %lld: target %d at %lld is outside -1..%lld", (long long)i, f->target[t], (long long)t,
+                           (long long)d->V - 1);
     }
     return KD_OK;
 }
 
 /* ---- the layers ------------------------------------------------------------------------------------------------------------ */
 
-static kd_status linear(kd_decoder *d, float *out, const float *x, kd_param kind, kd_param bias, int64_t l, const float *residual, int64_t rows) {
+static kd_status linear(kd_decoder *d, float *out, const float *x, kd_param kind, kd_param bias, int64_t l, const float *residual,
+                        int64_t rows) {
     const float *b = bias == KD_PARAM_KINDS ? NULL : kd_decoder_vector(d, bias, l);
-    return kd_linear_forward_stored(d->ctx, out, x, kd_decoder_weight(d, kind, l), b, residual, rows, d->layout.rows[kind], d->layout.columns[kind]);
+    return kd_linear_forward_stored(d->ctx, out, x, kd_decoder_weight(d, kind, l), b, residual, rows, d->layout.rows[kind],
+                                    d->layout.columns[kind]);
 }
 
 static kd_status layer(kd_decoder *d, int64_t l, const kd_extend *extend, int64_t rows) {
@@ -64,9 +68,9 @@ static kd_status layers(kd_decoder *d, const kd_block_read *b) {
             d->reading[i] = (kd_reading){kd_decoder_cache(d, f->sequence, l, false), kd_decoder_cache(d, f->sequence, l, true),
                                          f->from + s->from, s->count, s->row};
         }
-        const kd_extend extend = {.reading = d->reading, .readings = b->shares, .room = d->room,
-                                  .type = d->options.bf16_cache ? KD_VIEW_BF16 : KD_VIEW_F32, .turn = d->turn, .rope = &d->rope, .plan = &d->plan,
-                                  .H = d->H, .G = d->G, .E = d->E, .scale = d->scale, .q = d->q, .k = d->k, .v = d->v, .o = d->o};
+        const kd_extend extend = {.reading = d->reading, .readings = b->shares, .room = d->room, .type = kd_decoder_type(d), .turn = d->turn,
+                                  .rope = &d->rope, .plan = &d->plan, .H = d->H, .G = d->G, .E = d->E, .scale = d->scale,
+                                  .q = d->q, .k = d->k, .v = d->v, .o = d->o};
         KD_TRY(layer(d, l, &extend, b->rows));
     }
     return KD_OK;
@@ -93,8 +97,8 @@ static kd_status give(kd_decoder *d, const kd_feed *feed, const kd_wanted *wante
     }
     KD_TRY(device->put(ctx, d->target, target, count * (int64_t)sizeof *target));
     KD_TRY(kd_rmsnorm_forward(ctx, d->picked, d->rinv, d->picked, kd_decoder_vector(d, KD_P_NORM, 0), d->eps, count, d->C));
-    KD_TRY(kd_linear_forward_stored(ctx, d->logits, d->picked, kd_decoder_weight(d, d->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0), NULL, NULL, count,
-                                    d->V, d->C));
+    kd_stored head = kd_decoder_weight(d, d->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
+    KD_TRY(kd_linear_forward_stored(ctx, d->logits, d->picked, head, NULL, NULL, count, d->V, d->C));
     if (any_target || tops) KD_TRY(kd_likelihoods(ctx, d->likelihood, d->top, tops, d->logits, d->target, count, d->V));
     for (int64_t i = 0; i < count; i++) {
         const kd_feed *f = &feed[wanted[i].feed];
@@ -137,11 +141,13 @@ static kd_status read_block(kd_decoder *d, const kd_block_read *b) {
 }
 
 kd_status kd_decoder_read(kd_decoder *d, const kd_feed *feed, int64_t feeds) {
-    if (feeds > d->options.sequences) return kd_fail(KD_EARG, "%lld feeds, %lld sequences", (long long)feeds, (long long)d->options.sequences);
+    if (feeds > d->options.sequences)
+        return kd_fail(KD_EARG, "%lld feeds, %lld sequences", (long long)feeds, (long long)d->options.sequences);
     for (int64_t i = 0; i < feeds; i++) {
         KD_TRY(check_feed(d, feed, i));
         for (int64_t j = 0; j < i; j++)
-            if (feed[j].sequence == feed[i].sequence) return kd_fail(KD_EARG, "feeds %lld and %lld are of one sequence", (long long)j, (long long)i);
+            if (feed[j].sequence == feed[i].sequence)
+                return kd_fail(KD_EARG, "feeds %lld and %lld are of one sequence", (long long)j, (long long)i);
     }
     for (int64_t i = 0; i < feeds; i++) {
         KD_TRY(kd_decoder_sequence_place(d, feed[i].sequence));

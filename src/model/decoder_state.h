@@ -52,6 +52,7 @@ struct kd_decoder {
 kd_status kd_decoder_weights_open(kd_decoder *decoder, const char *folder);
 void kd_decoder_weights_close(kd_decoder *decoder);
 
+static inline kd_view_type kd_decoder_type(const kd_decoder *d) { return d->options.bf16_cache ? KD_VIEW_BF16 : KD_VIEW_F32; }
 /* Memory for what sequence i holds, once. */
 kd_status kd_decoder_sequence_place(kd_decoder *decoder, int64_t i);
 /* A layer's keys, or values, of a sequence that has its memory. */
