@@ -19,9 +19,8 @@ kd_status kd_subject_options_read(kd_subject_options *out, const kd_subject_word
     KD_TRY(read_switch(&out->bos, command, "--bos", words->bos));
     if (strcmp(words->cache, "f32") && strcmp(words->cache, "bf16"))
         return kd_fail(KD_ECONFIG, "%s: --cache %s: it is f32 or bf16", command, words->cache);
-    if (words->length < 0 || words->batch < 1 || words->threads < 0)
-        return kd_fail(KD_ECONFIG, "%s: --%s %lld: %s", command, words->length < 0 ? "length" : words->batch < 1 ? "batch" : "threads",
-                       (long long)(words->length < 0 ? words->length : words->batch < 1 ? words->batch : words->threads),
-                       words->batch < 1 ? "1 or more" : "0 or more");
+    const struct { const char *name; int64_t value; } number[] = {{"length", words->length}, {"batch", words->batch}, {"threads", words->threads}};
+    for (int i = 0; i < 3; i++)
+        if (number[i].value < 0) return kd_fail(KD_ECONFIG, "%s: --%s %lld: 0 or more", command, number[i].name, (long long)number[i].value);
     return KD_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/memory.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/yaml.h"
@@ -141,8 +142,14 @@ static kd_status copy_options(kd_subject *s, const kd_subject_options *o) {
     s->options = *o;
     s->options.tokenizer = NULL;
     s->options.model = strdup(o->model);
-    if (!s->options.sequences) s->options.sequences = SEQUENCES;
     return s->options.model ? KD_OK : kd_fail(KD_ENOMEM, "out of memory");
+}
+
+/* As many as are usual, or as half of the free memory holds. */
+static int64_t sequences_of(const kd_subject *s) {
+    const kd_decoder_options one = {s->options.length, 1, s->options.bf16_cache};
+    int64_t free_bytes = kd_memory_available(), fit = free_bytes / 2 / kd_decoder_sequence_bytes(&s->config, &one);
+    return !free_bytes || fit > SEQUENCES ? SEQUENCES : fit > 1 ? fit : 1;
 }
 
 static kd_status open_parts(kd_subject *s, const kd_subject_options *o, const recorded *r) {
@@ -152,6 +159,7 @@ static kd_status open_parts(kd_subject *s, const kd_subject_options *o, const re
                        (long long)s->config.V);
     s->options.tokenizer = s->tokenizer.name;
     if (!s->options.length) s->options.length = s->config.rope.max_positions;
+    if (s->options.length > 0 && !s->options.sequences) s->options.sequences = sequences_of(s);
     if (s->options.length < 1 || s->options.sequences < 1)
         return kd_fail(KD_ECONFIG, "a length of %lld tokens, %lld sequences at once: both are 1 or more", (long long)s->options.length,
                        (long long)s->options.sequences);

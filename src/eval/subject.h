@@ -15,7 +15,7 @@ typedef struct kd_subject_options {
     kd_switch anchor;       /* whether the anchor leads every prompt; auto: the run that made the folder trained with it (its run.yaml) */
     kd_switch bos;          /* whether BOS leads every prompt that no anchor leads; auto: as the tokenizer's post-processor does */
     int64_t length;         /* tokens of a prompt and its answer at most; 0: as many as config.json declares */
-    int64_t sequences;      /* at once; 0: 16 */
+    int64_t sequences;      /* at once; 0: 16, fewer where half of the free memory does not hold them */
     bool bf16_cache;
     int64_t threads;        /* 0: one for each core */
 } kd_subject_options;

@@ -43,14 +43,18 @@ void *kd_decoder_cache(const kd_decoder *d, int64_t sequence, int64_t layer, boo
     return d->sequence[sequence].cache.base + (2 * layer + value) * cache_numbers(d) * cache_size(d);
 }
 
-static kd_status check(const kd_decoder *d, const kd_config *c, const kd_decoder_options *o) {
+int64_t kd_decoder_sequence_bytes(const kd_config *c, const kd_decoder_options *o) {
+    return 2 * c->L * kd_cache_numbers(o->length, c->G, c->E) * (o->bf16_cache ? 2 : 4);
+}
+
+static kd_status check(const kd_config *c, const kd_decoder_options *o) {
     if (o->length < 1 || o->length >= 1 << 24) return kd_fail(KD_EARG, "a sequence of %lld tokens", (long long)o->length);
     if (o->sequences < 1 || o->sequences > 1 << 16) return kd_fail(KD_EARG, "%lld sequences at once", (long long)o->sequences);
     if (c->sliding_window && c->sliding_window < o->length)
         return kd_fail(KD_ENOTSUP, "a sequence of %lld tokens: the checkpoint lets a token see %lld", (long long)o->length,
                        (long long)c->sliding_window);
     /* Weights in maps may be read again and again; caches may not. */
-    double need = (double)kd_decoder_memory_use(d).cache_token * (double)d->room * (double)o->sequences;
+    double need = (double)kd_decoder_sequence_bytes(c, o) * (double)o->sequences;
     if (kd_memory_available() && need > (double)kd_memory_available())
         return kd_fail(KD_ENOMEM, "out of memory: keys and values of %lld sequences of %lld tokens are %.1f GB, %.1f GB are free",
                        (long long)o->sequences, (long long)o->length, need / 1e9, (double)kd_memory_available() / 1e9);
@@ -83,7 +87,7 @@ kd_status kd_decoder_open(kd_decoder **out, kd_ctx *ctx, const kd_config *c, con
                       .tied = c->tied, .options = *o};
     d->room = (o->length + KD_CACHE_TILE - 1) / KD_CACHE_TILE * KD_CACHE_TILE;
     kd_status status;
-    KD_GO(check(d, c, o));
+    KD_GO(check(c, o));
     KD_GO(kd_layout_init(&d->layout, c));
     KD_GO(kd_new(&d->sequence, o->sequences, sizeof *d->sequence));
     KD_GO(kd_new(&d->reading, o->sequences, sizeof *d->reading));

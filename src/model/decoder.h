@@ -21,6 +21,9 @@ typedef struct kd_decoder kd_decoder;
 kd_status kd_decoder_open(kd_decoder **out, kd_ctx *ctx, const kd_config *config, const char *folder, const kd_decoder_options *options);
 void kd_decoder_close(kd_decoder *decoder);  /* NULL is allowed */
 
+/* Bytes of keys and values of a sequence that is as long as can be. */
+int64_t kd_decoder_sequence_bytes(const kd_config *config, const kd_decoder_options *options);
+
 /* Bytes: of weights in maps and copies, of a sequence's cache for each of its tokens, of everything else. */
 typedef struct kd_decoder_memory { int64_t mapped, copied, cache_token, activations; } kd_decoder_memory;
 kd_decoder_memory kd_decoder_memory_use(const kd_decoder *decoder);
