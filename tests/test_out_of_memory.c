@@ -1,7 +1,7 @@
 /* Places of each command that ask for memory, or for a thread, are refused: once, and from then on. The command
  * then ends with one clear line and leaves nothing half-made, or did not need it. Runs it under fault_shim.so.
- * Of the places a third are taken (KEDGE_SEED=1, 2, 3: which; KEDGE_FAULTS=places: all), of each the first request, and a third of those are
- * refused for good too. KEDGE_FAULTS=all refuses every request. */
+ * Of a command's places at most 32 are taken (KEDGE_SEED=N: which; KEDGE_FAULTS=places: all), of each the first request, and a third of those
+ * are refused for good too. KEDGE_FAULTS=all refuses every request. */
 #define _DEFAULT_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -200,9 +200,9 @@ static void refuse_memory(const command *c) {
     fclose(file);
     assert_true(count > 20);
     if (!all_places && !all_of_them) {
-        int64_t kept = 0, seed = getenv("KEDGE_SEED") ? atoll(getenv("KEDGE_SEED")) : 1;
+        int64_t kept = 0, seed = getenv("KEDGE_SEED") ? atoll(getenv("KEDGE_SEED")) : 1, every = (count + 31) / 32;
         for (int64_t i = 0; i < count; i++)
-            if ((i + seed) % 3 == 0) request[kept++] = request[i];
+            if ((i + seed) % every == 0) request[kept++] = request[i];
         count = kept;
     }
     if (all_of_them) {
