@@ -1,14 +1,16 @@
 #!/bin/bash
 # examples/retrieval, in small: documents, two steps of each stage, a question. Usage: tests/cli_retrieval.sh build/gcc
 example=$(realpath examples/retrieval)
+case $(basename "$1") in *-address*|*-thread*) echo "skipped: examples/retrieval: it trains for minutes under a sanitizer"; echo done; exit 0 ;; esac
 . tests/command.sh
 mkdir -p examples && ln -s "$example" examples/retrieval
-export KEDGE=$kedge OUT=out TOKENS=40000 STEPS=2 SAMPLES=1
+export KEDGE=$kedge OUT=out TOKENS=40000 VALID=20000 STEPS=2 SAMPLES=1
 sed 's/cd "$(dirname "$0")\/..\/.."//' "$example/run" >run
 
 sh run >out.txt 2>err; ok $? "documents, three stages, RULER"
 awk '$1 == "step" { on = 1; next } on && $1 == 2 { found = 1 } END { exit !found }' out.txt; ok $? "the export is asked"
 [ -s out/ruler/chart.svg ] && [ -s out/ruler/report.html ] && [ "$(wc -l <out/ruler/step-2/answers.jsonl)" -eq 9 ]; ok $? "three tasks at three lengths, and the picture"
+grep -q '>average<' out/ruler/chart.svg && grep -q '>1024<' out/ruler/chart.svg && grep -q '>perplexity<' out/ruler/chart-2.svg; ok $? "a curve for each length, perplexity beside"
 
 # What the documents are.
 "$kedge" eval ruler --write asked --tokenizer bytes --tasks niah_single_1 --lengths 1K --samples 20 >/dev/null 2>err
@@ -45,7 +47,7 @@ PY
 ok $? "facts, questions as RULER's, labels of the answers alone"
 cp out/short.jsonl before && rm out/short.jsonl && sh run >again.txt 2>err; ok $? "a second call"
 cmp -s out/short.jsonl before; ok $? "the same seed, the same documents"
-cmp -s <(sed '1,/step  /d' again.txt) <(sed '1,/step  /d' out.txt); ok $? "and the same scores"
+grep -q '^RULER' again.txt && cmp -s again.txt out.txt; ok $? "and the same scores"
 python3 "$example/make_data.py" out/parts x.jsonl larger 1000 1 >/dev/null 2>err; code=$?
 [ $code -eq 1 ] && grep -q '^usage' err && [ ! -e x.jsonl ]; ok $? "another kind is answered with what there is"
 python3 "$example/make_data.py" nowhere x.jsonl long 1000 1 >/dev/null 2>err; code=$?

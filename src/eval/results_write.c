@@ -101,6 +101,7 @@ static void write_examples(kd_text *page, const kd_outcome *o) {
 
 static kd_status write_setting(void *opaque, const char *key, const json_t *value) {
     kd_text *page = opaque, words = {0};
+    if (!strcmp(key, "task")) return KD_OK;  /* it leads the table */
     kd_status status = kd_leaf_text(&words, value);
     if (!status) kd_page_fact(page, false, key, words.data ? words.data : "");
     kd_text_free(&words);
