@@ -7,10 +7,11 @@ PARTS is what `kedge eval ruler --write PARTS --tasks niah_single_1,niah_single_
 taken apart into sentences, keys and fillers, so that documents have the words of the evaluation. Which key has which number,
 how many there are, where they stand and what lies between is drawn anew.
 
-  single  one fact, its question, the answer
-  short   pages of some hundred bytes: up to three facts in filler, then questions with their answers; half of the documents
-          are lists, "KEY is N." three times over, each time in another order
-  long    pages of 200 to about 4000 bytes with up to eight facts, half of them with one
+  repeats  digits, or a list of "KEY is N.", three times over; labels are the second and third time: to go on with what
+           stood behind the same bytes before is all that can be learned
+  short    pages of some hundred bytes: up to three facts in filler, then questions with their answers; half of the documents
+           are lists, each time in another order
+  long     pages of 200 to about 4000 bytes with up to eight facts, a third of them with one
 """
 import json
 import math
@@ -31,7 +32,7 @@ class Parts:
         fact = next(line for line in lines if value in line)
         key = next(word for word in fact.split() if "-" in word and word in sample["answer_prefix"])
         self.fact = fact.replace(value, "{value}").replace(key, "{key}")
-        self.question = "\n" + (question + sample["answer_prefix"]).replace(key, "{key}") + " "
+        self.question = "\n" + (question + sample["answer_prefix"]).replace(key, "{key}")
         self.noise = next(line for line in lines if line != fact)
         text, hidden = " ".join(essay[0]["input"].split("\n")[1:-1]), essay[0]["outputs"][0]
         self.essay = [s for s in text.replace("? ", "?\n").replace(". ", ".\n").split("\n") if hidden not in s]
@@ -75,46 +76,57 @@ def shuffled(facts, draw):
     return draw.sample(list(facts.items()), len(facts))
 
 
+def write_repeats(parts, draw):
+    if draw.random() < 0.5:
+        text = "".join(draw.choice("0123456789") for _ in range(draw.randint(7, 24))) + "\n"
+    else:
+        text = "".join(f"{key} is {value}.\n" for key, value in draw_facts(parts, draw, draw.randint(1, 2)).items())
+    record = Record()
+    for turn in range(3):
+        record.add(text[0])
+        record.add(text[1:], asked=turn > 0)
+    return record
+
+
 def write_list(parts, draw):
     record, facts = Record(), draw_facts(parts, draw, draw.randint(1, 4))
     for turn in range(3):
         for key, value in shuffled(facts, draw):
-            record.add(f"{key} is ")
-            record.add(value, asked=turn > 0)
-            record.add(".\n")
+            record.add(f"{key} is")
+            record.add(f" {value}.", asked=turn > 0)
+            record.add("\n")
     return record
 
 
-def write_page(parts, draw, count, size, filler, intro):
+def write_page(parts, draw, count, size, filler):
     """So many facts among filler, then a question about each; about size bytes, or as long as facts and questions are."""
     record, facts = Record(), draw_facts(parts, draw, count)
     sentences = [parts.fact.format(key=key, value=value) for key, value in facts.items()]
     questions = [(parts.question.format(key=key), value) for key, value in shuffled(facts, draw)]
-    room = size - sum(map(len, sentences)) - sum(len(text) + len(value) for text, value in questions)
+    room = size - sum(map(len, sentences)) - sum(len(text) + len(value) + 2 for text, value in questions)
     begin, lines = draw.randrange(len(parts.essay)), []
     while room > 0:
         lines.append(parts.noise if filler == "noise" else parts.essay[(begin + len(lines)) % len(parts.essay)])
         room -= len(lines[-1]) + 1
     for sentence in sentences:
         lines.insert(draw.randint(0, len(lines)), sentence)
-    if intro:
+    if count == 1 or draw.random() < 0.5:
         record.add(parts.intro + "\n")
     record.add(("\n" if filler == "noise" else " ").join(lines))
     for text, value in questions:
         record.add(text)
-        record.add(value, asked=True)
-        record.add(".")
+        record.add(f" {value}.", asked=True)
     return record
 
 
 def page(parts, draw, most, longest):
-    count = 1 if draw.random() < 0.5 else draw.randint(1, most)
+    count = 1 if draw.random() < 1 / 3 else draw.randint(1, most)
     size = math.exp(draw.uniform(math.log(200), math.log(longest)))
-    return write_page(parts, draw, count, size, draw.choice(("noise", "essay")), count == 1 or draw.random() < 0.5)
+    return write_page(parts, draw, count, size, draw.choice(("noise", "essay")))
 
 
 KINDS = {
-    "single": lambda parts, draw: write_page(parts, draw, 1, 0, "noise", False),
+    "repeats": write_repeats,
     "short": lambda parts, draw: write_list(parts, draw) if draw.random() < 0.5 else page(parts, draw, 3, 500),
     "long": lambda parts, draw: page(parts, draw, 8, 3800),
 }
