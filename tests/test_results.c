@@ -155,7 +155,11 @@ static void everything_is_written_at_the_end(void **state) {
     const kd_series series = {NULL, x, y, 2, KD_SERIES_LINE, 0};
     const kd_chart chart = {"A chart", {.label = "x"}, {.label = "y"}, &series, 1};
     const kd_example example = {"asked <this>", "answered", NULL, "right"};
-    json_t *scores = json_pack("{s:f}", "acc", 0.5), *result;
+    json_t *scores = json_pack("{s:f, s:f, s:i}", "acc", 0.5, "acc_stderr", 0.25, "length", 2048), *result;
+    for (int i = 4; i <= 12; i++) {
+        char name[] = {'s', (char)('a' + i), 0};
+        json_object_set_new(scores, name, json_real(i + 0.5));
+    }
     fill(&first);
     fill(&second);
     second.name = "more";
@@ -174,6 +178,14 @@ static void everything_is_written_at_the_end(void **state) {
     assert_non_null(strstr(page, "asked &lt;this&gt;"));
     assert_non_null(strstr(page, "subject.model"));
     assert_null(strstr(page, "<script"));
+    assert_non_null(strstr(page, "<dd>2048</dd>"));
+    assert_non_null(strstr(page, "\u00b1 0.25<"));
+    assert_null(strstr(page, "<dt>acc_stderr"));
+    for (int i = 4; i <= 12; i++) {
+        char tile[] = {'<', 'd', 't', '>', 's', (char)('a' + i), '<', 0};
+        assert_non_null(strstr(page, tile));
+    }
+    assert_null(strstr(strstr(page, ">task<") + 1, ">task<"));
     free(page);
     json_decref(result);
     assert_fails(kd_results_load(&result, scratch_text("other.json", "{\"task\": \"quiz\"}")), KD_EFORMAT, "no results of an evaluation");

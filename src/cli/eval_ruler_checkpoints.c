@@ -48,12 +48,31 @@ static kd_status settings_of(json_t **out, const kd_ruler_asked *a, const kd_rul
     return kd_run_settings(out, "ruler", a->checkpoints, a->last, &s->subject, kd_ruler_settings(a, &s->opened));
 }
 
+/* The average over training and, of several lengths, the mean of each. The series borrow from c. */
+static kd_status draw_steps(kd_series *series, int64_t *drawn, curve *c, const kd_ruler_tables *tables, const kd_ruler_grid *g,
+                            const kd_run_step *step, const kd_ruler_scores *scores, int64_t count) {
+    *drawn = g->lengths > 1 ? g->lengths + 1 : 1;
+    KD_TRY(curve_new(c, *drawn * count));
+    for (int64_t s = 0; s < *drawn; s++) {
+        double *x = c->x + s * count, *y = c->y + s * count;
+        const char *name = s ? tables->length_name[s - 1] : g->lengths > 1 ? "average" : "RULER";
+        series[s] = (kd_series){name, x, y, count, KD_SERIES_POINTS, (int)s};
+        for (int64_t i = 0; i < count; i++) {
+            x[i] = (double)step[i].step;
+            y[i] = s ? scores[i].mean[s - 1] : scores[i].average.mean;
+        }
+    }
+    return KD_OK;
+}
+
 static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_run_step *step, const kd_ruler_scores *scores, int64_t count,
                       const curve *perplexity, double seconds) {
     kd_ruler_tables tables = {0};
     kd_ruler_scores mean = {0};
     kd_results *results = NULL;
     json_t *settings = NULL;
+    kd_series by_length[KD_RULER_LENGTHS + 1];
+    int64_t drawn;
     curve ruler = {0};
     const kd_ruler_grid *g = &s->opened.grid;
     char about[240];
@@ -61,16 +80,17 @@ static kd_status tell(const kd_ruler_asked *a, kd_ruler_session *s, const kd_run
     KD_GO(kd_ruler_scores_mean(&mean, g, scores, count));
     KD_GO(kd_ruler_tables_open(&tables, g, &mean));
     KD_GO(kd_ruler_tables_steps(&tables, g, step, scores, count));
-    KD_GO(curve_new(&ruler, count));
-    for (int64_t i = 0; i < count; i++) {
-        ruler.x[i] = (double)step[i].step;
-        ruler.y[i] = scores[i].average.mean;
+    KD_GO(draw_steps(by_length, &drawn, &ruler, &tables, g, step, scores, count));
+    /* Both over the same steps. Perplexity falls by powers of ten where a run begins with random weights. */
+    double first = (double)step[0].step, last = (double)step[count - 1].step;
+    if (perplexity->n) {
+        first = fmin(first, perplexity->x[0]);
+        last = fmax(last, perplexity->x[perplexity->n - 1]);
     }
-    const kd_axis steps = {.label = "step", .whole = true};
-    const kd_series series[] = {{"RULER", ruler.x, ruler.y, count, KD_SERIES_POINTS, 0},
-                                {"perplexity", perplexity->x, perplexity->y, perplexity->n, KD_SERIES_POINTS, 1}};
-    const kd_chart chart[] = {{"RULER over training", steps, {.label = "score, %"}, &series[0], 1},
-                              {"Perplexity of validation over training", steps, {.label = "perplexity"}, &series[1], 1},
+    const kd_axis steps = {.label = "step", .whole = true, .min = first, .max = last};
+    const kd_series losses = {"perplexity", perplexity->x, perplexity->y, perplexity->n, KD_SERIES_POINTS, (int)drawn};
+    const kd_chart chart[] = {{"RULER over training", steps, {.label = "score, %"}, by_length, drawn},
+                              {"Perplexity of validation over training", steps, {.label = "perplexity", .scale = KD_LOG_SCALE}, &losses, 1},
                               tables.chart};
     snprintf(about, sizeof about, "Means over %lld checkpoints of %.80s, steps %lld to %lld; errors are those of the mean over "
                                   "checkpoints.", (long long)count, kd_name_of_path(a->checkpoints), (long long)step[0].step,

@@ -66,24 +66,34 @@ kd_status kd_results_text(kd_text *text, const kd_results *r, const kd_outcome *
 
 /* ---- the page ----------------------------------------------------------------------------------------------------------- */
 
-enum { TILES = 8 };
+enum { TILES = 12 };
 
-/* The first scores; an error stands below what it is of. */
+/* A score, and below it the standard error where NAME_stderr is one of the scores too. */
+static void write_tile(kd_text *page, const kd_outcome *o, const char *name, double value) {
+    char number[32], key[128], error[32], note[48];
+    if (value == floor(value) && fabs(value) < 1e6) snprintf(number, sizeof number, "%.0f", value);  /* counts and lengths are exact */
+    else kd_show_number(number, value);
+    snprintf(key, sizeof key, "%.100s_stderr", name);
+    const json_t *spread = json_object_get(o->scores, key);
+    kd_show_number(error, json_is_number(spread) ? json_number_value(spread) : NAN);
+    snprintf(note, sizeof note, "\u00b1 %s", error);
+    snprintf(key, sizeof key, "%.100s", name);
+    for (char *c = key; *c; c++)
+        if (*c == '_') *c = ' ';
+    kd_page_tile(page, number, key, json_is_number(spread) ? note : NULL);
+}
+
+/* The first scores; tables have all. */
 static void write_tiles(kd_text *page, const kd_outcome *o) {
     const char *name;
     json_t *value;
-    char number[32], error[32], note[48], key[128];
     int64_t count = 0;
     kd_page_tiles(page);
     json_object_foreach((json_t *)o->scores, name, value) {
         size_t size = strlen(name);
-        if (!json_is_number(value) || (size > 7 && !strcmp(name + size - 7, "_stderr")) || count++ >= TILES) continue;
-        snprintf(key, sizeof key, "%s_stderr", name);
-        const json_t *around = json_object_get(o->scores, key);
-        kd_show_number(number, json_number_value(value));
-        kd_show_number(error, json_number_value(around));
-        snprintf(note, sizeof note, "\u00b1 %s", error);
-        kd_page_tile(page, number, name, json_is_number(around) ? note : NULL);
+        if (!json_is_number(value) || count == TILES || (size > 7 && !strcmp(name + size - 7, "_stderr"))) continue;
+        write_tile(page, o, name, json_number_value(value));
+        count++;
     }
     kd_page_tiles_close(page);
 }
@@ -109,6 +119,7 @@ static void write_examples(kd_text *page, const kd_outcome *o) {
 
 static kd_status write_setting(void *opaque, const char *key, const json_t *value) {
     kd_text *page = opaque, words = {0};
+    if (!strcmp(key, "task")) return KD_OK;  /* it leads the table */
     kd_status status = kd_leaf_text(&words, value);
     if (!status) kd_page_fact(page, false, key, words.data ? words.data : "");
     kd_text_free(&words);
@@ -122,8 +133,9 @@ static kd_status write_settings(kd_text *page, const kd_results *r, const kd_out
     kd_page_fact(page, true, "task", o->task);
     KD_TRY(kd_each_leaf(r->settings, write_setting, page));
     kd_show_time(time, o->seconds);
-    snprintf(all, sizeof all, "%s for %lld answers; %lld were there", time, (long long)json_object_size(r->answers) - (long long)r->found,
-             (long long)r->found);
+    long long answers = (long long)json_object_size(r->answers), found = (long long)r->found;
+    if (answers) snprintf(all, sizeof all, "%s for %lld answers; %lld were there", time, answers - found, found);
+    else snprintf(all, sizeof all, "%s", time);  /* a mean over other results */
     kd_page_fact(page, false, "time", all);
     kd_page_table_close(page);
     return KD_OK;
@@ -141,7 +153,8 @@ static kd_status write_page(kd_text *page, const kd_results *r, const kd_outcome
     for (int64_t i = 0; i < o->tables; i++) kd_table_page(page, o->table[i]);
     write_examples(page, o);
     KD_TRY(write_settings(page, r, o));
-    kd_page_close(page, "from answers.jsonl, which has every answer.");
+    kd_page_close(page, json_object_size(r->answers) ? "from answers.jsonl, which has every answer."
+                                                     : "from results in folders below this one.");
     return kd_text_status(page);
 }
 
