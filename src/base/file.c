@@ -79,7 +79,8 @@ kd_status kd_source_read(void *out, const kd_source *source, int64_t at, int64_t
 kd_status kd_source_map(const void **bytes, const kd_source *source) {
     void *map = source->size ? mmap(NULL, (size_t)source->size, PROT_READ, MAP_SHARED, source->fd, 0) : NULL;
     *bytes = NULL;
-    if (map == MAP_FAILED) return kd_fail_errno(errno == ENOMEM ? KD_ENOMEM : KD_EIO, "%s: cannot map %lld bytes", source->path, (long long)source->size);
+    if (map == MAP_FAILED)
+        return kd_fail_errno(errno == ENOMEM ? KD_ENOMEM : KD_EIO, "%s: cannot map %lld bytes", source->path, (long long)source->size);
     if (map) posix_madvise(map, (size_t)source->size, POSIX_MADV_WILLNEED);  /* advice: a refusal changes nothing */
     *bytes = map;
     return KD_OK;

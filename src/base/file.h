@@ -6,14 +6,13 @@
 
 #include "arena.h"
 
-/* A regular file that is read by place. It is not mapped: a file that shrinks behind a map kills the process. */
+/* A regular file that is read by place, and mapped where somebody asks for that alone: a file that shrinks behind a map kills the process. */
 typedef struct kd_source { int fd; char *path; int64_t size; } kd_source;  /* size: when it was opened */
 kd_status kd_source_open(kd_source *source, const char *path);
 /* Exactly bytes at .. at+size-1; several threads may read at once. KD_EFORMAT with the offset when the file ends before,
  * KD_EIO. */
 kd_status kd_source_read(void *out, const kd_source *source, int64_t at, int64_t size);
-/* All its bytes where they can be read in place, for files that would fill memory twice: one that shrinks meanwhile kills the process.
- * KD_ENOMEM, KD_EIO. */
+/* All its bytes where they can be read in place, for files that would fill memory twice. KD_ENOMEM, KD_EIO. */
 kd_status kd_source_map(const void **bytes, const kd_source *source);
 void kd_source_unmap(const void *bytes, const kd_source *source);  /* NULL is allowed */
 void kd_source_close(kd_source *source);           /* one that was never opened, or is closed, is allowed */

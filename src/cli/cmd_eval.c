@@ -4,10 +4,9 @@
 #include <string.h>
 
 #include "eval.h"
-#include "format/yaml.h"
-#include "help.h"
+#include "subcommands.h"
 
-static const struct { const char *name, *about; int (*run)(int argc, char **argv); } evaluations[] = {
+static const kd_subcommand evaluations[] = {
     {"ruler", "RULER: thirteen tasks at any length, made or out of files", kd_eval_ruler},
     {"longbench", "LongBench: questions about long texts, six groups", kd_eval_longbench},
     {"hellaswag", "HellaSwag: which ending follows, as lm-evaluation-harness asks it", kd_eval_hellaswag},
@@ -15,7 +14,6 @@ static const struct { const char *name, *about; int (*run)(int argc, char **argv
     {"ppl", "perplexity of texts or packs: sliding or rolling windows, by position", kd_eval_ppl},
     {"retention", "what a run keeps of its base model's short-context ability", kd_eval_retention},
 };
-enum { EVALUATIONS = sizeof evaluations / sizeof *evaluations };
 
 json_t *kd_json_of_hash(uint64_t hash) {
     char text[20];
@@ -63,32 +61,11 @@ done:
     return status;
 }
 
-static void print_usage(FILE *out) {
-    fprintf(out, "usage: kedge eval WHAT --model DIR [options]\n\n");
-    kd_help_text(out, "Measures what a model can do. Data are the files that each benchmark publishes; scores are computed as the programs "
-                      "whose numbers are published compute them. With --out DIR every answer is kept as soon as it is there: the same "
-                      "command goes on where it was stopped.");
-    fprintf(out, "\nwhat:\n");
-    for (int i = 0; i < EVALUATIONS; i++) kd_help_row(out, evaluations[i].name, 10, evaluations[i].about);
-    fprintf(out, "\nmore:\n");
-    kd_help_row(out, "kedge help eval WHAT", 20, "options and examples");
-}
-
 int kd_cmd_eval(int argc, char **argv) {
-    if (argc < 2) {
-        print_usage(stderr);
-        return KD_EXIT_USAGE;
-    }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-        print_usage(stdout);
-        return KD_EXIT_OK;
-    }
-    const char *name[EVALUATIONS];
-    for (int i = 0; i < EVALUATIONS; i++) {
-        name[i] = evaluations[i].name;
-        if (!strcmp(argv[1], name[i])) return evaluations[i].run(argc - 1, argv + 1);
-    }
-    const char *near = kd_nearest(argv[1], name, EVALUATIONS);
-    if (near) return kd_exit_code(kd_fail(KD_ECONFIG, "eval: unknown \"%s\", did you mean %s?", argv[1], near));
-    return kd_exit_code(kd_fail(KD_ECONFIG, "eval: unknown \"%s\"; kedge eval --help lists what there is", argv[1]));
+    const kd_subcommands commands = {"eval", "WHAT --model DIR [options]",
+                                     "Measures what a model can do. Data are the files that each benchmark publishes; scores are computed as the "
+                                     "programs whose numbers are published compute them. With --out DIR every answer is kept as soon as it is "
+                                     "there: the same command goes on where it was stopped.",
+                                     evaluations, sizeof evaluations / sizeof *evaluations};
+    return kd_subcommand_run(&commands, argc, argv);
 }
