@@ -5,7 +5,7 @@
 #include <string.h>
 
 const char *kd_isa_name(kd_isa isa) {
-    static const char *const name[] = {"ref", "avx2", "avx512"};
+    static const char *const name[] = {"ref", "avx2", "avx512", "sm80", "sm90"};
     return name[isa];
 }
 

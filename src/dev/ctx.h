@@ -6,8 +6,12 @@
 #include "base/arena.h"
 #include "base/pool.h"
 
-/* KD_ISA_YARDSTICK is beyond every machine: such a variant is measured beside the others and never chosen. */
-typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512, KD_ISA_YARDSTICK } kd_isa;
+/* Instruction sets of the host, then of CUDA devices: a variant serves contexts of its own kind alone (kd_isa_serves).
+ * KD_ISA_YARDSTICK is beyond every machine: such a variant is measured beside the others and never chosen. */
+typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512, KD_ISA_SM80, KD_ISA_SM90, KD_ISA_YARDSTICK } kd_isa;
+
+/* Whether a context of `have` runs what needs `need`. */
+static inline bool kd_isa_serves(kd_isa have, kd_isa need) { return need <= have && (need >= KD_ISA_SM80) == (have >= KD_ISA_SM80); }
 
 typedef struct kd_device {
     const char *name;
@@ -18,6 +22,7 @@ typedef struct kd_device {
     kd_status (*get)(kd_ctx *ctx, void *host, const void *from, int64_t bytes);
     void (*enter)(kd_ctx *ctx);  /* an operation begins: its memory may be touched; NULL: nothing to do */
     void (*leave)(kd_ctx *ctx);
+    kd_status (*finish)(kd_ctx *ctx);  /* waits for what was enqueued; NULL: operations have run when they return */
 } kd_device;
 
 extern const kd_device kd_device_host;   /* ordinary memory */
@@ -40,6 +45,8 @@ struct kd_ctx {
     kd_region *guarded;        /* what the guard device has handed out */
     int64_t entered;           /* depth of operations under way */
     struct kd_clock *clock;    /* borrowed; NULL: nothing is timed */
+    int64_t block;             /* tokens that a matrix product of a model sees at once */
+    struct kd_cuda *cuda;      /* dev/cuda.h; NULL on the host */
 };
 
 /* As kd_ctx_open, on a device. */

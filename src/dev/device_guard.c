@@ -59,4 +59,4 @@ static kd_status guard_get(kd_ctx *ctx, void *host, const void *from, int64_t by
 }
 
 const kd_device kd_device_guard = {"guard",   false,     guard_alloc, guard_release,
-                                   guard_put, guard_get, guard_enter, guard_leave};
+                                   guard_put, guard_get, guard_enter, guard_leave, NULL};

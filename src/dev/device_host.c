@@ -35,4 +35,4 @@ static kd_status host_get(kd_ctx *ctx, void *host, const void *from, int64_t byt
     return KD_OK;
 }
 
-const kd_device kd_device_host = {"host", true, host_alloc, host_release, host_put, host_get, NULL, NULL};
+const kd_device kd_device_host = {"host", true, host_alloc, host_release, host_put, host_get, NULL, NULL, NULL};

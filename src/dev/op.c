@@ -8,7 +8,7 @@
 const kd_variant *kd_op_choose(const kd_ctx *ctx, const kd_op *op, const void *args) {
     for (int64_t i = 0; i < op->count; i++) {
         const kd_variant *v = &op->variant[i];
-        if (v->isa <= ctx->isa && (!v->supports || v->supports(args))) return v;
+        if (kd_isa_serves(ctx->isa, v->isa) && (!v->supports || v->supports(args))) return v;
     }
     return NULL;
 }

@@ -37,6 +37,13 @@ void kd_op_words(char out[40], const kd_op *op);
 #define KD_ON_X86(...)
 #endif
 
+/* Rows of builds with CUDA. */
+#if defined(KD_CUDA)
+#define KD_ON_CUDA(...) __VA_ARGS__,
+#else
+#define KD_ON_CUDA(...)
+#endif
+
 /* Rows that a library gives, in builds that ask for it. */
 #if defined(KD_CBLAS)
 #define KD_ON_CBLAS(...) __VA_ARGS__,
