@@ -77,6 +77,8 @@ SOURCES := $(filter-out %_no_nccl.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
 endif
+# CUDA: *.cu and *_cuda.c; *_no_cuda.c stand in for them elsewhere.
+SOURCES := $(filter-out $(if $(CUDA),%_no_cuda.c,$(filter-out %_no_cuda.c,$(filter %_cuda.c,$(SOURCES)))),$(SOURCES))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
