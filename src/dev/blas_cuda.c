@@ -92,7 +92,10 @@ static kd_status open_blas(kd_cuda *cuda) {
 
 /* ---- one kind of product ------------------------------------------------------------------------------------------------------- */
 
-static cudaDataType_t data_type(kd_view_type type) { return type == KD_VIEW_F32 ? CUDA_R_32F : type == KD_VIEW_BF16 ? CUDA_R_16BF : CUDA_R_16F; }
+static cudaDataType_t data_type(kd_view_type type) {
+    return type == KD_VIEW_F32 ? CUDA_R_32F : type == KD_VIEW_BF16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
 static int64_t size_of(kd_view_type type) { return type == KD_VIEW_F32 ? 4 : 2; }
 
 /* A stored matrix, whose rows are cuBLASLt's columns. */
@@ -107,7 +110,8 @@ static kd_status describe(kd_blas *b, entry *e) {
     cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
     cudaDataType_t bias_type = data_type((kd_view_type)k->out_type);
     KD_TRY(check("a product", b->MatmulDescCreate(&e->desc, compute, CUDA_R_32F)));
-#define SET(name, value) KD_TRY(check("a product", b->MatmulDescSetAttribute(e->desc, CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value))))
+#define SET(name, value)                                                                                                            \
+    KD_TRY(check("a product", b->MatmulDescSetAttribute(e->desc, CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value))))
     if (k->right_turned) SET(TRANSA, turned);
     if (k->left_turned) SET(TRANSB, turned);
     if (k->bias) {
@@ -143,7 +147,8 @@ static kd_status choose(kd_blas *b, entry *e) {
     int count = 0;
     KD_TRY(check("a preference", b->MatmulPreferenceCreate(&wish)));
     kd_status status;
-#define SET(name, value) KD_GO(check("a preference", b->MatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##name, &(value), sizeof(value))))
+#define SET(name, value)                                                                                                            \
+    KD_GO(check("a preference", b->MatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_##name, &(value), sizeof(value))))
     SET(MAX_WORKSPACE_BYTES, workspace);
     SET(REDUCTION_SCHEME_MASK, reductions);
     SET(MIN_ALIGNMENT_A_BYTES, alignment);
@@ -151,9 +156,10 @@ static kd_status choose(kd_blas *b, entry *e) {
     SET(MIN_ALIGNMENT_C_BYTES, alignment);
     SET(MIN_ALIGNMENT_D_BYTES, alignment);
 #undef SET
-    KD_GO(check("an algorithm", b->MatmulAlgoGetHeuristic(b->handle, e->desc, e->right, e->left, e->out, e->out, wish, CANDIDATES, found, &count)));
-    status = kd_fail(KD_ENOTSUP, "matrix products: cuBLASLt has no algorithm for %lldx%lldx%lld that gives the same bits for every number of rows",
-                     (long long)e->kind.rows, (long long)e->kind.columns, (long long)e->kind.sum);
+    KD_GO(check("an algorithm", b->MatmulAlgoGetHeuristic(b->handle, e->desc, e->right, e->left, e->out, e->out, wish, CANDIDATES, found,
+                                                          &count)));
+    status = kd_fail(KD_ENOTSUP, "matrix products: cuBLASLt has none for %lldx%lldx%lld, numbers at multiples of %d bytes, in one piece",
+                     (long long)e->kind.rows, (long long)e->kind.columns, (long long)e->kind.sum, (int)alignment);
     for (int pass = 0; pass < 2 && status; pass++)
         for (int i = 0; i < count && status; i++) {
             if (found[i].state || (pass == 0 && found[i].workspaceSize) || !in_one_piece(b, &found[i].algo)) continue;
@@ -197,8 +203,8 @@ static kd_status entry_of(entry **out, kd_blas *b, const kind *k, const void *bi
 /* The largest power of two, up to 16 bytes, that divides every address and row: what vector and matrix copies ask for. */
 static int32_t alignment_of(const kd_blas_product *p) {
     int64_t in = size_of(p->type), out = size_of(p->out_type), right_stride = p->right_turned ? p->sum : p->columns;
-    uintptr_t all = 16 | (uintptr_t)p->out | (uintptr_t)p->left | (uintptr_t)p->right | (uintptr_t)p->start | (uintptr_t)(p->left_stride * in) |
-                    (uintptr_t)(right_stride * in) | (uintptr_t)(p->columns * out);
+    uintptr_t places = (uintptr_t)p->out | (uintptr_t)p->left | (uintptr_t)p->right | (uintptr_t)p->start | (uintptr_t)p->bias;
+    uintptr_t all = 16 | places | (uintptr_t)(p->left_stride * in) | (uintptr_t)(right_stride * in) | (uintptr_t)(p->columns * out);
     return (int32_t)(all & -all);
 }
 
@@ -222,8 +228,9 @@ static kd_status run(kd_ctx *ctx, const kd_blas_product *p, const kind *k, void 
 
 kd_status kd_blas_multiply(kd_ctx *ctx, const kd_blas_product *p, void *workspace) {
     KD_TRY(open_blas(ctx->cuda));
-    kind k = {.columns = p->columns, .rows = p->usual_rows, .sum = p->usual_sum, .left_stride = p->left_stride, .left_turned = p->left_turned,
-              .right_turned = p->right_turned, .type = p->type, .out_type = p->out_type, .bias = p->bias != NULL, .alignment = alignment_of(p)};
+    kind k = {.columns = p->columns, .rows = p->usual_rows, .sum = p->usual_sum, .left_stride = p->left_stride,
+              .left_turned = p->left_turned, .right_turned = p->right_turned, .type = p->type, .out_type = p->out_type,
+              .bias = p->bias != NULL, .alignment = alignment_of(p)};
     kd_status status = run(ctx, p, &k, workspace);
     if (status != KD_ENOTSUP || (k.rows == p->rows && k.sum == p->sum)) return status;
     k.rows = p->rows, k.sum = p->sum;  /* what serves the usual size refuses this one */

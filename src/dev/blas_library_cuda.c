@@ -18,7 +18,9 @@ void *kd_blas_symbol(const char *name) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, open_library);
     void *symbol = library ? dlsym(library, name) : NULL;
-    if (!library) kd_fail(KD_ENOTSUP, "matrix products: neither libcublasLt.so.13 nor .12 can be opened: install cuBLAS, or say where it is with LD_LIBRARY_PATH");
+    if (!library)
+        kd_fail(KD_ENOTSUP, "matrix products: neither libcublasLt.so.13 nor .12 can be opened: install cuBLAS, or say where it is with "
+                            "LD_LIBRARY_PATH");
     else if (!symbol) kd_fail(KD_ENOTSUP, "matrix products: this cuBLASLt has no %s", name);
     return symbol;
 }
