@@ -159,8 +159,8 @@ template <bool WIDE, bool BACKWARD> __global__ void __launch_bounds__(GPU_ROW_TH
                 x.delta[at] = delta;
             }
             if (!x.sees_anchor) continue;
-            float probability = anchor ? 1 : exp2f(logit2 - lse2);  /* the anchor sees itself alone */
-            float ds = anchor ? 0 : probability * (gpu_row_dot(gradient, value, p.lanes) - delta);
+            float probability = exp2f(logit2 - lse2), ds = probability * (gpu_row_dot(gradient, value, p.lanes) - delta);
+            if (anchor) probability = 1, ds = 0;  /* it sees itself alone */
             if (!there) probability = ds = 0;
             if (there && p.lane == 0) x.anchor_ds[at] = ds;
             gpu_add_scaled(dkey, query, ds);
