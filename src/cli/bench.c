@@ -3,7 +3,10 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "cli.h"
+#include "dev/peak.h"
+#include "nn/peak_gemm.h"
 #include "subcommands.h"
 
 static const kd_subcommand benches[] = {
@@ -16,13 +19,25 @@ static const kd_subcommand benches[] = {
 };
 
 bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *name) {
-    return (variant->isa <= ctx->isa || variant->isa == KD_ISA_YARDSTICK) && (!name || !strcmp(name, variant->name));
+    return (kd_isa_serves(ctx->isa, variant->isa) || variant->isa == KD_ISA_YARDSTICK) && (!name || !strcmp(name, variant->name));
 }
 
 kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {
     for (int64_t i = 0; i < op->count; i++)
         if (kd_bench_wants(ctx, &op->variant[i], name)) return KD_OK;
     return kd_fail(KD_ECONFIG, "bench: --variant %s: this build and machine have none of that name", name);
+}
+
+kd_status kd_bench_limit(double *flops, kd_ctx *ctx) {
+    if (ctx->cuda) return kd_peak_gemm(flops, ctx);
+    *flops = kd_peak_flops(ctx);
+    return KD_OK;
+}
+
+kd_status kd_bench_now(double *seconds, kd_ctx *ctx) {
+    if (ctx->device->finish) KD_TRY(ctx->device->finish(ctx));
+    *seconds = kd_now();
+    return KD_OK;
 }
 
 int kd_cmd_bench(int argc, char **argv) {

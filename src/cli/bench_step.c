@@ -11,15 +11,14 @@
 #include "bench_windows.h"
 #include "cli.h"
 #include "dev/memory.h"
-#include "dev/peak.h"
 #include "train/optimizer.h"
 #include "train/speed.h"
 
 enum { STEPS_MOST = 1000 };
 
 typedef struct options {
-    const char *preset, *config, *mask, *recompute, *pack, *tokenizer;
-    int64_t window, windows, vocabulary, length, steps, threads;
+    const char *device, *dtype, *preset, *config, *mask, *recompute, *pack, *tokenizer;
+    int64_t window, windows, leaves, vocabulary, length, steps, threads;
     bool json;
 } options;
 
@@ -87,11 +86,15 @@ static void bench_close(bench *b) {
 }
 
 static kd_status bench_open(bench *b, const options *o) {
-    kd_model_options model = {.windows = o->windows, .micro = 1, .leaves = 8, .frame = KD_FRAME_DOCUMENT, .training = true};
+    kd_model_options model = {.windows = o->windows, .micro = 1, .leaves = o->leaves, .frame = KD_FRAME_DOCUMENT, .training = true};
     kd_status status;
     *b = (bench){0};
     model.recompute = !strcmp(o->recompute, "none") ? KD_RECOMPUTE_NONE : !strcmp(o->recompute, "layer") ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_AUTO;
-    KD_GO(kd_ctx_open(&b->ctx, o->threads));
+    if (!strcmp(o->dtype, "bf16")) {
+        model.weights = model.activations = KD_VIEW_BF16;
+        model.precision = KD_PRECISION_F16_STORE;
+    }
+    KD_GO(kd_ctx_open_device(&b->ctx, o->device, o->threads));
     KD_GO(open_config(&b->config, o));
     KD_GO(open_windows(b, o));
     model.window = b->windows.tokens;
@@ -172,10 +175,12 @@ static kd_status run(const options *o) {
     KD_GO(step(&b));  /* pages and caches */
     b.ctx->clock = &b.clock;
     for (int64_t i = 0; i < o->steps; i++) {
-        double began = kd_now();
+        double began, ended;
+        KD_GO(kd_bench_now(&began, b.ctx));
         KD_GO(step(&b));
-        took[i] = kd_now() - began;
-        peak[i] = kd_peak_flops(b.ctx);
+        KD_GO(kd_bench_now(&ended, b.ctx));
+        took[i] = ended - began;
+        KD_GO(kd_bench_limit(&peak[i], b.ctx));
     }
     qsort(took, (size_t)o->steps, sizeof *took, ascending);
     qsort(peak, (size_t)o->steps, sizeof *peak, ascending);
@@ -190,6 +195,7 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench step: --mask %s: it is full, document or anchor", o->mask);
     if (strcmp(o->recompute, "auto") && strcmp(o->recompute, "layer") && strcmp(o->recompute, "none"))
         return kd_fail(KD_ECONFIG, "bench step: --recompute %s: it is auto, layer or none", o->recompute);
+    if (strcmp(o->dtype, "f32") && strcmp(o->dtype, "bf16")) return kd_fail(KD_ECONFIG, "bench step: --dtype %s: it is f32 or bf16", o->dtype);
     if (!o->pack != !o->tokenizer) return kd_fail(KD_ECONFIG, "bench step: --pack and --tokenizer go together");
     if (o->window < 2 || o->windows < 1 || o->length < 0 || o->steps < 1 || o->steps > STEPS_MOST)
         return kd_fail(KD_ECONFIG, "bench step: --window %lld is at least 2, --windows %lld at least 1, --steps %lld 1 to %d", (long long)o->window,
@@ -198,7 +204,8 @@ static kd_status check(const options *o) {
 }
 
 int kd_bench_step(int argc, char **argv) {
-    options o = {.preset = "124m", .mask = "full", .recompute = "none", .window = 1024, .windows = 4, .vocabulary = 32000, .steps = 3};
+    options o = {.preset = "124m", .mask = "full", .recompute = "none", .window = 1024, .windows = 4, .leaves = 8, .vocabulary = 32000, .steps = 3,
+                 .device = "host"};
     const kd_option option[] = {
         {"--preset", KD_TEXT, &o.preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
         {"--config", KD_TEXT, &o.config, "FILE", "a config.json instead"},
@@ -209,13 +216,16 @@ int kd_bench_step(int argc, char **argv) {
         {"--length", KD_INTEGER, &o.length, "N", "of the documents; one document a window unless given"},
         {"--pack", KD_TEXT, &o.pack, "DIR", "the first windows of a pack instead"},
         {"--tokenizer", KD_TEXT, &o.tokenizer, "DIR", "that the pack was made with"},
+        {"--leaves", KD_INTEGER, &o.leaves, "N", "that a window is cut into for sums over tokens"},
+        {"--device", KD_TEXT, &o.device, "NAME", "host, cuda or cuda:N"},
+        {"--dtype", KD_TEXT, &o.dtype, "NAME", "of weights and activations: f32, or bf16 over float32 masters; bf16 on CUDA unless given"},
         {"--recompute", KD_TEXT, &o.recompute, "NAME", "auto, layer or none"},
         {"--steps", KD_INTEGER, &o.steps, "N", "that are timed, after one that is not"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one object"},
     };
     const kd_usage usage = {"bench step", "[options]",
-                            "A training step of a fresh model on random tokens: the median of several, beside the FMA peak measured between them, and "
+                            "A training step of a fresh model on random tokens: the median of several, beside the device's limit (FMAs, or a large bf16 product) measured between them, and "
                             "what each operation takes. Useful operations are those of src/model/params.h; executed ones have what is computed again.",
                             "  kedge bench step\n"
                             "  kedge bench step --preset 10m --window 64K --windows 1 --mask anchor --length 2K --recompute layer\n",
@@ -224,6 +234,7 @@ int kd_bench_step(int argc, char **argv) {
     bool done;
     kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &done);
     if (status || done) return kd_exit_code(status);
+    if (!o.dtype) o.dtype = strncmp(o.device, "cuda", 4) ? "f32" : "bf16";
     status = check(&o);
     if (!status) status = run(&o);
     return kd_exit_code(status);
