@@ -36,13 +36,13 @@ typedef struct vector { int64_t at, n; } vector;
 /* Where leaf i of the block adds up, begun if the block begins it. */
 static kd_status vector_begin(float **sum, kd_model *m, const block *b, vector v, int64_t i) {
     *sum = leaf_sum(m, b->p, b->window, kd_tree_depth(b->leaf + i)) + v.at;
-    return b->tree.begins ? kd_zero(m->ctx, *sum, v.n) : KD_OK;
+    return b->tree.begins ? kd_zero(m->ctx, kd_f32(*sum), v.n) : KD_OK;
 }
 
 static kd_status vector_end(kd_model *m, const block *b, vector v, int64_t i) {
     if (!b->tree.ends) return KD_OK;
     kd_tree tree = tree_of(m, b->p, b->window, b->leaf + i, 1);
-    for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k] + v.at, tree.sum[k - 1] + v.at, v.n));
+    for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, kd_f32(tree.sum[k] + v.at), kd_f32(tree.sum[k - 1] + v.at), v.n));
     return KD_OK;
 }
 
@@ -63,7 +63,7 @@ static kd_status norm_backward(kd_model *m, const block *b, int64_t at, float *d
         int64_t row = own.from * m->C;
         float *sum;
         KD_TRY(vector_begin(&sum, m, b, v, i));
-        KD_TRY(kd_rmsnorm_backward(m->ctx, dx + row, sum, m->dh + row, x + row, rinv + own.from, w, own.count, m->C));
+        KD_TRY(kd_rmsnorm_backward(m->ctx, kd_f32(dx + row), sum, kd_f32(m->dh + row), kd_f32(x + row), rinv + own.from, kd_f32(w), own.count, m->C));
         KD_TRY(vector_end(m, b, v, i));
     }
     return KD_OK;
@@ -75,7 +75,7 @@ static kd_status bias_backward(kd_model *m, const block *b, int64_t at, const fl
         piece own = piece_of(b, i);
         float *sum;
         KD_TRY(vector_begin(&sum, m, b, v, i));
-        KD_TRY(kd_column_sum(m->ctx, sum, dy + own.from * N, own.count, N));
+        KD_TRY(kd_column_sum(m->ctx, sum, kd_f32(dy + own.from * N), own.count, N));
         KD_TRY(vector_end(m, b, v, i));
     }
     return KD_OK;
@@ -85,7 +85,7 @@ kd_status kd_model_gradient_finish(kd_model *m, int64_t windows) {
     KD_TRY(kd_gradient_reduce(m, windows));
     kd_slice embed = kd_part_piece(&m->own, KD_PART_EMBED), head = kd_part_piece(&m->own, kd_part_head(&m->own));
     if (!m->tied || embed.count == 0) return KD_OK;
-    return kd_add(m->ctx, kd_model_gradient_of(m, embed), kd_model_gradient_of(m, head), embed.count);
+    return kd_add(m->ctx, kd_f32(kd_model_gradient_of(m, embed)), kd_f32(kd_model_gradient_of(m, head)), embed.count);
 }
 
 typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, float scale);
@@ -129,10 +129,10 @@ static kd_status head_block(kd_model *m, int64_t layer, const block *b, float sc
     float *dx = m->dx + t * m->C;
     double *losses = m->losses + kd_model_window(m, b->window) * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
     KD_TRY(kd_block_logits(m, t, B));
-    KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->target + t, scale, B, m->V));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
-    KD_TRY(kd_linear_backward_weight(ctx, &b->tree, m->C, m->logits, m->h, B, m->V, m->C));
-    KD_TRY(kd_zero(ctx, dx, B * m->C));
+    KD_TRY(kd_cross_entropy(ctx, losses, m->logits, kd_f32(m->logits), m->target + t, scale, B, m->V));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(m->logits), kd_f32(head), false, B, m->V, m->C));
+    KD_TRY(kd_linear_backward_weight(ctx, &b->tree, m->C, kd_f32(m->logits), kd_f32(m->h), B, m->V, m->C));
+    KD_TRY(kd_zero(ctx, kd_f32(dx), B * m->C));
     return norm_backward(m, b, 0, dx, x, m->rinv_last + t, kd_weight(m, KD_P_NORM, 0));
 }
 
@@ -147,21 +147,21 @@ static kd_status mlp_block(kd_model *m, int64_t l, const block *b, float scale) 
     float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
     const float *norm = kd_weight(m, KD_P_POST_NORM, l);
 #define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_O])
-    KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, mid, norm, m->eps, B, C));
+    KD_TRY(kd_rmsnorm_forward(ctx, kd_f32(m->h), a->rinv2 + t, kd_f32(mid), kd_f32(norm), m->eps, B, C));
     if (!a->gate) {
-        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
-        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(gate), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_GATE, l)), kd_none(), kd_none(), B, F, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(up), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_UP, l)), kd_none(), kd_none(), B, F, C));
     }
-    KD_TRY(kd_linear_backward_input(ctx, m->dact, dx, kd_weight(m, KD_P_DOWN, l), false, B, C, F));
-    KD_TRY(kd_swiglu_backward(ctx, gate, up, m->act, m->dact, gate, up, B * F));  /* gate, up become their gradients */
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(DOWN), dx, m->act, B, C, F));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(GATE), gate, m->h, B, F, C));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(UP), up, m->h, B, F, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, gate, kd_weight(m, KD_P_GATE, l), false, B, F, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, up, kd_weight(m, KD_P_UP, l), true, B, F, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dact), kd_f32(dx), kd_f32(kd_weight(m, KD_P_DOWN, l)), false, B, C, F));
+    KD_TRY(kd_swiglu_backward(ctx, kd_f32(gate), kd_f32(up), kd_f32(m->act), kd_f32(m->dact), kd_f32(gate), kd_f32(up), B * F));  /* gate, up become their gradients */
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(DOWN), kd_f32(dx), kd_f32(m->act), B, C, F));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(GATE), kd_f32(gate), kd_f32(m->h), B, F, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(UP), kd_f32(up), kd_f32(m->h), B, F, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(gate), kd_f32(kd_weight(m, KD_P_GATE, l)), false, B, F, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(up), kd_f32(kd_weight(m, KD_P_UP, l)), true, B, F, C));
     KD_TRY(norm_backward(m, b, AT(POST_NORM), dx, mid, a->rinv2 + t, norm));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(O), dx, a->o + t * HE, B, C, HE));
-    return kd_linear_backward_input(ctx, m->dout + t * HE, dx, kd_weight(m, KD_P_O, l), false, B, C, HE);
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(O), kd_f32(dx), kd_f32(a->o + t * HE), B, C, HE));
+    return kd_linear_backward_input(ctx, kd_f32(m->dout + t * HE), kd_f32(dx), kd_f32(kd_weight(m, KD_P_O, l)), false, B, C, HE);
 #undef AT
 }
 
@@ -175,18 +175,18 @@ static kd_status qkv_block(kd_model *m, int64_t l, const block *b, float scale) 
     const float *x = kd_layer_input(m, l) + t * C, *norm = kd_weight(m, KD_P_INPUT_NORM, l);
     const float *dq = m->dq + t * HE, *dk = m->dk + t * GE, *dv = m->dv + t * GE;
 #define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_INPUT_NORM])
-    KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x, norm, m->eps, B, C));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(Q), dq, m->h, B, HE, C));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(K), dk, m->h, B, GE, C));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(V), dv, m->h, B, GE, C));
+    KD_TRY(kd_rmsnorm_forward(ctx, kd_f32(m->h), a->rinv1 + t, kd_f32(x), kd_f32(norm), m->eps, B, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(Q), kd_f32(dq), kd_f32(m->h), B, HE, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(K), kd_f32(dk), kd_f32(m->h), B, GE, C));
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(V), kd_f32(dv), kd_f32(m->h), B, GE, C));
     if (m->layout.size[KD_P_Q_BIAS] > 0) {
         KD_TRY(bias_backward(m, b, AT(Q_BIAS), dq, HE));
         KD_TRY(bias_backward(m, b, AT(K_BIAS), dk, GE));
         KD_TRY(bias_backward(m, b, AT(V_BIAS), dv, GE));
     }
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, dq, kd_weight(m, KD_P_Q, l), false, B, HE, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, dk, kd_weight(m, KD_P_K, l), true, B, GE, C));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, dv, kd_weight(m, KD_P_V, l), true, B, GE, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(dq), kd_f32(kd_weight(m, KD_P_Q, l)), false, B, HE, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(dk), kd_f32(kd_weight(m, KD_P_K, l)), true, B, GE, C));
+    KD_TRY(kd_linear_backward_input(ctx, kd_f32(m->dh), kd_f32(dv), kd_f32(kd_weight(m, KD_P_V, l)), true, B, GE, C));
     return norm_backward(m, b, AT(INPUT_NORM), m->dx + t * C, x, a->rinv1 + t, norm);
 #undef AT
 }
@@ -213,14 +213,14 @@ static kd_status embedding_backward(kd_model *m) {
     kd_range own = kd_rank_range(m->V * m->C, size, rank);
     for (int64_t j = 0; j < m->count; j++) {
         float *sum = kd_window_sum(m, own.at, m->first + j, (kd_phase){.at = own.at});
-        if (own.count > 0) KD_TRY(kd_zero(m->ctx, sum, own.count));
+        if (own.count > 0) KD_TRY(kd_zero(m->ctx, kd_f32(sum), own.count));
         for (int64_t r = 0; r < size; r++)
             for (int64_t t = r * T / size, end = (r + 1) * T / size; t < end; t += KD_BLOCK) {
                 int64_t B = kd_block(t, end);
                 float *dx = r == rank ? m->dx + (j * m->T + t - m->t0) * m->C : m->dh;
                 if (size > 1 && !m->ctx->measuring)
                     KD_TRY(kd_comm_broadcast(m->sequence, "gradients of the embedding", r, dx, B * m->C * (int64_t)sizeof *dx));
-                KD_TRY(kd_embedding_backward(m->ctx, sum, dx, m->window_token + j * T + t, B, m->V, m->C, own.at, own.count));
+                KD_TRY(kd_embedding_backward(m->ctx, sum, kd_f32(dx), m->window_token + j * T + t, B, m->V, m->C, own.at, own.count));
             }
         KD_TRY(kd_embedding_reduce(m, sum, m->first + j));
     }

@@ -15,14 +15,14 @@ static kd_status mirror(kd_model *m) {
     return KD_OK;
 }
 
-kd_status kd_model_store(kd_model *m, float *x, int64_t n) { return m->options.bf16_activations ? kd_round_bf16(m->ctx, x, n) : KD_OK; }
+kd_status kd_model_store(kd_model *m, float *x, int64_t n) { return m->options.bf16_activations ? kd_round_bf16(m->ctx, kd_f32(x), n) : KD_OK; }
 
 /* out [B,N] = residual + x w^T: two operations where each is stored. out is not residual. */
 static kd_status add_linear(kd_model *m, float *out, const float *x, const float *w, const float *residual, int64_t B, int64_t N, int64_t K) {
-    if (!m->options.bf16_activations) return kd_linear_forward(m->ctx, out, x, w, NULL, residual, B, N, K);
-    KD_TRY(kd_linear_forward(m->ctx, out, x, w, NULL, NULL, B, N, K));
+    if (!m->options.bf16_activations) return kd_linear_forward(m->ctx, kd_f32(out), kd_f32(x), kd_f32(w), kd_none(), kd_f32(residual), B, N, K);
+    KD_TRY(kd_linear_forward(m->ctx, kd_f32(out), kd_f32(x), kd_f32(w), kd_none(), kd_none(), B, N, K));
     KD_TRY(kd_model_store(m, out, B * N));
-    KD_TRY(kd_add(m->ctx, out, residual, B * N));
+    KD_TRY(kd_add(m->ctx, kd_f32(out), kd_f32(residual), B * N));
     return kd_model_store(m, out, B * N);
 }
 
@@ -48,11 +48,11 @@ kd_status kd_layer_project(kd_model *m, int64_t l) {
                 *v_bias = biased ? kd_weight(m, KD_P_V_BIAS, l) : NULL;
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
-        KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x + t * C, kd_weight(m, KD_P_INPUT_NORM, l), m->eps, B, C));
+        KD_TRY(kd_rmsnorm_forward(ctx, kd_f32(m->h), a->rinv1 + t, kd_f32(x + t * C), kd_f32(kd_weight(m, KD_P_INPUT_NORM, l)), m->eps, B, C));
         KD_TRY(kd_model_store(m, m->h, B * C));
-        KD_TRY(kd_linear_forward(ctx, a->q + t * HE, m->h, kd_weight(m, KD_P_Q, l), q_bias, NULL, B, HE, C));
-        KD_TRY(kd_linear_forward(ctx, a->k + t * GE, m->h, kd_weight(m, KD_P_K, l), k_bias, NULL, B, GE, C));
-        KD_TRY(kd_linear_forward(ctx, a->v + t * GE, m->h, kd_weight(m, KD_P_V, l), v_bias, NULL, B, GE, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(a->q + t * HE), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_Q, l)), kd_f32(q_bias), kd_none(), B, HE, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(a->k + t * GE), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_K, l)), kd_f32(k_bias), kd_none(), B, GE, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(a->v + t * GE), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_V, l)), kd_f32(v_bias), kd_none(), B, GE, C));
         KD_TRY(kd_model_store(m, a->q + t * HE, B * HE));
         KD_TRY(kd_model_store(m, a->k + t * GE, B * GE));
         KD_TRY(kd_model_store(m, a->v + t * GE, B * GE));
@@ -91,13 +91,13 @@ kd_status kd_layer_mlp(kd_model *m, int64_t l) {
     for (int64_t t = 0; t < M; t += KD_BLOCK) {
         int64_t B = kd_block(t, M);
         float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
-        KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, a->mid + t * C, kd_weight(m, KD_P_POST_NORM, l), m->eps, B, C));
+        KD_TRY(kd_rmsnorm_forward(ctx, kd_f32(m->h), a->rinv2 + t, kd_f32(a->mid + t * C), kd_f32(kd_weight(m, KD_P_POST_NORM, l)), m->eps, B, C));
         KD_TRY(kd_model_store(m, m->h, B * C));
-        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
-        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(gate), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_GATE, l)), kd_none(), kd_none(), B, F, C));
+        KD_TRY(kd_linear_forward(ctx, kd_f32(up), kd_f32(m->h), kd_f32(kd_weight(m, KD_P_UP, l)), kd_none(), kd_none(), B, F, C));
         KD_TRY(kd_model_store(m, gate, B * F));
         KD_TRY(kd_model_store(m, up, B * F));
-        KD_TRY(kd_swiglu_forward(ctx, m->act, gate, up, B * F));
+        KD_TRY(kd_swiglu_forward(ctx, kd_f32(m->act), kd_f32(gate), kd_f32(up), B * F));
         KD_TRY(kd_model_store(m, m->act, B * F));
         KD_TRY(add_linear(m, out + t * C, m->act, kd_weight(m, KD_P_DOWN, l), a->mid + t * C, B, C, F));
     }
@@ -123,7 +123,7 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     int64_t M = count * m->T;
     KD_TRY(kd_embedding_need(m));
     for (int64_t t = 0; t < M; t += KD_BLOCK)
-        KD_TRY(kd_embedding_forward(m->ctx, kd_layer_input(m, 0) + t * m->C, kd_weight(m, KD_P_EMBED, 0), m->token + t,
+        KD_TRY(kd_embedding_forward(m->ctx, kd_f32(kd_layer_input(m, 0) + t * m->C), kd_f32(kd_weight(m, KD_P_EMBED, 0)), m->token + t,
                                     kd_block(t, M), m->V, m->C));
     KD_TRY(kd_model_store(m, kd_layer_input(m, 0), M * m->C));
     for (int64_t l = 0; l < m->L; l++) {
@@ -136,9 +136,9 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
 
 kd_status kd_block_logits(kd_model *m, int64_t t, int64_t B) {
     const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
-    KD_TRY(kd_rmsnorm_forward(m->ctx, m->h, m->rinv_last + t, x, kd_weight(m, KD_P_NORM, 0), m->eps, B, m->C));
+    KD_TRY(kd_rmsnorm_forward(m->ctx, kd_f32(m->h), m->rinv_last + t, kd_f32(x), kd_f32(kd_weight(m, KD_P_NORM, 0)), m->eps, B, m->C));
     KD_TRY(kd_model_store(m, m->h, B * m->C));
-    KD_TRY(kd_linear_forward(m->ctx, m->logits, m->h, head, NULL, NULL, B, m->V, m->C));
+    KD_TRY(kd_linear_forward(m->ctx, kd_f32(m->logits), kd_f32(m->h), kd_f32(head), kd_none(), kd_none(), B, m->V, m->C));
     return kd_model_store(m, m->logits, B * m->V);
 }
 
@@ -149,7 +149,7 @@ kd_status kd_model_loss(kd_model *m) {
         for (int64_t t = 0; t < m->T; t += KD_BLOCK) {
             int64_t B = kd_block(t, m->T), at = j * m->T + t;
             KD_TRY(kd_block_logits(m, at, B));
-            KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, m->target + at, 0, B, m->V));
+            KD_TRY(kd_cross_entropy(m->ctx, losses + t, m->logits, kd_f32(m->logits), m->target + at, 0, B, m->V));
         }
     }
     return kd_losses_share(m, m->first, m->count);
