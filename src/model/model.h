@@ -123,12 +123,20 @@ kd_status kd_model_export(const char *to, const char *from, const kd_weights_for
 /* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
 kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
 
-/* The device's arrays of what ranks own (kd_model_parts) as safetensors files <stem>.safetensors, or in shards as weights are: tensor
- * "<name><suffix[a]>" for every tensor of the table and every array, whole, float32. Collective. The reverse reads what this
- * rank owns and checks names and shapes. */
-kd_status kd_model_save_owned(kd_model *model, const char *folder, const char *stem, const float *const *array,
-                              const char *const *suffix, int64_t arrays, int64_t shard_bytes);
-kd_status kd_model_load_owned(kd_model *model, const char *folder, const char *stem, float *const *array, const char *const *suffix,
+/* An array of the device's of what a rank owns (kd_model_parts): float32, or in 8 bits (nn/coded.h), where every tensor begins a block: of
+ * one rank alone. */
+typedef struct kd_owned { float *f32; kd_coded coded; bool is_signed; } kd_owned;
+/* Of an array in 8 bits: tensor i of the table, whose elements lie at `own` of what is owned; and all the scales it has. */
+static inline kd_coded kd_owned_tensor(kd_coded all, int64_t i, int64_t own) {
+    return (kd_coded){all.code + own, all.scale + own / KD_CODED_BLOCK + i};
+}
+static inline int64_t kd_owned_scales(const kd_layout *layout, int64_t own) { return own / KD_CODED_BLOCK + layout->tensors + 1; }
+
+/* Such arrays as safetensors files <stem>.safetensors, or in shards as weights are: tensor "<name><suffix[a]>" for every tensor of the
+ * table and every array, whole, float32. Collective. The reverse reads what this rank owns and checks names and shapes. */
+kd_status kd_model_save_owned(kd_model *model, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
+                              int64_t arrays, int64_t shard_bytes);
+kd_status kd_model_load_owned(kd_model *model, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
                               int64_t arrays);
 
 #endif
