@@ -25,15 +25,15 @@ static void each_number_gets_the_nearest_share(void **state) {
         const kd_coded_shares *s = kd_coded_shares_of(is_signed);
         for (int i = 0; i < 200000; i++) {
             float x = powf(10.0f, -8.0f * (float)(i % 1000) / 1000.0f) * (is_signed && i % 3 == 0 ? -1.0f : 1.0f);
-            float found = fabsf(s->share[kd_code_of(s, x)] - x);
+            float found = fabsf(s->share[kd_share_code(s, x)] - x);
             for (int c = 0; c < 256; c += i % 7 + 1)
                 if (is_signed || c > 0) assert_true(found <= fabsf(s->share[c] - x) * 1.000001f);
         }
-        for (int c = 0; c < 256; c++) assert_int_equal(kd_code_of(s, s->share[c]), c);
+        for (int c = 0; c < 256; c++) assert_int_equal(kd_share_code(s, s->share[c]), c);
     }
     const kd_coded_shares *positive = kd_coded_shares_of(false);
-    assert_int_equal(kd_code_of(positive, 1e-30f), 1);  /* never 0 */
-    assert_int_equal(kd_code_of(positive, 0.0f), 0);
+    assert_int_equal(kd_share_code(positive, 1e-30f), 1);  /* never 0 */
+    assert_int_equal(kd_share_code(positive, 0.0f), 0);
 }
 
 /* Widened and coded again: the same bytes, also where the largest number is negative or stands twice, and in a block that is all zeros. */

@@ -5,8 +5,6 @@
 
 #include "base/log.h"
 #include "cli.h"
-#include "dev/peak.h"
-#include "nn/peak_gemm.h"
 #include "subcommands.h"
 
 static const kd_subcommand benches[] = {
@@ -26,12 +24,6 @@ kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {
     for (int64_t i = 0; i < op->count; i++)
         if (kd_bench_wants(ctx, &op->variant[i], name)) return KD_OK;
     return kd_fail(KD_ECONFIG, "bench: --variant %s: this build and machine have none of that name", name);
-}
-
-kd_status kd_bench_limit(double *flops, kd_ctx *ctx) {
-    if (ctx->cuda) return kd_peak_gemm(flops, ctx);
-    *flops = kd_peak_flops(ctx);
-    return KD_OK;
 }
 
 kd_status kd_bench_now(double *seconds, kd_ctx *ctx) {

@@ -9,8 +9,6 @@ bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *na
 /* KD_ECONFIG where an operation has no variant that is wanted. */
 kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name);
 
-/* The limit of a context's own products, FLOP/s: FMAs of the host, a large bf16 product of a CUDA device. */
-kd_status kd_bench_limit(double *flops, kd_ctx *ctx);
 /* Seconds since some moment, once all that was enqueued has run. */
 kd_status kd_bench_now(double *seconds, kd_ctx *ctx);
 

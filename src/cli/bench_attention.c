@@ -11,6 +11,7 @@
 #include "bench.h"
 #include "bench_windows.h"
 #include "cli.h"
+#include "dev/peak.h"
 
 enum { REF_TOKENS = 512, RUNS_MOST = 1000 };
 #define RUN_SECONDS 0.02
@@ -134,19 +135,19 @@ static kd_status measure(result *r, const bench *b, const kd_variant *variant, b
                    (double)b->windows.count * (backward ? 2.5 : 1);
     double seconds[RUNS_MOST], peak[RUNS_MOST], ratio[RUNS_MOST];
     int64_t runs = 0;
-    double warm, begin, before, after, start, end;
+    double warm, begin, start, end;
     KD_TRY(run(b, variant));
     KD_TRY(kd_bench_now(&warm, b->ctx));
     KD_TRY(run(b, variant));
     KD_TRY(kd_bench_now(&begin, b->ctx));
     int64_t repeat = 1 + (int64_t)(RUN_SECONDS / (begin - warm));
-    KD_TRY(kd_bench_limit(&before, b->ctx));
+    double before = kd_peak_flops(b->ctx);
     while (runs < 3 || (runs < RUNS_MOST && kd_now() - begin < (double)o->seconds)) {
         KD_TRY(kd_bench_now(&start, b->ctx));
         for (int64_t i = 0; i < repeat; i++) KD_TRY(run(b, variant));
         KD_TRY(kd_bench_now(&end, b->ctx));
         seconds[runs] = (end - start) / (double)repeat;
-        KD_TRY(kd_bench_limit(&after, b->ctx));
+        double after = kd_peak_flops(b->ctx);
         peak[runs] = (before + after) / 2;
         ratio[runs] = flops / seconds[runs] / peak[runs];
         before = after;

@@ -11,6 +11,7 @@
 #include "bench_windows.h"
 #include "cli.h"
 #include "dev/memory.h"
+#include "dev/peak.h"
 #include "train/optimizer.h"
 #include "train/speed.h"
 
@@ -99,7 +100,7 @@ static kd_status bench_open(bench *b, const options *o) {
     KD_GO(open_windows(b, o));
     model.window = b->windows.tokens;
     KD_GO(kd_model_open(&b->model, b->ctx, &b->config, &model));
-    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false, NULL));
+    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, &(kd_optimizer_options){0}));
     KD_GO(kd_model_init(b->model, &b->config, 1));
 done:
     if (status) bench_close(b);
@@ -180,7 +181,7 @@ static kd_status run(const options *o) {
         KD_GO(step(&b));
         KD_GO(kd_bench_now(&ended, b.ctx));
         took[i] = ended - began;
-        KD_GO(kd_bench_limit(&peak[i], b.ctx));
+        peak[i] = kd_peak_flops(b.ctx);
     }
     qsort(took, (size_t)o->steps, sizeof *took, ascending);
     qsort(peak, (size_t)o->steps, sizeof *peak, ascending);

@@ -45,6 +45,6 @@ void kd_coded_narrow(kd_coded out, const float *in, bool is_signed, int64_t n) {
         for (int64_t i = from + 1; i < block_end(from, n); i++)
             if (fabsf(in[i]) > fabsf(most)) most = in[i];
         out.scale[from / KD_CODED_BLOCK] = most;
-        for (int64_t i = from; i < block_end(from, n); i++) out.code[i] = kd_code_of(s, most != 0.0f ? in[i] / most : 0.0f);
+        for (int64_t i = from; i < block_end(from, n); i++) out.code[i] = kd_share_code(s, most != 0.0f ? in[i] / most : 0.0f);
     }
 }

@@ -25,7 +25,7 @@ const kd_coded_shares *kd_coded_shares_of(bool is_signed);
 
 /* The code of x, which is at most 1 in size. A positive x never becomes 0 where there are no negative numbers: what is divided by the second
  * moment's root must not grow without bound. */
-static inline KD_ON_BOTH uint8_t kd_code_of(const kd_coded_shares *s, float x) {
+static inline KD_ON_BOTH uint8_t kd_share_code(const kd_coded_shares *s, float x) {
     int code = 0;
     for (int step = 128; step; step /= 2)
         if (x >= s->middle[code + step - 1]) code += step;

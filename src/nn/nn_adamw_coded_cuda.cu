@@ -63,7 +63,7 @@ GPU void narrow8(const kd_coded &out, const float (&x)[EACH], const kd_coded_sha
     }
     uint8_t code[EACH];
 #pragma unroll
-    for (int j = 0; j < EACH; j++) code[j] = kd_code_of(&s, most != 0.0f ? x[j] / most : 0.0f);
+    for (int j = 0; j < EACH; j++) code[j] = kd_share_code(&s, most != 0.0f ? x[j] / most : 0.0f);
     if (i < n && i % KD_CODED_BLOCK == 0) out.scale[i / KD_CODED_BLOCK] = most;
     if (packs && i + EACH <= n) *(nn_pack<8> *)(out.code + i) = *(nn_pack<8> *)code;
     else

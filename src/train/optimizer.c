@@ -113,8 +113,12 @@ kd_status kd_optimizer_step(kd_optimizer *o, kd_step_sums *sums, kd_model *model
         kd_slice s = kd_parts_tensor(kd_model_parts(model), &p);
         if (s.count == 0) continue;
         step.weight_decay = o->options.decay_all || kd_param_is_matrix(layout, p.kind) ? adamw->weight_decay : 0;
-        KD_TRY(kd_adamw_step(o->ctx, kd_model_weights_of(model, s), kd_model_rounded_of(model, s), o->m + s.own, o->v + s.own,
-                             kd_model_gradient_of(model, s), o->sums, &step, s.count));
+        float *w = kd_model_weights_of(model, s), *g = kd_model_gradient_of(model, s);
+        kd_array rounded = kd_model_rounded_of(model, s);
+        if (o->options.coded)
+            KD_TRY(kd_adamw_coded_step(o->ctx, w, rounded, kd_owned_tensor(o->m.coded, i, s.own), kd_owned_tensor(o->v.coded, i, s.own), g, o->sums,
+                                       &step, s.count));
+        else KD_TRY(kd_adamw_step(o->ctx, w, rounded, o->m.f32 + s.own, o->v.f32 + s.own, g, o->sums, &step, s.count));
     }
     KD_TRY(kd_model_weights_changed(model, true));
     KD_TRY(o->ctx->device->get(o->ctx, sums, o->sums, sizeof *sums));

@@ -96,10 +96,11 @@ static kd_status warn_of_memory(const kd_trainer *t) {
 static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
     kd_model_options options = kd_trainer_model_options(t);
+    const kd_optimizer_options optimizer = {run->decay_all, run->moments_coded, run->offload_state};
     kd_ranks ranks = kd_ranks_of(run);
     if (kd_comm_size(t->world) > 1 && kd_ranks_check(&ranks, t)) return kd_fail_prefix(KD_ECONFIG, "parallel");
     KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
-    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all, run->offload_state));
+    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, &optimizer));
     return kd_new(&t->losses, run->window.window, sizeof *t->losses);
 }
 

@@ -48,7 +48,7 @@ static kd_status save_state(const kd_trainer *t, const char *folder) {
 }
 
 static kd_status fill(kd_trainer *t, const char *folder) {
-    const float *moments[] = {t->optimizer.m, t->optimizer.v};
+    const kd_owned moments[] = {t->optimizer.m, t->optimizer.v};
     char *run = NULL, *text = NULL;
     kd_status status;
     KD_GO(kd_model_save(t->model, &t->config, folder, t->companions, &(kd_weights_form){KD_F32, t->run->save_shard}));
@@ -164,7 +164,7 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
 kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
     char *path = kd_path_join(folder, "trainer_state.json");
     json_t *state = NULL;
-    float *moments[] = {t->optimizer.m, t->optimizer.v};
+    const kd_owned moments[] = {t->optimizer.m, t->optimizer.v};
     kd_status status;
     if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_json_load(&state, path));
