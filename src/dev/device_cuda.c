@@ -88,12 +88,12 @@ static kd_status cuda_finish(kd_ctx *ctx) {
 
 static kd_status cuda_get(kd_ctx *ctx, void *host, const void *from, int64_t bytes) {
     cuda_enter(ctx);
-    KD_TRY(kd_cuda_try("copying to the host", cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDeviceToHost, ctx->cuda->stream)));
+    KD_TRY(kd_cuda_try("copying to the host", cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDefault, ctx->cuda->stream)));
     return cuda_finish(ctx);
 }
 
 static kd_status put_waiting(kd_ctx *ctx, void *to, const void *host, int64_t bytes) {
-    KD_TRY(kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, ctx->cuda->stream)));
+    KD_TRY(kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyDefault, ctx->cuda->stream)));
     return kd_cuda_try("copying to the GPU", cudaStreamSynchronize(ctx->cuda->stream));
 }
 
@@ -112,7 +112,7 @@ kd_status kd_cuda_put_later(kd_ctx *ctx, void *to, const void *host, int64_t byt
     char *from = (char *)cuda->stage + cuda->stage_half * half + cuda->stage_at;
     memcpy(from, host, (size_t)bytes);
     cuda->stage_at += place;
-    return kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream));
+    return kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, cuda->stream));
 }
 
 static kd_status cuda_put(kd_ctx *ctx, void *to, const void *host, int64_t bytes) { return kd_cuda_put_later(ctx, to, host, bytes); }

@@ -37,7 +37,9 @@ typedef struct kd_model_options {
     kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
     kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: they are those of sequence
                                 alone, or of data (zero < 3) */
-    const char *files;       /* folder for a file that the inputs of layers lie in; NULL: in memory */
+    const char *files;       /* where the inputs of layers lie: folder for a file; or KD_PLACE_HOST: in the host's memory, copied there and back
+                                while other layers run (offload.c); NULL: in memory */
+    const char *masters;     /* KD_PLACE_HOST: float32 weights beside bf16 ones lie in the host's memory; NULL: in memory */
     int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;
 
@@ -73,8 +75,8 @@ kd_status kd_model_weights_changed(kd_model *model, bool rounded);
  * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
 
-/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. files: of
- * activations, not counted there. */
+/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. files: what
+ * lies in files or in a GPU's host's memory, not counted elsewhere. */
 typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch, files; } kd_model_memory;
 kd_model_memory kd_model_memory_use(const kd_model *model);
 kd_status kd_model_scratch(int64_t *bytes, kd_model *model, const kd_plan *plan);
