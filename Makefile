@@ -13,7 +13,8 @@ CBLAS  :=
 MPI    :=
 NCCL   :=
 CUDA   :=
-FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt,-cuda))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if $(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt,-cuda))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if \
+	$(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
 # CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.

@@ -13,6 +13,9 @@ typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512, KD_ISA_SM80, KD_IS
 /* Whether a context of `have` runs what needs `need`. */
 static inline bool kd_isa_serves(kd_isa have, kd_isa need) { return need <= have && (need >= KD_ISA_SM80) == (have >= KD_ISA_SM80); }
 
+/* Tokens that a matrix product sees on a host: activations of as many stay in its caches. */
+enum { KD_HOST_BLOCK = 512 };
+
 struct kd_op;
 
 typedef struct kd_device {

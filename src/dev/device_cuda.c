@@ -79,7 +79,8 @@ static kd_status report_fault(kd_ctx *ctx) {
 static kd_status cuda_finish(kd_ctx *ctx) {
     kd_cuda *cuda = ctx->cuda;
     cuda_enter(ctx);
-    KD_TRY(kd_cuda_try("reading faults", cudaMemcpyAsync(cuda->found, cuda->fault, 4 * sizeof *cuda->fault, cudaMemcpyDeviceToHost, cuda->stream)));
+    KD_TRY(kd_cuda_try("reading faults",
+                       cudaMemcpyAsync(cuda->found, cuda->fault, 4 * sizeof *cuda->fault, cudaMemcpyDeviceToHost, cuda->stream)));
     KD_TRY(kd_cuda_try("waiting for the GPU", cudaStreamSynchronize(cuda->stream)));
     kd_cuda_clock_read(ctx);
     return report_fault(ctx);

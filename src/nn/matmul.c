@@ -8,7 +8,7 @@ bool kd_matmul_on_host(const void *args) {
 }
 
 static const kd_variant matmul_variants[] = {
-    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_matmul_workspace_cuda, kd_matmul_cuda})
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, kd_matmul_supports_cuda, kd_matmul_workspace_cuda, kd_matmul_cuda})
     KD_ON_X86({"avx512-few", KD_ISA_AVX512, kd_matmul_few_supports_avx512, NULL, kd_matmul_few_avx512},
               {"avx2-few", KD_ISA_AVX2, kd_matmul_few_supports_avx2, NULL, kd_matmul_few_avx2})
     KD_ON_X86({"avx512", KD_ISA_AVX512, kd_matmul_on_host, kd_matmul_workspace_avx512, kd_matmul_avx512},

@@ -11,7 +11,7 @@
 
 #include "dev/op.h"
 
-#define KD_BLOCK 512 /* tokens: the most that a matrix product sees */
+enum { KD_BLOCK = KD_HOST_BLOCK };  /* tokens: the most that a matrix product sees, of whatever runs on the host alone */
 
 /* Numbers in the device's memory, as they are stored there: float32, bf16 or float16. Inputs are not written. Operations compute in
  * float32 and round what they store. */

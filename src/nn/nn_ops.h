@@ -187,6 +187,7 @@ KD_CUDA_DECLARE(sum_squares);
 KD_CUDA_DECLARE(sum_norm);
 KD_CUDA_DECLARE(adamw);
 KD_CUDA_WORKSPACE(matmul);
+bool kd_matmul_supports_cuda(const void *args);
 KD_CUDA_WORKSPACE(column_sum);
 KD_CUDA_WORKSPACE(rmsnorm_backward);
 KD_CUDA_WORKSPACE(sum_loss);
