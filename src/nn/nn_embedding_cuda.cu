@@ -25,8 +25,9 @@ static __global__ void __launch_bounds__(THREADS) gather_rows(kd_embedding_args 
 
 template <kd_view_type OUT, kd_view_type IN> static kd_status gather(kd_ctx *ctx, const kd_embedding_args *a)
 {
-    bool packs = a->C % 8 == 0 && nn_aligned(a->out.data, 16) && nn_aligned(a->in.data, 16);
-    void (*kernel)(kd_embedding_args, int32_t *) = packs ? gather_rows<OUT, IN, 8> : gather_rows<OUT, IN, 1>;
+    constexpr int N = OUT == KD_VIEW_F32 && IN == KD_VIEW_F32 ? 4 : 8;
+    bool packs = a->C % N == 0 && nn_aligned(a->out.data, 16) && nn_aligned(a->in.data, 16);
+    void (*kernel)(kd_embedding_args, int32_t *) = packs ? gather_rows<OUT, IN, N> : gather_rows<OUT, IN, 1>;
     KD_LAUNCH(kernel, nn_blocks(a->M, NN_MANY), THREADS, 0, ctx->cuda->stream, *a, ctx->cuda->fault);
     return kd_cuda_launched("embedding");
 }

@@ -125,8 +125,8 @@ template <kd_view_type GRADIENT, int N> static kd_status losses_in(kd_ctx *ctx, 
     if (kept < 0 || a->scale == 0.0f) kept = 0;
     KD_TRY(kd_cuda_try("cudaFuncSetAttribute", cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                                     (int)(kept * chunk_bytes))));
-    KD_LAUNCH(kernel, nn_blocks(a->M, 2 * (int64_t)ctx->cuda->multiprocessors), THREADS, (size_t)(kept * chunk_bytes), ctx->cuda->stream, *a,
-              kept, ctx->cuda->fault);
+    unsigned blocks = nn_blocks(a->M, 2 * (int64_t)ctx->cuda->multiprocessors);
+    KD_LAUNCH(kernel, blocks, THREADS, (size_t)(kept * chunk_bytes), ctx->cuda->stream, *a, kept, ctx->cuda->fault);
     return kd_cuda_launched("cross entropy");
 }
 

@@ -198,7 +198,8 @@ extern "C" int64_t kd_rmsnorm_backward_workspace_cuda(const kd_ctx *ctx, const v
     return kd_segments(a->M, KD_GPU_GROUP) * a->C * (int64_t)sizeof(float);
 }
 
-template <kd_view_type TYPE, int N> static kd_status backward_in_two(kd_ctx *ctx, const kd_rmsnorm_backward_args *a, float *part, int64_t groups)
+template <kd_view_type TYPE, int N>
+static kd_status backward_in_two(kd_ctx *ctx, const kd_rmsnorm_backward_args *a, float *part, int64_t groups)
 {
     void (*rows)(kd_rmsnorm_backward_args) = rmsnorm_backward_rows<TYPE, N>;
     void (*weights)(kd_rmsnorm_backward_args, float *, int64_t) = rmsnorm_weight_groups<TYPE, N>;

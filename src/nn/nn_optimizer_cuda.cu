@@ -38,9 +38,8 @@ template <kd_view_type TYPE, bool COPY> static kd_status adamw(kd_ctx *ctx, cons
     const WORK work = {a->w, a->m, a->v, a->g, a->w16.data, kd_adamw_prepare(a->adamw, &unknown)};
     bool packs = nn_aligned(a->w, 16) && nn_aligned(a->m, 16) && nn_aligned(a->v, 16) && nn_aligned(a->g, 16) && nn_aligned(a->w16.data, 8);
     void (*kernel)(WORK, double, const kd_step_sums *, int64_t) = packs ? adamw_each<4, WORK> : adamw_each<1, WORK>;
-    int64_t blocks = kd_segments(kd_segments(a->n, packs ? 4 : 1), NN_EACH);
-    KD_LAUNCH(kernel, nn_blocks(blocks, 64 * (int64_t)ctx->cuda->multiprocessors), NN_EACH, 0, ctx->cuda->stream, work, a->adamw->clip, a->sums,
-              a->n);
+    unsigned blocks = nn_blocks(kd_segments(kd_segments(a->n, packs ? 4 : 1), NN_EACH), 64 * (int64_t)ctx->cuda->multiprocessors);
+    KD_LAUNCH(kernel, blocks, NN_EACH, 0, ctx->cuda->stream, work, a->adamw->clip, a->sums, a->n);
     return kd_cuda_launched("AdamW");
 }
 
