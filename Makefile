@@ -78,7 +78,7 @@ ifeq ($(CUDA),1)
 NVCC   := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc))
 CUDART := $(firstword $(wildcard $(foreach d,lib64 lib targets/*-linux/lib,$(CUDA_HOME)/$d/libcudart_static.a)))
 ifneq ($(words $(NVCC) $(CUDART) $(wildcard $(CUDA_HOME)/include/cuda_runtime_api.h)),3)
-$(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under $(CUDA_HOME). Install the CUDA toolkit, 12.3 or newer, \
+$(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under $(CUDA_HOME). Install the CUDA toolkit, 12.5 or newer, \
 and say where with CUDA_HOME=)
 endif
 NVCCFLAGS ?= -O3 -lineinfo
