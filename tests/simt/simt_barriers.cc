@@ -16,11 +16,11 @@ static void complete_if(simt_block_state *block, int id)
 {
     simt_barrier *b = &block->barrier[id];
     if (!b->need || b->arrived < b->need) return;
-    std::vector<int> lanes(block->warps.size(), 0);
-    for (simt_fiber *f : b->came) lanes[(size_t)f->warp]++;
+    std::vector<unsigned> lanes(block->warps.size(), 0);
+    for (simt_fiber *f : b->came) lanes[(size_t)f->warp] |= 1u << f->lane;
     for (size_t w = 0; w < lanes.size(); w++)
-        if (lanes[w] && lanes[w] != __builtin_popcount(block->warps[w].alive))
-            simt_fault("barrier %d: complete with %d of %d lanes of warp %d", id, lanes[w], __builtin_popcount(block->warps[w].alive), (int)w);
+        if (lanes[w] && block->warps[w].alive & ~lanes[w])
+            simt_fault("barrier %d: complete with lanes 0x%08x of warp %d, which has 0x%08x", id, lanes[w], (int)w, block->warps[w].alive);
     std::vector<simt_fiber *> came;
     came.swap(b->came);
     b->need = b->arrived = 0;

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -152,6 +153,7 @@ void simt_wgmma_left(simt_fiber *fiber);
 
 /* ---- simt_runtime.cc */
 bool simt_global(const void *memory, size_t bytes);  /* whether the device has this memory */
+void simt_later_on_stream(std::function<void()> work);
 int simt_capability();
 
 #endif

@@ -98,6 +98,12 @@ void simt_launch(const char *name, const void *kernel, dim3 grid, dim3 block, si
     });
 }
 
+void simt_later_on_stream(std::function<void()> work)
+{
+    locked l;
+    queue.push_back([=]() { if (!sticky) work(); });
+}
+
 extern "C" {
 
 const char *simt_forget_fault(void)

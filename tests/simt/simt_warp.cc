@@ -20,11 +20,7 @@ void simt_meet(const char *what, unsigned mask, void *argument, void (*act)(simt
     simt_warp_state *warp = &self->of->warps[(size_t)self->warp];
     if (!(mask >> self->lane & 1)) simt_fault("%s: lane %d calls with the mask 0x%08x, in which it is not", what, self->lane, mask);
     size_t which = 0;
-    while (which < warp->meetings.size() && warp->meetings[which]->mask != mask) {
-        if (warp->meetings[which]->mask & mask)
-            simt_fault("%s: mask 0x%08x, while lanes of 0x%08x wait in %s", what, mask, warp->meetings[which]->mask, warp->meetings[which]->what);
-        which++;
-    }
+    while (which < warp->meetings.size() && warp->meetings[which]->mask != mask) which++;
     if (which == warp->meetings.size()) {
         simt_meeting *fresh = new simt_meeting();
         fresh->what = what;
