@@ -97,7 +97,7 @@ ifeq ($(CUDA),simulated)
 SIMT     := $(wildcard tests/simt/*.cc)
 SOURCES  := $(filter-out %/blas_library_cuda.c,$(SOURCES))
 KD_CPP   += -DKD_SIMT -Itests/simt
-KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas
+KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas -Wno-psabi
 LDLIBS   += -lstdc++
 KEDGE_LIBS += -lstdc++
 endif
@@ -266,10 +266,10 @@ check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)
 	@tests/run $(BUILD) "program test_comm_nccl" "script tests/cli_nccl.sh"
 
 # What CUDA=1 or CUDA=simulated adds. Without a GPU the tests of CUDA=1 are skipped; what is looked at still is what its kernels take.
-CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
+CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_% $(BUILD)/tests/test_gpu% $(BUILD)/tests/simt/%,$(TESTS))
 check-cuda: build/kedge $(CUDA_TESTS)
 	@CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD) "once headers tests/check_headers" \
-		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(patsubst %,"program %",$(notdir $(CUDA_TESTS)))
+		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %")
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.
