@@ -162,7 +162,8 @@ const kd_run_row kd_run_schema[] = {
     {"seed", KD_RUN_INTEGER, "1", AT(seed), .range = "[0, inf)",
      .about = "of the data's order"},
     {"dtype.weights", KD_RUN_WORD, "f32", AT(weights), .word = DTYPES,
-     .about = "what is multiplied with; bf16: copies of float32 weights, which are updated and saved; needs device: cuda and bf16 activations"},
+     .about = "what is multiplied with; bf16: copies of float32 weights, which are updated and saved; needs device: cuda and bf16 "
+              "activations"},
     {"dtype.activations", KD_RUN_WORD, "f32", AT(activations), .word = DTYPES,
      .about = "what layers hand on, and its gradient; as the weights"},
     {"dtype.moments", KD_RUN_TEXT, "f32", NOWHERE, .word = MOMENT_DTYPES,

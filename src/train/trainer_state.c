@@ -30,8 +30,8 @@ static json_t *variants(const kd_trainer *t) {
     char sums[64] = "one rank's";
     if (t->run->mode != KD_SEQUENCE_ULYSSES && t->run->sequence_ranks > 1)
         snprintf(sums, sizeof sums, "%s on %lld ranks", kd_sequence_mode_name(t->run->mode), (long long)t->run->sequence_ranks);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa), "dtype",
-                     t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "sums", sums);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa",
+                     kd_isa_name(t->ctx->isa), "dtype", t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "sums", sums);
 }
 
 static kd_status save_state(const kd_trainer *t, const char *folder) {
