@@ -214,6 +214,28 @@ static void a_leaf_goes_on_from_block_to_block(void **state) {
     kd_ctx_close(ctx);
 }
 
+/* Two leaves of one token at once, and a gradient larger than the room for leaves' sums: products of bf16 are exact in float32. */
+static void a_large_gradient_is_made_stretch_by_stretch(void **state) {
+    enum { N = 129, K = 1 << 17 };
+    kd_ctx *ctx = gpu_open();
+    (void)state;
+    product p = make(ctx, KD_FORM_TN, (shape){N, K, 2}, KD_VIEW_BF16, KD_VIEW_F32);
+    kd_tree t = {2, 2, 0, 2, true, true, 0, {p.a.out.data}};
+    kd_matmul_args a = p.a;
+    a.tree = &t;
+    assert_true(kd_matmul_op.variant[0].workspace(ctx, &a) < (int64_t)N * K * 4 + (32 << 20));
+    gpu_done(kd_linear_backward_weight(ctx, &t, 0, p.a.left, p.a.right, 2, N, K));
+    const float *got = gpu_read(ctx, p.a.out, (int64_t)N * K);
+    for (int64_t i = 0; i < N; i++)
+        for (int64_t j = 0; j < K; j++) {
+            float expected = p.left[i] * p.right[j] + p.left[N + i] * p.right[K + j];
+            if (got[i * K + j] != expected) fail_msg("row %lld, column %lld", (long long)i, (long long)j);
+        }
+    gpu_drop(ctx);
+    nn_drop();
+    kd_ctx_close(ctx);
+}
+
 /* ---- what it takes -------------------------------------------------------------------------------------------------------------- */
 
 /* An operation's time comes from the device, once somebody has waited for it. */
@@ -255,6 +277,7 @@ int main(void) {
         cmocka_unit_test(a_row_does_not_depend_on_the_rows_beside_it),
         cmocka_unit_test(leaves_are_summed_in_a_tree),
         cmocka_unit_test(a_leaf_goes_on_from_block_to_block),
+        cmocka_unit_test(a_large_gradient_is_made_stretch_by_stretch),
         cmocka_unit_test(a_clock_counts_what_the_device_took),
         cmocka_unit_test(large_products_have_a_speed),
     };

@@ -60,7 +60,7 @@ static void finish(kd_estimate *e, const kd_trainer *t) {
     e->pairs *= share;
     e->targets *= share;
     e->documents = (int64_t)((double)e->documents * share + 0.5);
-    e->plans *= t->run->batch_windows;
+    e->plans *= kd_run_on_host(t->run) ? t->run->batch_windows : 0;
     e->tokens = t->run->batch_windows * t->run->window.window;
     e->full_pairs = (double)t->run->batch_windows * T * (T + 1) / 2;
     e->flops = kd_model_flops(&t->config, e->tokens, (int64_t)e->pairs);
@@ -98,8 +98,9 @@ void kd_estimate_model(kd_estimate *e, const kd_model *model, const kd_run_file 
     e->weights = memory.weights;
     e->gradients = memory.gradients;
     e->activations = memory.activations;
-    e->moments = run->offload_state ? 0 : kd_optimizer_bytes(model);
-    e->files = memory.files + kd_optimizer_bytes(model) - e->moments;
+    int64_t state = kd_optimizer_bytes(model, run->moments_coded);
+    e->moments = run->offload_state ? 0 : state;
+    e->files = memory.files + state - e->moments;
     e->recompute = kd_model_recompute(model);
 }
 
@@ -109,7 +110,10 @@ void kd_estimate_total(kd_estimate *e) {
 }
 
 kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
-    *e = (kd_estimate){.program = kd_memory_resident(), .reading = kd_memory_peak(), .available = kd_memory_available()};
+    bool host = kd_run_on_host(t->run);
+    int64_t total;
+    *e = (kd_estimate){.program = host ? kd_memory_resident() : 0, .reading = host ? kd_memory_peak() : 0};
+    KD_TRY(kd_device_memory(t->ctx, &e->available, &total));
     kd_model *model;
     kd_model_options options = kd_trainer_model_options(t);
     options.windows = t->run->batch_windows, options.micro = t->run->micro;

@@ -3,6 +3,8 @@
 #ifndef KD_RUN_FILE_H
 #define KD_RUN_FILE_H
 
+#include <string.h>
+
 #include "data/dataset.h"
 #include "format/yaml.h"
 #include "model/model.h"
@@ -26,7 +28,7 @@ typedef struct kd_run_file {
     bool rope_numbers_given;             /* false: as the checkpoint says */
     kd_rope_config rope;                 /* theta and numbers of scaling; 0: absent */
     kd_yes_no rope_truncate;
-    kd_precision precision;              /* exact */
+    kd_precision precision;              /* exact; of bf16 activations f16-store */
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;
@@ -45,13 +47,16 @@ typedef struct kd_run_file {
     int64_t warmup;
     bool decay_all;                      /* decay: all; otherwise matrices */
     int64_t steps, seed;
+    kd_view_type weights, activations;   /* dtype */
+    char *device;                        /* host, cuda or cuda:N */
     kd_recompute recompute;
     int64_t leaves;
     int64_t sequence_ranks, data_ranks;  /* parallel.sequence, parallel.data */
     kd_sequence_mode mode;               /* parallel.mode */
     int64_t zero;                        /* parallel.zero: what each rank has a shard of alone */
     int64_t deadline;                    /* seconds that a rank waits for another */
-    char *offload_state, *offload_activations;  /* folders, or NULL */
+    char *offload_state, *offload_activations;  /* folders, KD_PLACE_HOST, or NULL */
+    bool moments_coded;                  /* dtype.moments: i8 */
     int64_t save_every, save_keep;
     int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */
     int64_t export_every, export_last;   /* weights alone: every so many steps counted from the last, the last so many; 0: all */
@@ -70,6 +75,8 @@ kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const
 kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
                             const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
+
+static inline bool kd_run_on_host(const kd_run_file *run) { return !strcmp(run->device, "host"); }
 
 /* What the run reads: its training or validation data (run_data.c), out of data.pack where it is given, unless it is to be
  * packed. The run and the tokenizer are borrowed. */
