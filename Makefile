@@ -82,7 +82,7 @@ $(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under 
 and say where with CUDA_HOME=)
 endif
 NVCCFLAGS ?= -O3 -lineinfo
-KD_NVCC  := -std=c++17 -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-Wall,-Wextra
+KD_NVCC  := -std=c++17 -fmad=false -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-threadsafe-statics,-Wall,-Wextra
 KD_CPP   += -isystem $(CUDA_HOME)/include
 KD_LINK  += -Wl,--exclude-libs,libcudart_static.a
 CUDA_LIBS := $(CUDART) -lrt -ldl
