@@ -252,6 +252,24 @@ static void runs_give_the_same_bits(void **state) {
     }
 }
 
+/* Inputs of layers, and float32 weights beside bf16 ones, in the host's memory. */
+static void what_lies_in_the_hosts_memory_changes_no_bit(void **state) {
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        kd_model_options o = bf16 ? in_bf16 : in_float32;
+        made near = run_once(gpu_open(), &shapes[2], o);
+        o.files = o.masters = KD_PLACE_HOST;
+        model m;
+        open_model(&m, gpu_open(), &shapes[2], o, false);
+        assert_true(kd_model_memory_use(m.model).files > 0);
+        made far = run(&m);
+        nn_assert_same(far.loss, near.loss, WINDOWS * T * 8);
+        nn_assert_same(far.gradient, near.gradient, m.count * 4);
+        close_model(&m);
+        nn_drop();
+    }
+}
+
 /* ---- training --------------------------------------------------------------------------------------------------------------------- */
 
 /* Mean losses of steps, the last of them after so many updates; the weights are left in the model. */
@@ -261,7 +279,7 @@ static void train(double loss[STEPS], model *m) {
     int64_t targets = 0;
     for (int64_t i = 0; i < WINDOWS; i++)
         for (int64_t t = 0; t < T; t++) targets += m->plan[i].target[t] >= 0;
-    gpu_done(kd_optimizer_open(&optimizer, m->ctx, m->model, false, NULL));
+    gpu_done(kd_optimizer_open(&optimizer, m->ctx, m->model, &(kd_optimizer_options){.coded = false}));
     for (int step = 0; step < STEPS; step++) {
         kd_step_sums sums;
         pass(m);
@@ -402,6 +420,7 @@ int main(void) {
         cmocka_unit_test(in_float32_it_is_near_the_host),
         cmocka_unit_test(in_bf16_it_is_as_near_as_bf16_is),
         cmocka_unit_test(runs_give_the_same_bits),
+        cmocka_unit_test(what_lies_in_the_hosts_memory_changes_no_bit),
         cmocka_unit_test(loss_curves_are_the_hosts),
         cmocka_unit_test(what_is_saved_are_the_float32_weights),
         cmocka_unit_test(logits_come_in_blocks),
