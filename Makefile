@@ -273,7 +273,7 @@ check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)
 CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_% $(BUILD)/tests/test_gpu% %/test_simt,$(TESTS))
 check-cuda: build/kedge $(CUDA_TESTS)
 	@CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD) "once headers tests/check_headers" \
-		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %")
+		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %") "script tests/cli_cuda.sh"
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.
