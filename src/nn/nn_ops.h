@@ -160,6 +160,11 @@ kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
 bool kd_matmul_supports_cblas(const void *args);
 kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace);
 
+/* On CUDA sums over tokens (of column_sum and rmsnorm_backward) are cut by the token's place in the block: KD_GPU_GROUP tokens are one
+ * ascending chain from 0, KD_GPU_STRETCH groups are one ascending chain of their sums from 0, and to the old value the stretches' sums
+ * are added in ascending order. */
+enum { KD_GPU_GROUP = 16, KD_GPU_STRETCH = 16 };
+
 /* CUDA's: matmul_cuda.c, and the kernels of *.cu. Those that need scratch say how much. */
 #if defined(KD_CUDA)
 #define KD_CUDA_DECLARE(op) kd_status kd_##op##_cuda(kd_ctx *ctx, const void *args, void *workspace)
@@ -185,8 +190,6 @@ KD_CUDA_WORKSPACE(matmul);
 bool kd_matmul_supports_cuda(const void *args);
 KD_CUDA_WORKSPACE(column_sum);
 KD_CUDA_WORKSPACE(rmsnorm_backward);
-KD_CUDA_WORKSPACE(embedding_backward);
-KD_CUDA_WORKSPACE(cross_entropy);
 KD_CUDA_WORKSPACE(sum_loss);
 KD_CUDA_WORKSPACE(sum_norm);
 #endif
