@@ -3,9 +3,8 @@
 
 #define MAP const __grid_constant__ gpu_map
 
-static gpu_map map_of(gpu_map_type type, int rank, const void *base, uint64_t x, uint64_t y, uint64_t z, uint32_t bx, uint32_t by, uint32_t bz,
-                      gpu_map_swizzle swizzle)
-{
+static gpu_map map_of(gpu_map_type type, int rank, const void *base, uint64_t x, uint64_t y, uint64_t z, uint32_t bx, uint32_t by,
+                      uint32_t bz, gpu_map_swizzle swizzle) {
     uint64_t size = type == GPU_MAP_F32 ? 4 : 2;
     uint64_t dims[] = {x, y, z}, strides[] = {x * size, x * y * size};
     uint32_t box[] = {bx, by, bz};
@@ -15,15 +14,13 @@ static gpu_map map_of(gpu_map_type type, int rank, const void *base, uint64_t x,
 }
 
 /* Where byte `at` of a box lies behind a multiple of 1024. */
-static int swizzled(int at, gpu_map_swizzle swizzle)
-{
+static int swizzled(int at, gpu_map_swizzle swizzle) {
     int mask = swizzle == GPU_MAP_128B ? 7 : swizzle == GPU_MAP_64B ? 3 : 0;
     return (at & ~127) + ((at % 128) ^ (at / 128 % 8 & mask) << 4);
 }
 
-/* ---- stmatrix, elect ---------------------------------------------------------------------------------------------------------------- */
-static __global__ void store_matrices(const uint32_t *d, uint16_t *out, int *chosen)
-{
+/* ---- stmatrix, elect ------------------------------------------------------------------------------------------------------- */
+static __global__ void store_matrices(const uint32_t *d, uint16_t *out, int *chosen) {
     __shared__ __align__(16) uint16_t rows[2][32 * 8];
     int lane = (int)threadIdx.x;
     gpu_store_matrix4(rows[0] + lane * 8, d + lane * 4);
@@ -35,8 +32,7 @@ static __global__ void store_matrices(const uint32_t *d, uint16_t *out, int *cho
     if (one != again) atomicAdd(chosen, 100);
 }
 
-static void store_matrix_puts_rows_or_columns(void **state)
-{
+static void store_matrix_puts_rows_or_columns(void **state) {
     (void)state;
     gpu_need(90);
     uint32_t d[128];
@@ -58,9 +54,8 @@ static void store_matrix_puts_rows_or_columns(void **state)
     cudaFree(dd), cudaFree(dout), cudaFree(dchosen), free(out), free(chosen);
 }
 
-/* ---- the copy engine ------------------------------------------------------------------------------------------------------------------- */
-static __global__ void load_box(MAP map, int rank, int x, int y, int z, int bytes, unsigned char *out)
-{
+/* ---- the copy engine ------------------------------------------------------------------------------------------------------- */
+static __global__ void load_box(MAP map, int rank, int x, int y, int z, int bytes, unsigned char *out) {
     KD_SHARED(unsigned char, shared);
     __shared__ __align__(8) uint64_t bar;
     if (threadIdx.x == 0) {
@@ -76,8 +71,7 @@ static __global__ void load_box(MAP map, int rank, int x, int y, int z, int byte
 }
 
 /* Boxes inside, across every edge, and wholly outside. */
-static void boxes_are_loaded_with_zeros_outside(void **state)
-{
+static void boxes_are_loaded_with_zeros_outside(void **state) {
     (void)state;
     gpu_need(90);
     enum { X = 72, Y = 21, Z = 3, BY = 16, BZ = 2 };
@@ -106,8 +100,7 @@ static void boxes_are_loaded_with_zeros_outside(void **state)
     cudaFree(dx);
 }
 
-static __global__ void store_box(MAP map, int kind, int x, int y, int z, int count, float *global)
-{
+static __global__ void store_box(MAP map, int kind, int x, int y, int z, int count, float *global) {
     KD_SHARED(float, shared);
     for (int i = (int)threadIdx.x; i < count; i += (int)blockDim.x) shared[i] = (float)(i + 1);
     gpu_fence_async();
@@ -125,8 +118,7 @@ static __global__ void store_box(MAP map, int kind, int x, int y, int z, int cou
     }
 }
 
-static void boxes_are_stored_and_added_inside_alone(void **state)
-{
+static void boxes_are_stored_and_added_inside_alone(void **state) {
     (void)state;
     gpu_need(90);
     enum { X = 40, Y = 9, Z = 4, N = X * Y * Z };
@@ -137,14 +129,19 @@ static void boxes_are_stored_and_added_inside_alone(void **state)
         for (int s = 0; s < 3; s++)
             for (int p = 0; p < 3; p++) {
                 gpu_map_swizzle swizzle = (gpu_map_swizzle)s;
-                int bx = swizzle == GPU_MAP_64B ? 16 : swizzle == GPU_MAP_128B ? 32 : 8, by = 4, bz = kind == 0 ? 1 : 2, count = bx * by * bz;
+                int bx = swizzle == GPU_MAP_64B    ? 16
+                         : swizzle == GPU_MAP_128B ? 32
+                                                   : 8,
+                    by = 4, bz = kind == 0 ? 1 : 2, count = bx * by * bz;
                 float *dx = gpu_copy_of(x, N);
                 gpu_map map = map_of(GPU_MAP_F32, kind == 0 ? 2 : 3, dx, X, Y, Z, (uint32_t)bx, (uint32_t)by, (uint32_t)bz, swizzle);
-                KD_LAUNCH(store_box, 1, 64, (size_t)count * 4, 0, map, kind, kind < 3 ? places[p][0] : 100, places[p][1], places[p][2], count, dx);
+                KD_LAUNCH(store_box, 1, 64, (size_t)count * 4, 0, map, kind, kind < 3 ? places[p][0] : 100, places[p][1], places[p][2],
+                          count, dx);
                 float *out = gpu_fetch(dx, N);
                 for (int i = 0; i < N; i++) {
                     int inx = i % X - places[p][0], iny = i / X % Y - places[p][1], inz = i / X / Y - (kind == 0 ? 0 : places[p][2]);
-                    bool inside = kind < 3 ? inx >= 0 && inx < bx && iny >= 0 && iny < by && inz >= 0 && inz < bz : i >= 100 && i < 100 + count;
+                    bool inside =
+                        kind < 3 ? inx >= 0 && inx < bx && iny >= 0 && iny < by && inz >= 0 && inz < bz : i >= 100 && i < 100 + count;
                     int at = kind < 3 ? swizzled(((inz * by + iny) * bx + inx) * 4, swizzle) / 4 : i - 100;
                     float right = inside ? (float)(at + 1) + (kind == 2 || kind == 4 ? x[i] : 0) : x[i];
                     assert_true(out[i] == right);
@@ -153,10 +150,9 @@ static void boxes_are_stored_and_added_inside_alone(void **state)
             }
 }
 
-/* ---- mbarriers: a pipeline ----------------------------------------------------------------------------------------------------------- */
+/* ---- mbarriers: a pipeline ------------------------------------------------------------------------------------------------- */
 /* One warp loads boxes into two places, two warps add them up; each place has a barrier that says full, and one that says empty. */
-static __global__ void __launch_bounds__(96) pipeline(MAP map, int boxes, float *out)
-{
+static __global__ void __launch_bounds__(96) pipeline(MAP map, int boxes, float *out) {
     KD_SHARED(float, places);
     __shared__ __align__(8) uint64_t full[2], empty[2];
     int t = (int)threadIdx.x;
@@ -183,8 +179,7 @@ static __global__ void __launch_bounds__(96) pipeline(MAP map, int boxes, float 
     out[t] = sum;
 }
 
-static void a_pipeline_keeps_the_order(void **state)
-{
+static void a_pipeline_keeps_the_order(void **state) {
     (void)state;
     gpu_need(90);
     enum { BOXES = 9 };
@@ -201,12 +196,11 @@ static void a_pipeline_keeps_the_order(void **state)
     cudaFree(dx), cudaFree(dout), free(out);
 }
 
-/* ---- tensor cores of a warpgroup ------------------------------------------------------------------------------------------------------- */
-/* d [64, N] = start + a [64, 64] b [64, N], operands K-major or MN-major as they lie in global memory, in boxes of 128-byte or 64-byte rows:
- * a box holds WIDE numbers of its inner dimension by all of the outer. */
+/* ---- tensor cores of a warpgroup ------------------------------------------------------------------------------------------- */
+/* d [64, N] = start + a [64, 64] b [64, N], operands K-major or MN-major as they lie in global memory, in boxes of 128-byte or 64-byte
+ * rows: a box holds WIDE numbers of its inner dimension by all of the outer. */
 template <int N, bool F16, bool TA, bool TB, bool RS, int WIDE>
-static __global__ void __launch_bounds__(128) wgmma_product(MAP map_a, MAP map_b, const uint16_t *a, float *d)
-{
+static __global__ void __launch_bounds__(128) wgmma_product(MAP map_a, MAP map_b, const uint16_t *a, float *d) {
     KD_SHARED(unsigned char, shared);
     __shared__ __align__(8) uint64_t bar;
     enum { ROW = WIDE * 2, BOX_A = 64 * ROW, B_OUTER = TB ? 64 : N, B_INNER = TB ? N : 64, BOX_B = B_OUTER * ROW };
@@ -248,8 +242,7 @@ static __global__ void __launch_bounds__(128) wgmma_product(MAP map_a, MAP map_b
     for (int j = 0; j < N / 2; j++) d[(row + j / 2 % 2 * 8) * N + j / 4 * 8 + column + j % 2] = acc[j];
 }
 
-template <int N, bool F16, bool TA, bool TB, bool RS, int WIDE> static void check_product()
-{
+template <int N, bool F16, bool TA, bool TB, bool RS, int WIDE> static void check_product() {
     float *x = (float *)malloc(64 * 64 * 4), *y = (float *)malloc(64 * N * 4), *d = (float *)malloc(64 * N * 4);
     uint16_t *a = (uint16_t *)malloc(64 * 64 * 2), *b = (uint16_t *)malloc(64 * N * 2), *rows = (uint16_t *)malloc(64 * 64 * 2);
     for (int m = 0; m < 64; m++)
@@ -264,7 +257,8 @@ template <int N, bool F16, bool TA, bool TB, bool RS, int WIDE> static void chec
     float *dd = gpu_copy_of(d, 64 * N);
     gpu_map_swizzle swizzle = WIDE == 64 ? GPU_MAP_128B : GPU_MAP_64B;
     gpu_map map_a = map_of(GPU_MAP_16, 2, da, 64, 64, 1, WIDE, 64, 1, swizzle);
-    gpu_map map_b = TB ? map_of(GPU_MAP_16, 2, db, N, 64, 1, WIDE, 64, 1, swizzle) : map_of(GPU_MAP_16, 2, db, 64, N, 1, WIDE, N, 1, swizzle);
+    gpu_map map_b =
+        TB ? map_of(GPU_MAP_16, 2, db, N, 64, 1, WIDE, 64, 1, swizzle) : map_of(GPU_MAP_16, 2, db, 64, N, 1, WIDE, N, 1, swizzle);
     auto kernel = wgmma_product<N, F16, TA, TB, RS, WIDE>;
     int shared = 64 * 64 * 2 + N * 64 * 2;
     gpu_ok(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
@@ -275,16 +269,15 @@ template <int N, bool F16, bool TA, bool TB, bool RS, int WIDE> static void chec
             double sum = d[m * N + n];
             for (int k = 0; k < 64; k++) sum += (double)x[m * 64 + k] * y[k * N + n];
             if (out[m * N + n] != sum)
-                fail_msg("N %d, float16 %d, TA %d, TB %d, registers %d, %d wide: (%d, %d) is %g, should be %g", N, F16, TA, TB, RS, WIDE, m, n,
-                         out[m * N + n], sum);
+                fail_msg("N %d, float16 %d, TA %d, TB %d, registers %d, %d wide: (%d, %d) is %g, should be %g", N, F16, TA, TB, RS, WIDE, m,
+                         n, out[m * N + n], sum);
         }
     cudaFree(da), cudaFree(db), cudaFree(drows), cudaFree(dd);
     free(x), free(y), free(d), free(a), free(b), free(rows), free(out);
 }
 
 /* Each N and kind; MN-major needs N in whole boxes. */
-static void wgmma_is_a_product(void **state)
-{
+static void wgmma_is_a_product(void **state) {
     (void)state;
     gpu_need(90);
     check_product<32, false, false, false, false, 64>();
@@ -295,8 +288,7 @@ static void wgmma_is_a_product(void **state)
     check_product<256, false, false, false, false, 64>();
 }
 
-static void wgmma_takes_operands_turned(void **state)
-{
+static void wgmma_takes_operands_turned(void **state) {
     (void)state;
     gpu_need(90);
     check_product<64, false, true, false, false, 64>();
@@ -306,8 +298,7 @@ static void wgmma_takes_operands_turned(void **state)
     check_product<256, false, true, true, false, 64>();
 }
 
-static void wgmma_takes_a_from_registers(void **state)
-{
+static void wgmma_takes_a_from_registers(void **state) {
     (void)state;
     gpu_need(90);
     check_product<64, false, false, false, true, 64>();
@@ -316,8 +307,7 @@ static void wgmma_takes_a_from_registers(void **state)
     check_product<256, true, false, true, true, 64>();
 }
 
-static void wgmma_takes_rows_of_64_bytes(void **state)
-{
+static void wgmma_takes_rows_of_64_bytes(void **state) {
     (void)state;
     gpu_need(90);
     check_product<32, false, false, false, false, 32>();
@@ -329,8 +319,7 @@ static void wgmma_takes_rows_of_64_bytes(void **state)
 
 /* Two groups under way, of accumulators of their own; the first is read while the second may still run. accumulate is false at first: what
  * the registers hold is of no account. */
-static __global__ void __launch_bounds__(128) two_groups(MAP map, float *out)
-{
+static __global__ void __launch_bounds__(128) two_groups(MAP map, float *out) {
     KD_SHARED(unsigned char, shared);
     __shared__ __align__(8) uint64_t bar;
     int t = (int)threadIdx.x;
@@ -346,10 +335,12 @@ static __global__ void __launch_bounds__(128) two_groups(MAP map, float *out)
     gpu_mbar_wait(&bar, 0);
     gpu_wgmma_fence();
     for (int k = 0; k < 4; k++)
-        gpu_wgmma_ss<64, false, false, false>(first, gpu_tile_128b(shared + 32 * k, 1, 1024), gpu_tile_128b(shared + 32 * k, 1, 1024), k > 0);
+        gpu_wgmma_ss<64, false, false, false>(first, gpu_tile_128b(shared + 32 * k, 1, 1024), gpu_tile_128b(shared + 32 * k, 1, 1024),
+                                              k > 0);
     gpu_wgmma_commit();
     for (int k = 0; k < 4; k++)
-        gpu_wgmma_ss<64, false, true, true>(second, gpu_tile_128b(shared + 2048 * k, 1, 1024), gpu_tile_128b(shared + 2048 * k, 1, 1024), k > 0);
+        gpu_wgmma_ss<64, false, true, true>(second, gpu_tile_128b(shared + 2048 * k, 1, 1024), gpu_tile_128b(shared + 2048 * k, 1, 1024),
+                                            k > 0);
     gpu_wgmma_commit();
     gpu_wgmma_wait<1>();
     gpu_keep(first);
@@ -359,8 +350,7 @@ static __global__ void __launch_bounds__(128) two_groups(MAP map, float *out)
     for (int i = 0; i < 32; i++) out[(32 + i) * 128 + t] = second[i];
 }
 
-static void groups_end_one_by_one(void **state)
-{
+static void groups_end_one_by_one(void **state) {
     (void)state;
     gpu_need(90);
     uint16_t x[64 * 64];
@@ -381,17 +371,15 @@ static void groups_end_one_by_one(void **state)
     cudaFree(dx), cudaFree(dout), free(out);
 }
 
-/* ---- registers change hands ------------------------------------------------------------------------------------------------------------- */
-static __global__ void __launch_bounds__(384, 1) change_registers(float *out)
-{
+/* ---- registers change hands ------------------------------------------------------------------------------------------------ */
+static __global__ void __launch_bounds__(384, 1) change_registers(float *out) {
     if (threadIdx.x < 128) gpu_registers_fewer<24>();
     else gpu_registers_more<240>();
     __syncthreads();
     out[threadIdx.x] = (float)threadIdx.x;
 }
 
-static void registers_change_hands(void **state)
-{
+static void registers_change_hands(void **state) {
     (void)state;
     gpu_need(90);
     float *dout = gpu_new<float>(384);
@@ -401,8 +389,7 @@ static void registers_change_hands(void **state)
     cudaFree(dout), free(out);
 }
 
-static void maps_that_cannot_be_are_refused(void **state)
-{
+static void maps_that_cannot_be_are_refused(void **state) {
     (void)state;
     gpu_need(90);
     float *x = gpu_new<float>(64 * 64);
@@ -418,8 +405,7 @@ static void maps_that_cannot_be_are_refused(void **state)
     cudaFree(x);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_matrix_puts_rows_or_columns),
         cmocka_unit_test(boxes_are_loaded_with_zeros_outside),
