@@ -1,5 +1,5 @@
 # make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
-# NCCL=1, CBLAS=1. See CONTRIBUTING.md.
+# CUDA=1, NCCL=1, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -12,7 +12,9 @@ comma  := ,
 CBLAS  :=
 MPI    :=
 NCCL   :=
-FLAVOUR := $(notdir $(CC))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if $(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CUDA   :=
+FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt,-cuda))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if \
+	$(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
 # CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
@@ -60,8 +62,37 @@ SOURCES := $(filter-out %_no_mpi.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_mpi.c,$(SOURCES))
 endif
-# NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
 CUDA_HOME ?= /usr/local/cuda
+# CUDA: *.cu are kernels; *_cuda.c is compiled with CUDA alone, *_no_cuda.c without.
+NEED_CUDA := $(filter-out %_no_cuda.c,$(filter %_cuda.c,$(SOURCES)))
+ifneq ($(CUDA),)
+KD_CPP  += -DKD_CUDA
+KERNELS := $(foreach layer,$(LAYERS),$(wildcard src/$(layer)/*.cu))
+SOURCES := $(filter-out %_no_cuda.c,$(SOURCES))
+else
+SOURCES := $(filter-out $(NEED_CUDA),$(SOURCES))
+endif
+# The toolkit: its compiler, and its runtime as an archive, so that what is built starts on machines without a GPU. cuBLASLt
+# is opened when it is needed.
+ifeq ($(CUDA),1)
+NVCC   := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc))
+CUDART := $(firstword $(wildcard $(foreach d,lib64 lib targets/*-linux/lib,$(CUDA_HOME)/$d/libcudart_static.a)))
+ifneq ($(words $(NVCC) $(CUDART) $(wildcard $(CUDA_HOME)/include/cuda_runtime_api.h)),3)
+$(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under $(CUDA_HOME). Install the CUDA toolkit, 12.3 or newer, \
+and say where with CUDA_HOME=)
+endif
+NVCCFLAGS ?= -O3 -lineinfo
+KD_NVCC  := -std=c++17 -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-Wall,-Wextra
+KD_CPP   += -isystem $(CUDA_HOME)/include
+KD_LINK  += -Wl,--exclude-libs,libcudart_static.a
+CUDA_LIBS := $(CUDART) -lrt -ldl
+LDLIBS   += $(CUDA_LIBS)
+KEDGE_LIBS += $(CUDA_LIBS)
+# Hopper's own instructions are in no other machine's code; newer machines translate the rest from PTX.
+gpu_code = $(if $(findstring _sm90,$1),-gencode=arch=compute_90a$(comma)code=sm_90a,$(foreach a,80 90,\
+	-gencode=arch=compute_$a$(comma)code=sm_$a) -gencode=arch=compute_90$(comma)code=compute_90)
+endif
+# NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
 NCCL_HOME ?= $(firstword $(patsubst %/include/nccl.h,%,$(wildcard $(addsuffix /include/nccl.h,$(CUDA_HOME) /usr /usr/local))))
 ifneq ($(NCCL),)
 library    = $(firstword $(wildcard $(foreach d,lib64 lib lib/*-linux-gnu,$1/$d/$2.so $1/$d/$2.so.*)))
@@ -77,9 +108,7 @@ SOURCES := $(filter-out %_no_nccl.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
 endif
-# CUDA: *.cu and *_cuda.c; *_no_cuda.c stand in for them elsewhere.
-SOURCES := $(filter-out $(if $(CUDA),%_no_cuda.c,$(filter-out %_no_cuda.c,$(filter %_cuda.c,$(SOURCES)))),$(SOURCES))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))
@@ -152,6 +181,16 @@ $(BUILD)/%.o: %.c | build/deps
 	$(call say,CC,$<)
 	$(Q)$(CC) $(KD_CPP) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
 
+# What the assembler says of each kernel is kept beside the object, for tools/cuda_report.
+ifeq ($(CUDA),1)
+$(BUILD)/%.cu.o: %.cu | build/deps
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(filter -I% -D%,$(KD_CPP)) $(CPPFLAGS) $(KD_NVCC) $(NVCCFLAGS) $(call gpu_code,$<) -MMD -MP -MF $(@:.o=.d) -c -o $@ $< \
+		2>$(@:.o=.ptxas) || { cat $(@:.o=.ptxas) >&2; exit 1; }
+	@! grep -E 'warning|error' $(@:.o=.ptxas) >&2
+endif
+
 # What the build says of itself is compiled last: a new commit alone makes nothing again.
 ABOUT := $(BUILD)/src/cli/build_info.o
 $(ABOUT): $(OBJECTS) $(filter-out $(ABOUT),$(CLI))
@@ -163,7 +202,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 # test_comm_nccl on GPUs of the host's making, which stand in front of NCCL.
-SIMULATED := $(if $(NCCL),$(BUILD)/tests/on_simulated_nccl)
+SIMULATED := $(if $(NCCL),$(if $(CUDA),,$(BUILD)/tests/on_simulated_nccl))
 $(SIMULATED): $(BUILD)/tests/test_comm_nccl.o $(BUILD)/tests/simulated_nccl.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)

@@ -8,7 +8,7 @@
  * view borrowed.
  *
  * Every function that can fail returns a kd_status; kd_message() then says what happened, in one line, with
- * the values. Nothing here prints, exits, or reads the environment but kd_ctx_open.
+ * the values. Nothing here prints, exits, or reads the environment but kd_ctx_open and kd_ctx_open_device.
  */
 #ifndef KEDGE_H
 #define KEDGE_H
@@ -58,6 +58,9 @@ typedef struct kd_ctx kd_ctx;
 /* Opens a context on the host. threads < 1: one for each core the process may use.
  * KEDGE_ISA=ref|avx2|avx512 caps the instruction set. Free with kd_ctx_close (NULL is allowed). */
 KD_API kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
+/* The same on a device by its name: "host", "cuda" or "cuda:N", the GPU of number N, whose instruction set KEDGE_ISA=sm80|sm90 caps; threads
+ * are the host's. KD_ENOTSUP, with the reason, where the build or the machine has no such device. */
+KD_API kd_status kd_ctx_open_device(kd_ctx **out, const char *device, int64_t threads);
 KD_API void kd_ctx_close(kd_ctx *ctx);
 
 /* ---- plan: who sees whom -------------------------------------------------------------------------------- */

@@ -166,7 +166,7 @@ int64_t first_variant(void) {
     int64_t i = 0;
     kd_ctx *ctx;  /* KEDGE_ISA may cap it */
     assert_int_equal(kd_ctx_open(&ctx, 1), KD_OK);
-    while (kd_attn_forward_op.variant[i].isa > ctx->isa) i++;
+    while (!kd_isa_serves(ctx->isa, kd_attn_forward_op.variant[i].isa)) i++;
     kd_ctx_close(ctx);
     return i;
 }

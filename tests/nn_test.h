@@ -68,7 +68,7 @@ static inline kd_ctx *nn_open(int64_t threads) {
 
 /* Runs a variant with scratch full of NaN; false: this machine or KEDGE_ISA does not allow it, or it is not for these arguments. */
 static inline bool nn_run(kd_ctx *ctx, const kd_variant *variant, const void *args) {
-    if (variant->isa > ctx->isa || (variant->supports && !variant->supports(args))) return false;
+    if (!kd_isa_serves(ctx->isa, variant->isa) || (variant->supports && !variant->supports(args))) return false;
     int64_t need = variant->workspace ? variant->workspace(ctx, args) : 0;
     assert_int_equal(kd_ctx_reserve(ctx, need), KD_OK);
     if (ctx->scratch) memset(ctx->scratch, 0xff, (size_t)ctx->scratch_bytes);

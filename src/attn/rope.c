@@ -108,6 +108,21 @@ int64_t kd_rope_bytes(kd_precision precision, int64_t E, int64_t positions) {
     return s.table + s.exact + s.coarse + s.fine;
 }
 
+/* Where host code serves no operation: it is made on the host, and copied. */
+static kd_status put_table(kd_ctx *ctx, void *memory, const table_args *args) {
+    table_args a = *args;
+    int64_t n = a.rows * a.E, size = a.step ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+    void *host;
+    if (ctx->measuring) return KD_OK;
+    KD_TRY(kd_new(&host, n, (size_t)size));
+    if (a.step) a.level = host;
+    else a.table = host;
+    kd_status status = fill_table(ctx, &a, NULL);
+    if (!status) status = ctx->device->put(ctx, memory, host, n * size);
+    free(host);
+    return status;
+}
+
 static kd_status make(void *out, kd_ctx *ctx, int64_t bytes, table_args a) {
     void *memory;
     if (!bytes) return KD_OK;
@@ -115,6 +130,7 @@ static kd_status make(void *out, kd_ctx *ctx, int64_t bytes, table_args a) {
     *(void **)out = memory;
     if (a.step) a.level = memory;
     else a.table = memory;
+    if (!kd_op_choose(ctx, &rope_table, &a)) return put_table(ctx, memory, &a);
     return kd_op_run(ctx, &rope_table, &a);
 }
 

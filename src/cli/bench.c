@@ -16,7 +16,7 @@ static const kd_subcommand benches[] = {
 };
 
 bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *name) {
-    return (variant->isa <= ctx->isa || variant->isa == KD_ISA_YARDSTICK) && (!name || !strcmp(name, variant->name));
+    return (kd_isa_serves(ctx->isa, variant->isa) || variant->isa == KD_ISA_YARDSTICK) && (!name || !strcmp(name, variant->name));
 }
 
 kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {

@@ -40,14 +40,32 @@ static void describe_libraries(kd_status *status, json_t *to) {
     add_library(status, to, "xxhash", built, running);
 }
 
+/* "cuda": whether the build has it; then its version, and the GPUs there are or why there are none. */
+static void describe_cuda(kd_status *status, json_t *to) {
+    char text[200];
+    kd_cuda_version(text);
+    add(status, to, "cuda", json_boolean(text[0]));
+    if (!text[0]) return;
+    add(status, to, "cuda_version", json_string(text));
+    json_t *list = json_array();
+    for (int64_t i = 0; !kd_cuda_gpu_words(text, i); i++)
+        if (json_array_append_new(list, json_string(text))) *status = kd_fail(KD_ENOMEM, "out of memory");
+    if (json_array_size(list)) add(status, to, "gpus", json_incref(list));
+    else add(status, to, "gpus", json_string(kd_message()));
+    json_decref(list);
+}
+
 kd_status kd_build_describe(json_t *to) {
     kd_ctx *ctx;
     KD_TRY(kd_ctx_open(&ctx, 0));
     kd_status status = KD_OK;
     json_t *sets = json_array(), *libraries = json_object();
-    for (kd_isa isa = KD_ISA_REF; isa <= KD_ISA_AVX512; isa++) {
+    for (kd_isa isa = KD_ISA_REF; isa <= KD_ISA_SM90; isa++) {
 #if !defined(KD_X86)
-        if (isa != KD_ISA_REF) continue;
+        if (isa == KD_ISA_AVX2 || isa == KD_ISA_AVX512) continue;
+#endif
+#if !defined(KD_CUDA)
+        if (isa >= KD_ISA_SM80) continue;
 #endif
         if (json_array_append_new(sets, json_string(kd_isa_name(isa)))) status = kd_fail(KD_ENOMEM, "out of memory");
     }
@@ -59,7 +77,7 @@ kd_status kd_build_describe(json_t *to) {
     add(&status, to, "instruction_sets", sets);
     add(&status, to, "instruction_set", json_string(kd_isa_name(ctx->isa)));
     add(&status, to, "threads", json_integer(kd_pool_threads(ctx->pool)));
-    add(&status, to, "cuda", json_false());
+    describe_cuda(&status, to);
     add(&status, to, "mpi", json_boolean(kd_comm_has_mpi()));
     add(&status, to, "nccl", json_boolean(kd_comm_has_nccl()));
     add(&status, to, "libraries", libraries);

@@ -20,26 +20,26 @@ kd_isa kd_isa_best(void) {
 #endif
 }
 
-static kd_status isa_from_environment(kd_isa *isa) {
+kd_status kd_isa_cap(kd_isa *isa) {
     const char *cap = getenv("KEDGE_ISA");
-    *isa = kd_isa_best();
     if (!cap || !*cap) return KD_OK;
-    for (kd_isa i = KD_ISA_REF; i <= KD_ISA_AVX512; i++) {
+    for (kd_isa i = KD_ISA_REF; i <= KD_ISA_SM90; i++) {
         if (strcmp(cap, kd_isa_name(i))) continue;
-        if (i < *isa) *isa = i;
+        if (kd_isa_serves(*isa, i)) *isa = i;
         return KD_OK;
     }
-    return kd_fail(KD_ECONFIG, "KEDGE_ISA=%s: it is one of ref, avx2, avx512", cap);
+    return kd_fail(KD_ECONFIG, "KEDGE_ISA=%s: it is one of ref, avx2, avx512, or sm80, sm90 for GPUs", cap);
 }
 
 kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads) {
     *out = NULL;
-    kd_isa isa;
-    KD_TRY(isa_from_environment(&isa));
+    kd_isa isa = kd_isa_best();
+    KD_TRY(kd_isa_cap(&isa));
     kd_ctx *ctx;
     KD_TRY(kd_new(&ctx, 1, sizeof *ctx));
     ctx->device = device;
     ctx->isa = isa;
+    ctx->block = KD_HOST_BLOCK;
     kd_status status = kd_pool_new(&ctx->pool, threads);
     if (status) {
         kd_ctx_close(ctx);
@@ -51,9 +51,24 @@ kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads)
 
 kd_status kd_ctx_open(kd_ctx **out, int64_t threads) { return kd_ctx_open_on(out, &kd_device_host, threads); }
 
+/* "cuda" is the first GPU that CUDA shows. */
+kd_status kd_ctx_open_device(kd_ctx **out, const char *device, int64_t threads) {
+    *out = NULL;
+    if (!strcmp(device, "host")) return kd_ctx_open(out, threads);
+    if (!strcmp(device, "cuda")) return kd_ctx_open_cuda(out, 0, threads);
+    const char *number = strncmp(device, "cuda:", 5) ? "" : device + 5;
+    size_t digits = strspn(number, "0123456789");
+    if (digits < 1 || digits > 4 || number[digits])
+        return kd_fail(KD_ECONFIG, "device %s: it is one of host, cuda, or cuda:N for the GPU of number N", device);
+    return kd_ctx_open_cuda(out, atoi(number), threads);
+}
+
+kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total) { return ctx->device->memory(ctx, free, total); }
+
 void kd_ctx_close(kd_ctx *ctx) {
     if (!ctx) return;
     if (ctx->scratch) ctx->device->release(ctx, ctx->scratch, ctx->scratch_bytes);
+    if (ctx->device->close) ctx->device->close(ctx);
     kd_pool_free(ctx->pool);
     free(ctx);
 }

@@ -13,6 +13,11 @@ typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512, KD_ISA_SM80, KD_IS
 /* Whether a context of `have` runs what needs `need`. */
 static inline bool kd_isa_serves(kd_isa have, kd_isa need) { return need <= have && (need >= KD_ISA_SM80) == (have >= KD_ISA_SM80); }
 
+/* Tokens that a matrix product sees on a host: activations of as many stay in its caches. */
+enum { KD_HOST_BLOCK = 512 };
+
+struct kd_op;
+
 typedef struct kd_device {
     const char *name;
     bool host_may_touch;  /* host code may read and write the device's memory */
@@ -23,6 +28,12 @@ typedef struct kd_device {
     void (*enter)(kd_ctx *ctx);  /* an operation begins: its memory may be touched; NULL: nothing to do */
     void (*leave)(kd_ctx *ctx);
     kd_status (*finish)(kd_ctx *ctx);  /* waits for what was enqueued; NULL: operations have run when they return */
+    kd_status (*memory)(kd_ctx *ctx, int64_t *free, int64_t *total);
+    /* Where operations are only enqueued: notes the time at which the device gets here, for count; -1: it cannot. The clock has the
+     * seconds in between after the next get or finish. NULL: the time on the host is the operation's. */
+    int64_t (*mark)(kd_ctx *ctx);
+    void (*count)(kd_ctx *ctx, const struct kd_op *op, int64_t mark);
+    void (*close)(kd_ctx *ctx);        /* gives back what the context has besides its memory; NULL: nothing */
 } kd_device;
 
 extern const kd_device kd_device_host;   /* ordinary memory */
@@ -52,9 +63,22 @@ struct kd_ctx {
 /* As kd_ctx_open, on a device. */
 kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads);
 
-/* The best instruction set of this machine. */
+/* A context on GPU `number`. KD_ENOTSUP where the build has no CUDA or the machine no such GPU (device_cuda.c, device_no_cuda.c). */
+kd_status kd_ctx_open_cuda(kd_ctx **out, int64_t number, int64_t threads);
+
+/* What the build knows of GPUs, for people: the version of CUDA ("13.0"), and GPU `number` in words or, from the first that is not there
+ * on, KD_ENOTSUP with why. version is empty where the build has no CUDA. */
+void kd_cuda_version(char version[32]);
+kd_status kd_cuda_gpu_words(char words[200], int64_t number);
+
+/* The best instruction set of this machine's host. */
 kd_isa kd_isa_best(void);
 const char *kd_isa_name(kd_isa isa);
+/* Lowers it to what KEDGE_ISA says, if that names one of its kind. KD_ECONFIG if it names none. */
+kd_status kd_isa_cap(kd_isa *isa);
+
+/* Bytes of the device's memory that can still be had, and all of it; 0 where the system does not say. */
+kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total);
 
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);

@@ -14,8 +14,12 @@ typedef struct kd_cuda {
     int32_t *fault;            /* [4] the device's: a kernel that meets a bad argument writes {what, index, value, 0} once (kd_cuda_fault);
                                   the context reports it with the next get or finish */
     void *stage;               /* pinned host memory through which small copies to the device go: a ring, so that put returns at once */
-    int64_t stage_bytes, stage_at;
-    struct kd_blas *blas;      /* nn/matmul_cuda.c; NULL until the first product */
+    int64_t stage_bytes;
+    int64_t stage_half, stage_at;  /* which half is being filled, and how far */
+    cudaEvent_t staged[2];     /* behind the last copy out of each half of the ring */
+    int32_t *found;            /* [4] pinned host memory: the fault as it was last read */
+    struct kd_cuda_clock *clock;     /* clock_cuda.c; NULL until operations are timed */
+    struct kd_blas *blas;      /* blas_cuda.c; NULL until the first product */
     struct kd_gpu_windows *windows;  /* attn/attn_cuda.c: tile tables of the windows last seen; NULL until then */
     void (*close_blas)(struct kd_cuda *);     /* set by whoever made these two */
     void (*close_windows)(struct kd_cuda *);
@@ -28,6 +32,13 @@ typedef enum kd_cuda_fault { KD_CUDA_FINE, KD_CUDA_BAD_TOKEN, KD_CUDA_BAD_TARGET
 kd_status kd_cuda_try(const char *call, cudaError_t code);
 /* After a launch: what the launch itself was refused for. */
 kd_status kd_cuda_launched(const char *kernel);
+
+/* Times between marks on the stream (clock_cuda.c), for kd_device; what is over goes to ctx->clock with kd_cuda_clock_read, which is called
+ * when the stream has been waited for. */
+int64_t kd_cuda_mark(kd_ctx *ctx);
+void kd_cuda_count(kd_ctx *ctx, const struct kd_op *op, int64_t mark);
+void kd_cuda_clock_read(kd_ctx *ctx);
+void kd_cuda_clock_close(kd_cuda *cuda);
 
 /* Bytes to the device through the context's pinned ring, in stream order; `host` may change at once. */
 kd_status kd_cuda_put_later(kd_ctx *ctx, void *to, const void *host, int64_t bytes);

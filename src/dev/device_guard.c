@@ -58,5 +58,7 @@ static kd_status guard_get(kd_ctx *ctx, void *host, const void *from, int64_t by
     return KD_OK;
 }
 
-const kd_device kd_device_guard = {"guard",   false,     guard_alloc, guard_release,
-                                   guard_put, guard_get, guard_enter, guard_leave, NULL};
+static kd_status guard_memory(kd_ctx *ctx, int64_t *free, int64_t *total) { return kd_device_host.memory(ctx, free, total); }
+
+const kd_device kd_device_guard = {.name = "guard", .alloc = guard_alloc, .release = guard_release, .put = guard_put, .get = guard_get,
+                                   .enter = guard_enter, .leave = guard_leave, .memory = guard_memory};

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "ctx.h"
+#include "memory.h"
 
 #define HUGE_PAGE ((int64_t)2 << 20)
 
@@ -35,4 +36,12 @@ static kd_status host_get(kd_ctx *ctx, void *host, const void *from, int64_t byt
     return KD_OK;
 }
 
-const kd_device kd_device_host = {"host", true, host_alloc, host_release, host_put, host_get, NULL, NULL, NULL};
+static kd_status host_memory(kd_ctx *ctx, int64_t *free, int64_t *total) {
+    (void)ctx;
+    *free = kd_memory_available();
+    *total = kd_memory_total();
+    return KD_OK;
+}
+
+const kd_device kd_device_host = {.name = "host", .host_may_touch = true, .alloc = host_alloc, .release = host_release,
+                                  .put = host_put, .get = host_get, .memory = host_memory};

@@ -86,5 +86,6 @@ int64_t kd_memory_available(void) {
 
 static int64_t at_least_0(int64_t bytes) { return bytes < 0 ? 0 : bytes; }
 
+int64_t kd_memory_total(void) { return at_least_0(kilobytes("/proc/meminfo", "MemTotal")); }
 int64_t kd_memory_resident(void) { return at_least_0(kilobytes("/proc/self/status", "VmRSS")); }
 int64_t kd_memory_peak(void) { return at_least_0(kilobytes("/proc/self/status", "VmHWM")); }

@@ -8,6 +8,9 @@
  * ulimit -v says so. 0 when the system does not say. */
 int64_t kd_memory_available(void);
 
+/* Bytes of memory that the machine has; 0 when the system does not say. */
+int64_t kd_memory_total(void);
+
 /* Bytes of this process that are in memory now, and the most there ever were; 0 when the system does not say. */
 int64_t kd_memory_resident(void);
 int64_t kd_memory_peak(void);

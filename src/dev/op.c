@@ -29,7 +29,7 @@ void kd_op_words(char out[40], const kd_op *op) {
     snprintf(out, 40, "%.*s", end ? (int)(end - name) : (int)strlen(name), name);
 }
 
-static void count(kd_clock *clock, const kd_op *op, double seconds) {
+void kd_clock_count(kd_clock *clock, const kd_op *op, double seconds) {
     int64_t i = 0;
     while (i < clock->parts && clock->part[i].op != op) i++;
     if (i == KD_CLOCK_OPS) return;
@@ -47,8 +47,10 @@ kd_status kd_op_run(kd_ctx *ctx, const kd_op *op, const void *args) {
     const kd_variant *variant = kd_op_choose(ctx, op, args);
     if (!variant) return kd_fail(KD_ENOTSUP, "%s: no variant serves these arguments", op->name);
     if (!ctx->clock || ctx->measuring) return kd_op_run_variant(ctx, variant, args);
+    int64_t mark = ctx->device->mark ? ctx->device->mark(ctx) : -1;
     double began = kd_now();
     kd_status status = kd_op_run_variant(ctx, variant, args);
-    count(ctx->clock, op, kd_now() - began);
+    if (ctx->device->count) ctx->device->count(ctx, op, mark);
+    else kd_clock_count(ctx->clock, op, kd_now() - began);
     return status;
 }

@@ -25,6 +25,7 @@ typedef struct kd_clock {
     struct { const kd_op *op; double seconds; int64_t calls; } part[KD_CLOCK_OPS];
     int64_t parts;             /* in the order in which they ran first; what no longer fits is not counted */
 } kd_clock;
+void kd_clock_count(kd_clock *clock, const kd_op *op, double seconds);
 /* "matmul" of an operation named kd_matmul_op. */
 void kd_op_words(char out[40], const kd_op *op);
 
