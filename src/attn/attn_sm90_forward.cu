@@ -480,7 +480,9 @@ GPU void consume(unsigned char *shared, control<measures<E, MODE>::stages> *c, c
         }
         me.give_back(&c->q_empty[use.stage]);
     }
-    if (me.group == 0) me.take_turn();  /* the one that nobody took: a barrier ends empty */
+    /* The turn that nobody took: barriers end empty, and nobody leaves before what he arrived at is complete. */
+    if (me.group == 0) me.take_turn();
+    gpu_barrier_sync(1 + 2 * M::groups, M::groups * GROUP);
 }
 
 /* ---- the kernel -------------------------------------------------------------------------------------------------------------- */
