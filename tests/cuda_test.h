@@ -108,12 +108,15 @@ static inline double gpu_half_unit(double x, kd_view_type type) {
     return fmax(fabs(x) * 2 * relative, least);
 }
 
-/* Runs a variant with scratch full of NaN, and waits; false: it is not for this context or these arguments. */
+/* Runs a variant with scratch full of NaN (of much scratch, its beginning and its end), and waits; false: it is not for this context or
+ * these arguments. */
 static inline bool gpu_run(kd_ctx *ctx, const kd_variant *variant, const void *args) {
     if (!kd_isa_serves(ctx->isa, variant->isa) || (variant->supports && !variant->supports(args))) return false;
     int64_t need = variant->workspace ? variant->workspace(ctx, args) : 0;
     gpu_done(kd_ctx_reserve(ctx, need));
-    if (need > 0) gpu_fill(ctx, ctx->scratch, 0xff, need);
+    int64_t part = need < 1 << 20 ? need : 1 << 20;
+    if (part > 0) gpu_fill(ctx, ctx->scratch, 0xff, part);
+    if (part < need) gpu_fill(ctx, (char *)ctx->scratch + need - part, 0xff, part);
     if (kd_op_run_variant(ctx, variant, args)) fail_msg("%s: %s", variant->name, kd_message());
     gpu_done(ctx->device->finish(ctx));
     return true;

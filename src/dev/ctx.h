@@ -80,6 +80,9 @@ kd_status kd_isa_cap(kd_isa *isa);
 /* Bytes of the device's memory that can still be had, and all of it; 0 where the system does not say. */
 kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total);
 
+/* Waits for what was enqueued, and says what was found wrong. */
+static inline kd_status kd_ctx_finish(kd_ctx *ctx) { return ctx->device->finish ? ctx->device->finish(ctx) : KD_OK; }
+
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);
 

@@ -125,7 +125,8 @@ static kd_status head_block(kd_model *m, int64_t layer, const block *b, float sc
     kd_ctx *ctx = m->ctx;
     (void)layer;
     int64_t t = b->t, B = b->B, V = m->V, C = m->C;
-    kd_array x = kd_at(kd_layer_input(m, m->L), t * C), dx = kd_at(m->dx, t * C), head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
+    kd_array x = kd_at(kd_layer_input(m, m->L), t * C), dx = kd_at(m->dx, t * C);
+    kd_array head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     double *losses = m->losses + kd_model_window(m, b->window) * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
     KD_TRY(kd_block_logits(m, t, B));
     KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->dlogits, m->target + t, scale, B, V));

@@ -158,12 +158,13 @@ static kd_status check_types(const kd_model *m) {
     static const char *const name[] = {"f32", "bf16", "f16"};
     const kd_model_options *o = &m->options;
     if (o->weights != o->activations || (o->weights != KD_VIEW_F32 && o->weights != KD_VIEW_BF16))
-        return kd_fail(KD_ENOTSUP, "weights in %s with activations in %s: both are f32, or both bf16", name[o->weights], name[o->activations]);
+        return kd_fail(KD_ENOTSUP, "weights in %s with activations in %s: both are f32, or both bf16", name[o->weights],
+                       name[o->activations]);
     if (o->weights == KD_VIEW_F32) return KD_OK;
     if (m->ctx->isa < KD_ISA_SM80) return kd_fail(KD_ENOTSUP, "bf16 weights and activations need device: cuda");
     if (o->bf16_activations) return kd_fail(KD_EARG, "bf16 activations are emulated in float32 alone");
-    if (kd_comm_size(m->sequence) > 1) return kd_fail(KD_ENOTSUP, "bf16 activations of windows that several ranks share are not there yet");
-    if (m->zero >= 2) return kd_fail(KD_ENOTSUP, "bf16 weights with zero %lld are not there yet: zero 1", (long long)m->zero);
+    if (kd_comm_size(m->sequence) > 1) return kd_fail(KD_ENOTSUP, "bf16 activations of windows that several ranks share are not supported");
+    if (m->zero >= 2) return kd_fail(KD_ENOTSUP, "bf16 weights with zero %lld are not supported: zero 1", (long long)m->zero);
     return KD_OK;
 }
 

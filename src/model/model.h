@@ -29,7 +29,7 @@ typedef struct kd_model_options {
     bool training;           /* false: no gradients, one layer's activations at a time */
     bool bf16_activations;   /* every operation's output is rounded to bf16, as a bf16 network stores it; computing stays float32. To
                                 measure what that does: KD_ENOTSUP with training */
-    kd_view_type activations, weights;  /* float32, or both bf16: KD_ENOTSUP on the host, for several ranks of a window, and with zero >= 2 */
+    kd_view_type activations, weights;  /* float32, or both bf16: KD_ENOTSUP on the host, where ranks share a window, with zero >= 2 */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */

@@ -36,7 +36,8 @@ kd_status kd_model_share(kd_model *m) {
                        (long long)kd_comm_rank(m->world), (long long)kd_comm_size(m->world), (long long)kd_comm_rank(m->data),
                        (long long)data, (long long)rank, (long long)size);
     if (size * data > 1 && m->ctx->isa >= KD_ISA_SM80)
-        return kd_fail(KD_ENOTSUP, "several ranks on device %s are not there yet: their moves are between the memories of hosts", m->ctx->device->name);
+        return kd_fail(KD_ENOTSUP, "several ranks on device %s: their moves are between the memories of hosts",
+                       m->ctx->device->name);
     m->zero = size * data > 1 ? o->zero : 0;
     if (m->zero >= 3 && !o->world)  /* weights come while others move */
         return kd_fail(KD_EARG, "zero 3 needs a communicator of all ranks beside those of sequence and data");
