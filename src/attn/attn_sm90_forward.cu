@@ -8,24 +8,24 @@
  *   in its turn issues S(b) = Q K(b)' and O += P(b+1) V(b+1), and passes the turn on: while its own exponentials are computed, tensor
  *   cores have the products of the others;
  *   waits for S(b) alone, and turns it into P(b) while O is still being added to;
- *   waits for O, rescales it to the new maxima, and keeps P(b) in registers, where it is the left operand of the next turn.
+ *   waits for O, rescales it if maxima have risen much, and keeps P(b) in registers, the left operand of its next turn.
  *
- * A warpgroup passes over blocks that none of its rows sees, and takes half of the first one where the rest is hidden. Blocks are counted
- * from the first key of the document and the rest is a row's own: its result has the same bits in whichever tile it stands.
+ * A warpgroup passes over blocks that none of its rows sees, and takes half of its first block where it sees no more. Blocks are counted
+ * from the document's first key, and all else that a row goes through is its own: it has the same bits in whichever tile it stands.
  *
- * What waits for what. Tiles and stages of shared memory have two mbarriers: `full` (the copy engine's bytes and the producer's arrival)
- * and `empty` (an arrival of each consumer warp). Use u of a place with n stages is stage u mod n, and of both barriers phase u / n: a
- * consumer waits for full's parity (u / n) & 1, the producer for empty's opposite one, which on a fresh barrier is there. No waiter can
- * be two phases late, as the next use begins only after every consumer's arrival. Every consumer warp makes every use, also those that it
- * passes over, as each item has the same blocks for all. The producer's order is Q, K(n-1), then K(b-1), V(b) for each b, V(0); a consumer
- * waits for K(b-1) before V(b) and gives back K(b-1) before V(b); so what the producer waits for is given back by steps that need only
- * what it has asked for before. Turns are named barriers in a ring: each completes by its warpgroup's coming and its predecessor's
- * having issued. In its turn a warpgroup only issues, and it waits for data before; each takes one turn a block. So the earliest use that is
- * not done always can be done.
+ * What waits for what. A place in shared memory with n stages (queries: 2) has for each stage two mbarriers: `full` (the producer's arrival
+ * and the copy engine's bytes) and `empty` (an arrival of every consumer warp). Use u is of stage u mod n, and phase u / n of both
+ * barriers: a consumer waits for full's parity u / n mod 2, the producer for empty's opposite parity, which on a fresh barrier is there.
+ * Every consumer warp goes through every use, also of blocks that it passes over; so none is ever two phases late, where a parity would
+ * mislead. Turns are a ring of named barriers, each complete when its own warpgroup comes and the one before has issued; a warpgroup has
+ * one turn for each block, and waits for data before its turn, not in it.
+ * It always goes on. The producer asks for Q, K(n-1), then K(b-1) and V(b) for each b, V(0), and so over all items. To give K(b) back a
+ * warpgroup needs K(b), V(b+1) and a turn; to give V(b) back it needs K(b-1) besides. All that is asked for before the use two or more
+ * uses later, which is what the producer waits with; and a turn needs of others only what comes earlier still.
  *
  * Boxes of the copy engine reach beyond a tile: into rows and keys of other documents, and beyond the last ones, where zeros are
  * loaded. Such rows are computed and not stored. Such keys are hidden by selection, whatever they are; the values beside them are
- * multiplied by 0, so a value that is not finite also spoils rows of the documents before it that share its block of keys. */
+ * multiplied by 0, so a value that is not finite also spoils rows of other documents whose last block of keys reaches it. */
 #include <math.h>
 
 extern "C" {
@@ -33,9 +33,12 @@ extern "C" {
 }
 #include "dev/gpu.cuh"
 
+namespace {
+
 enum { GROUP = 128, GROUP_ROWS = 64, BOX = 64, ROW_BYTES = 128 };  /* threads and rows of a warpgroup; numbers and bytes of a box's row */
 
-#define HUGE_LOGIT 3e38f     /* less than this is no row's maximum, and differences of it are finite */
+#define HUGE_LOGIT 3e38f     /* no row's logit is below -this; differences with others are finite, or -infinity */
+#define LAG 8.0f             /* sums of so many times 2^8 are as good as others, and O is seldom rescaled */
 #define HIDDEN (-INFINITY)
 
 /* Measures of the kernel for a padded head size and a mode. Registers: of a thread of the producer's, of consumers'. */
@@ -50,7 +53,7 @@ template <int E, int MODE> struct measures {
     static constexpr int q_bytes = parts * boxes * q_box, k_bytes = parts * boxes * k_box, v_bytes = boxes * k_box;
     static constexpr int k_at = 2 * q_bytes, v_at = k_at + stages * k_bytes, control_at = v_at + stages * v_bytes;
     static constexpr int threads = (1 + groups) * GROUP;
-    static constexpr int producer_registers = groups == 3 ? 32 : 24, consumer_registers = groups == 3 ? 160 : 240;
+    static constexpr int producer_registers = groups == 3 ? 32 : 40, consumer_registers = groups == 3 ? 160 : 232;
 };
 
 /* What consumers need to know of a work item; blocks < 0: there are no more. */
@@ -74,7 +77,8 @@ template <int STAGES> GPU place behind(place p) {
     return next;
 }
 
-/* The tile so many bytes further: a descriptor begins with the address in units of 16 bytes, and shared memory ends before that overflows. */
+/* The tile so many bytes further: a descriptor begins with the address in units of 16 bytes, and shared memory ends before that
+ * overflows. */
 GPU uint64_t further(uint64_t tile, int bytes) { return (tile & 0xffffffff00000000) | ((uint32_t)tile + (uint32_t)(bytes >> 4)); }
 
 /* The same, and the compiler knows that all lanes have it, so that what is added goes by the warp's own registers. */
@@ -85,51 +89,55 @@ typedef struct alignas(16) piece { uint32_t half[4]; } piece;
 
 /* ---- the producer: one thread ------------------------------------------------------------------------------------------------ */
 
-template <int E, int MODE>
-GPU void produce(unsigned char *shared, control<measures<E, MODE>::stages> *c, const maps &map, const kd_gpu_attn &x) {
+template <int E, int MODE> struct producer {
     typedef measures<E, MODE> M;
-    const int items = x.tiles * x.H;
-    place q = {0, 0}, k = {0, 0}, v = {0, 0};
-    for (int work = atomicAdd(x.next, 1);; q = behind<2>(q)) {
-        gpu_mbar_wait(&c->q_empty[q.stage], q.parity ^ 1);
-        item *at = &c->at[q.stage];
-        if (work >= items) {
-            at->blocks = -1;
-            gpu_mbar_arrive(&c->q_full[q.stage]);
-            return;
-        }
-        const kd_gpu_tile tile = x.tile[work / x.H];
-        const int head = work % x.H, group = head / (x.H / x.G), blocks = (tile.others + M::keys - 1) / M::keys;
-        *at = {tile.first, tile.count, tile.other, tile.others, blocks, head, group};
-        gpu_mbar_expect(&c->q_full[q.stage], M::q_bytes);
+    unsigned char *shared;
+    control<M::stages> *c;
+    const maps *map;
+    place k, v;                  /* the next uses */
+
+    /* Boxes of 64 columns side by side, those of the low parts behind those of the high ones. */
+    template <int PARTS, int BOX_BYTES>
+    GPU void ask(int at, uint64_t *full, const gpu_map *high, const gpu_map *low, int first, int head) const {
+        gpu_mbar_expect(full, PARTS * M::boxes * BOX_BYTES);
 #pragma unroll
-        for (int i = 0; i < M::parts * M::boxes; i++)
-            gpu_tma_load3(shared + q.stage * M::q_bytes + i * M::q_box, i < M::boxes ? &map.q : &map.q_low, &c->q_full[q.stage],
-                          i % M::boxes * BOX, tile.first, head);
-        if (!blocks) work = atomicAdd(x.next, 1);
-        for (int b = blocks; b >= 0 && blocks; b--) {
-            if (b) {
-                gpu_mbar_wait(&c->k_empty[k.stage], k.parity ^ 1);
-                gpu_mbar_expect(&c->k_full[k.stage], M::k_bytes);
-#pragma unroll
-                for (int i = 0; i < M::parts * M::boxes; i++)
-                    gpu_tma_load3(shared + M::k_at + k.stage * M::k_bytes + i * M::k_box, i < M::boxes ? &map.k : &map.k_low,
-                                  &c->k_full[k.stage], i % M::boxes * BOX, tile.other + (b - 1) * M::keys, group);
-                k = behind<M::stages>(k);
-            } else {
-                work = atomicAdd(x.next, 1);  /* under way while V(0) waits for its stage */
+        for (int i = 0; i < PARTS * M::boxes; i++)
+            gpu_tma_load3(shared + at + i * BOX_BYTES, i < M::boxes ? high : low, full, i % M::boxes * BOX, first, head);
+    }
+    GPU void ask_keys(int first, int head) {
+        gpu_mbar_wait(&c->k_empty[k.stage], k.parity ^ 1);
+        ask<M::parts, M::k_box>(M::k_at + k.stage * M::k_bytes, &c->k_full[k.stage], &map->k, &map->k_low, first, head);
+        k = behind<M::stages>(k);
+    }
+    GPU void ask_values(int first, int head) {
+        gpu_mbar_wait(&c->v_empty[v.stage], v.parity ^ 1);
+        ask<1, M::k_box>(M::v_at + v.stage * M::v_bytes, &c->v_full[v.stage], &map->v, &map->v, first, head);
+        v = behind<M::stages>(v);
+    }
+
+    GPU void run(const kd_gpu_attn &x) {
+        int work = atomicAdd(x.next, 1);
+        for (place q = {0, 0};; q = behind<2>(q)) {
+            item *it = &c->at[q.stage];
+            gpu_mbar_wait(&c->q_empty[q.stage], q.parity ^ 1);
+            if (work >= x.tiles * x.H) {
+                it->blocks = -1;
+                gpu_mbar_arrive(&c->q_full[q.stage]);
+                return;
             }
-            if (b == blocks) continue;
-            gpu_mbar_wait(&c->v_empty[v.stage], v.parity ^ 1);
-            gpu_mbar_expect(&c->v_full[v.stage], M::v_bytes);
-#pragma unroll
-            for (int i = 0; i < M::boxes; i++)
-                gpu_tma_load3(shared + M::v_at + v.stage * M::v_bytes + i * M::k_box, &map.v, &c->v_full[v.stage], i * BOX,
-                              tile.other + b * M::keys, group);
-            v = behind<M::stages>(v);
+            const kd_gpu_tile tile = x.tile[work / x.H];
+            const int head = work % x.H, group = head / (x.H / x.G), blocks = (tile.others + M::keys - 1) / M::keys;
+            *it = {tile.first, tile.count, tile.other, tile.others, blocks, head, group};
+            ask<M::parts, M::q_box>(q.stage * M::q_bytes, &c->q_full[q.stage], &map->q, &map->q_low, tile.first, head);
+            for (int b = blocks - 1; b >= 0; b--) {
+                ask_keys(tile.other + b * M::keys, group);
+                if (b < blocks - 1) ask_values(tile.other + (b + 1) * M::keys, group);
+            }
+            work = atomicAdd(x.next, 1);  /* under way while V(0) waits for its stage */
+            if (blocks) ask_values(tile.other, group);
         }
     }
-}
+};
 
 /* ---- consumers: products ----------------------------------------------------------------------------------------------------- */
 
@@ -149,7 +157,7 @@ template <int E, int MODE, int N> GPU void multiply_keys(float (&s)[N / 2], uint
 }
 
 /* o [64, E] += p v of the first N keys of a block. */
-template <int E, int N, int KEYS> GPU void multiply_values(float (&o)[E / 2], const uint32_t (&p)[KEYS / 16][4], uint64_t v) {
+template <int E, int N> GPU void multiply_values(float (&o)[E / 2], const uint32_t (*p)[4], uint64_t v) {
 #pragma unroll
     for (int i = 0; i < N / 16; i++) gpu_wgmma_rs<E, false, true>(o, p[i], further(v, i * 16 * ROW_BYTES), true);
 }
@@ -158,8 +166,8 @@ template <int E, int N, int KEYS> GPU void multiply_values(float (&o)[E / 2], co
  * Of a fragment s [64, N] a thread has rows r and r + 8 (index 0 and 1 below), columns 8 j + c and the next, c = 2 (lane % 4); its four
  * neighbors have the rest of these rows. */
 
-/* Of two rows: the maximum of scaled logits in base 2, the thread's part of the sum of 2^(logit - maximum). */
-typedef struct softmax { float most[2], sum[2]; } softmax;
+/* Of two rows: what their logits, scaled and in base 2, are reduced by before 2 is raised to them, and the thread's part of the sum. */
+typedef struct softmax { float level[2], sum[2]; } softmax;
 
 /* Hides column j from row i where j > limit[i]. */
 template <int N> GPU void hide(float (&s)[N / 2], const int (&limit)[2], int column) {
@@ -173,9 +181,10 @@ template <int N> GPU void hide(float (&s)[N / 2], const int (&limit)[2], int col
     }
 }
 
-/* s = 2^(scale2 s - most); rescale: what is summed so far is multiplied by. Maxima and sums are chains over even and over odd columns. A
- * row that sees nothing yet has -HUGE_LOGIT for its maximum: its s become 2^-infinity = 0. */
-template <int N> GPU void exponentials(float (&s)[N / 2], softmax *state, float (&rescale)[2], float scale2) {
+/* s = 2^(scale2 s - level). A row's level follows its maximum once that is LAG higher, and rescale, by which what is summed so far is to be
+ * multiplied, is not 1; which any row of the warp's makes true. Maxima and sums are chains over even and over odd columns. A row that sees
+ * nothing yet has the level -HUGE_LOGIT: its s become 2^-infinity = 0. */
+template <int N> GPU bool exponentials(float (&s)[N / 2], softmax *state, float (&rescale)[2], float scale2) {
     float most[2][2], sum[2][2];
 #pragma unroll
     for (int i = 0; i < 4; i++) most[i / 2][i % 2] = s[i];
@@ -187,25 +196,30 @@ template <int N> GPU void exponentials(float (&s)[N / 2], softmax *state, float 
     for (int i = 0; i < 2; i++) {
         float all = fmaxf(most[i][0], most[i][1]);
         all = fmaxf(all, __shfl_xor_sync(0xffffffff, all, 1));
-        all = fmaxf(all, __shfl_xor_sync(0xffffffff, all, 2));
-        all = fmaxf(state->most[i], all * scale2);
-        rescale[i] = gpu_exp2(state->most[i] - all);
-        state->most[i] = all;
+        all = fmaxf(all, __shfl_xor_sync(0xffffffff, all, 2)) * scale2;
+        const float level = all > state->level[i] + LAG ? all : state->level[i];
+        rescale[i] = gpu_exp2(state->level[i] - level);
+        state->level[i] = level;
         sum[i][0] = sum[i][1] = 0;
     }
 #pragma unroll
     for (int j = 0; j < N / 8; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            s[4 * j + i] = gpu_exp2(fmaf(s[4 * j + i], scale2, -state->most[i / 2]));
+            s[4 * j + i] = gpu_exp2(fmaf(s[4 * j + i], scale2, -state->level[i / 2]));
             sum[i / 2][i % 2] += s[4 * j + i];
         }
 #pragma unroll
     for (int i = 0; i < 2; i++) state->sum[i] = fmaf(state->sum[i], rescale[i], sum[i][0] + sum[i][1]);
+    return __any_sync(0xffffffff, rescale[0] != 1 || rescale[1] != 1);
 }
 
+/* The exponentials are to run beside products under way, so the assembler must not put them behind the wait for these: what it can be
+ * made to believe that they are needed for is a barrier of the warp. Sums are never negative; the mask is that of all lanes. */
+GPU void stay_before(const softmax *state) { __syncwarp(~__ballot_sync(0xffffffff, state->sum[0] < 0 || state->sum[1] < 0)); }
+
 /* The fragment as left operand of a product: 16 columns are two of its pairs of eight. */
-template <int N, int KEYS> GPU void pack(uint32_t (&p)[KEYS / 16][4], const float (&s)[N / 2]) {
+template <int N> GPU void pack(uint32_t (*p)[4], const float (&s)[N / 2]) {
 #pragma unroll
     for (int i = 0; i < N / 16; i++)
 #pragma unroll
@@ -223,7 +237,7 @@ template <int E> GPU void begin_rows(float (&o)[E / 2], softmax *state, const kd
         const float *value = x.anchor_value + (int64_t)it.group * E + lane % 4 * 2;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            state->most[i] = row + 8 * i < x.rows ? x.anchor_logit2[(int64_t)it.head * x.rows + row + 8 * i] : 0;
+            state->level[i] = row + 8 * i < x.rows ? x.anchor_logit2[(int64_t)it.head * x.rows + row + 8 * i] : 0;
             state->sum[i] = lane % 4 == 0;
         }
 #pragma unroll
@@ -234,7 +248,7 @@ template <int E> GPU void begin_rows(float (&o)[E / 2], softmax *state, const kd
         }
     } else {
 #pragma unroll
-        for (int i = 0; i < 2; i++) state->most[i] = -HUGE_LOGIT, state->sum[i] = 0;
+        for (int i = 0; i < 2; i++) state->level[i] = -HUGE_LOGIT, state->sum[i] = 0;
 #pragma unroll
         for (int i = 0; i < E / 2; i++) o[i] = 0;
     }
@@ -258,7 +272,7 @@ template <int E> GPU void finish(float (&o)[E / 2], softmax *state, const kd_gpu
         inverse[i] = sum == 0 ? 0 : 1 / sum;
         const int row = w.lane / 4 + 8 * i;
         if (w.lane % 4 == 0 && row < w.count)
-            x.lse[(int64_t)w.head * x.rows + w.first + row] = sum == 0 ? -INFINITY : (state->most[i] + log2f(sum)) * 0.6931471805599453f;
+            x.lse[(int64_t)w.head * x.rows + w.first + row] = sum == 0 ? -INFINITY : (state->level[i] + log2f(sum)) * 0.6931471805599453f;
     }
     multiply_rows<E>(o, inverse);
 }
@@ -353,10 +367,8 @@ template <int E, int MODE> struct consumer {
         give_back(&c->v_empty[at.stage]);
     }
 
-    /* The first block: logits, then p, of its first N keys; o and state as rows begin. Here and in step: once the block's exponentials are
-     * made, the next one's keys are waited for, if there is one. This has to be done anyway, and it keeps the compiler from putting the
-     * exponentials behind the wait for products that they are to run beside. */
-    template <int N> GPU void begin(float (&s)[N / 2], float (&o)[E / 2], uint32_t (&p)[M::keys / 16][4], softmax *state, int key) {
+    /* The first block: logits, then p, of its first N keys; o and state as rows begin. */
+    template <int N> GPU void begin(float (&s)[N / 2], float (&o)[E / 2], uint32_t (*p)[4], softmax *state, int key) {
         float rescale[2];
         const bool cut = is_cut(key);
         at = behind<M::stages>(at);
@@ -372,18 +384,18 @@ template <int E, int MODE> struct consumer {
         gpu_keep(s);
         give_back(&c->k_empty[at.stage]);
         if (cut) hide_unseen<N>(s, key);
-        exponentials<N>(s, state, rescale, x->scale2);
-        pack<N, M::keys>(p, s);
-        multiply_rows<E>(o, rescale);
-        if (key) wait_for_keys(behind<M::stages>(at));
+        const bool moved = exponentials<N>(s, state, rescale, x->scale2);
+        pack<N>(p, s);
+        if (moved) multiply_rows<E>(o, rescale);
     }
 
     /* The next block, and the values of the one before, of which p holds N keys. */
-    template <int N> GPU void step(float (&s)[M::keys / 2], float (&o)[E / 2], uint32_t (&p)[M::keys / 16][4], softmax *state, int key) {
+    template <int N> GPU void step(float (&s)[M::keys / 2], float (&o)[E / 2], uint32_t (*p)[4], softmax *state, int key) {
         float rescale[2];
         const bool cut = is_cut(key);
         const place before = at;
         at = behind<M::stages>(at);
+        wait_for_keys(at);
         wait_for_values(before);
         take_turn();
         gpu_keep(s);
@@ -391,29 +403,28 @@ template <int E, int MODE> struct consumer {
         gpu_wgmma_fence();
         multiply_keys<E, MODE, M::keys>(s, even(q), keys_of(at));
         gpu_wgmma_commit();
-        multiply_values<E, N, M::keys>(o, p, values_of(before));
+        multiply_values<E, N>(o, p, values_of(before));
         gpu_wgmma_commit();
         pass_turn();
         gpu_wgmma_wait<1>();
         gpu_keep(s);
         give_back(&c->k_empty[at.stage]);
         if (cut) hide_unseen<M::keys>(s, key);
-        exponentials<M::keys>(s, state, rescale, x->scale2);
-        gpu_keep(s);
-        if (key) wait_for_keys(behind<M::stages>(at));
+        const bool moved = exponentials<M::keys>(s, state, rescale, x->scale2);
+        stay_before(state);
         gpu_wgmma_wait<0>();
         gpu_keep(o);
         give_back(&c->v_empty[before.stage]);
-        pack<M::keys, M::keys>(p, s);
-        multiply_rows<E>(o, rescale);
+        pack<M::keys>(p, s);
+        if (moved) multiply_rows<E>(o, rescale);
     }
 
     /* The values of the last block. */
-    template <int N> GPU void end(float (&o)[E / 2], const uint32_t (&p)[M::keys / 16][4]) const {
+    template <int N> GPU void end(float (&o)[E / 2], const uint32_t (*p)[4]) const {
         wait_for_values(at);
         gpu_keep(o);
         gpu_wgmma_fence();
-        multiply_values<E, N, M::keys>(o, p, values_of(at));
+        multiply_values<E, N>(o, p, values_of(at));
         gpu_wgmma_commit();
         gpu_wgmma_wait<0>();
         gpu_keep(o);
@@ -489,7 +500,7 @@ GPU void consume(unsigned char *shared, control<measures<E, MODE>::stages> *c, c
 
 template <int E, int MODE>
 __global__ void __launch_bounds__(measures<E, MODE>::threads, 1)
-    forward(const __grid_constant__ maps map, const __grid_constant__ kd_gpu_attn x, int whole) {
+    attn_sm90_forward(const __grid_constant__ maps map, const __grid_constant__ kd_gpu_attn x, int whole) {
     typedef measures<E, MODE> M;
     KD_SHARED(unsigned char, shared);
     control<M::stages> *c = reinterpret_cast<control<M::stages> *>(shared + M::control_at);
@@ -505,7 +516,10 @@ __global__ void __launch_bounds__(measures<E, MODE>::threads, 1)
     __syncthreads();
     if (threadIdx.x < GROUP) {
         gpu_registers_fewer<M::producer_registers>();
-        if (threadIdx.x == 0) produce<E, MODE>(shared, c, map, x);
+        if (threadIdx.x == 0) {
+            producer<E, MODE> me = {shared, c, &map, {0, 0}, {0, 0}};
+            me.run(x);
+        }
     } else {
         gpu_registers_more<M::consumer_registers>();
         consume<E, MODE>(shared, c, x, whole);
@@ -515,20 +529,20 @@ __global__ void __launch_bounds__(measures<E, MODE>::threads, 1)
 /* ---- the host's part --------------------------------------------------------------------------------------------------------- */
 
 /* Of [heads][rows][E] 16-bit numbers, in boxes of 64 by so many rows. */
-static kd_status map_of(gpu_map *map, const uint16_t *data, int64_t heads, int64_t rows, int64_t E, int box_rows) {
+kd_status map_of(gpu_map *map, const uint16_t *data, int64_t heads, int64_t rows, int64_t E, int box_rows) {
     const uint64_t dims[] = {(uint64_t)E, (uint64_t)rows, (uint64_t)heads}, strides[] = {(uint64_t)(2 * E), (uint64_t)(2 * E * rows)};
     const uint32_t box[] = {BOX, (uint32_t)box_rows, 1};
     return gpu_map_init(map, GPU_MAP_16, 3, data, dims, strides, box, GPU_MAP_128B);
 }
 
 /* Whether rows of o can be written by 16 bytes (float32: by 8). */
-static bool is_whole(const kd_view *o, int64_t E) {
+bool is_whole(const kd_view *o, int64_t E) {
     const int64_t unit = o->type == KD_VIEW_F32 ? 2 : 8;
     const uintptr_t base = o->type == KD_VIEW_F32 ? (uintptr_t)o->data : (uintptr_t)o->half;
     return E % unit == 0 && o->token_stride % unit == 0 && o->head_stride % unit == 0 && base % (o->type == KD_VIEW_F32 ? 8 : 16) == 0;
 }
 
-template <int E, int MODE> static kd_status launch(const kd_gpu_attn *x) {
+template <int E, int MODE> kd_status launch(const kd_gpu_attn *x) {
     typedef measures<E, MODE> M;
     const int bytes = M::control_at + (int)sizeof(control<M::stages>), items = x->tiles * x->H;
     maps map;
@@ -537,20 +551,20 @@ template <int E, int MODE> static kd_status launch(const kd_gpu_attn *x) {
     KD_TRY(map_of(&map.k, x->k, x->G, x->keys, E, M::keys));
     KD_TRY(map_of(&map.k_low, M::parts == 2 ? x->k_low : x->k, x->G, x->keys, E, M::keys));
     KD_TRY(map_of(&map.v, x->v, x->G, x->keys, E, M::keys));
-    KD_TRY(kd_cuda_try("cudaFuncSetAttribute", cudaFuncSetAttribute((const void *)forward<E, MODE>,
+    KD_TRY(kd_cuda_try("cudaFuncSetAttribute", cudaFuncSetAttribute((const void *)attn_sm90_forward<E, MODE>,
                                                                     cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)));
-    KD_LAUNCH((forward<E, MODE>), items < x->multiprocessors ? items : x->multiprocessors, M::threads, bytes, x->stream, map, *x,
+    KD_LAUNCH((attn_sm90_forward<E, MODE>), items < x->multiprocessors ? items : x->multiprocessors, M::threads, bytes, x->stream, map, *x,
               is_whole(&x->o, x->E));
     return kd_cuda_launched("attn_sm90_forward");
 }
 
 typedef struct instance { kd_gpu_shape shape; kd_status (*launch)(const kd_gpu_attn *); } instance;
 
-template <int E, int MODE> static instance instance_of(void) {
+template <int E, int MODE> instance instance_of(void) {
     return {{measures<E, MODE>::rows, measures<E, MODE>::keys, 0}, launch<E, MODE>};
 }
 
-static bool find(instance *out, int64_t Ep, kd_gpu_mode mode) {
+bool find(instance *out, int64_t Ep, kd_gpu_mode mode) {
     if (Ep != 64 && Ep != 128) return false;
     switch (mode) {
     case KD_GPU_BF16: *out = Ep == 64 ? instance_of<64, KD_GPU_BF16>() : instance_of<128, KD_GPU_BF16>(); return true;
@@ -559,6 +573,8 @@ static bool find(instance *out, int64_t Ep, kd_gpu_mode mode) {
     default: return false;
     }
 }
+
+}  // namespace
 
 extern "C" bool kd_attn_sm90_forward_shape(kd_gpu_shape *shape, int64_t Ep, kd_gpu_mode mode) {
     instance found;
