@@ -82,7 +82,7 @@ $(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under 
 and say where with CUDA_HOME=)
 endif
 NVCCFLAGS ?= -O3 -lineinfo
-KD_NVCC  := -std=c++17 -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-Wall,-Wextra
+KD_NVCC  := -std=c++17 -fmad=false -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-threadsafe-statics,-Wall,-Wextra
 KD_CPP   += -isystem $(CUDA_HOME)/include
 KD_LINK  += -Wl,--exclude-libs,libcudart_static.a
 CUDA_LIBS := $(CUDART) -lrt -ldl
@@ -91,6 +91,15 @@ KEDGE_LIBS += $(CUDA_LIBS)
 # Hopper's own instructions are in no other machine's code; newer machines translate the rest from PTX.
 gpu_code = $(if $(findstring _sm90,$1),-gencode=arch=compute_90a$(comma)code=sm_90a,$(foreach a,80 90,\
 	-gencode=arch=compute_$a$(comma)code=sm_$a) -gencode=arch=compute_90$(comma)code=compute_90)
+endif
+# Without toolkit and GPU: the host's compiler makes the kernels, and tests/simt, whose headers stand in front of CUDA's, runs them.
+ifeq ($(CUDA),simulated)
+SIMT     := $(wildcard tests/simt/*.cc)
+SOURCES  := $(filter-out %/blas_library_cuda.c,$(SOURCES))
+KD_CPP   += -DKD_SIMT -Itests/simt -Itests
+KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas -Wno-psabi
+LDLIBS   += -lstdc++
+KEDGE_LIBS += -lstdc++
 endif
 # NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
 NCCL_HOME ?= $(firstword $(patsubst %/include/nccl.h,%,$(wildcard $(addsuffix /include/nccl.h,$(CUDA_HOME) /usr /usr/local))))
@@ -108,9 +117,11 @@ SOURCES := $(filter-out %_no_nccl.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
 endif
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o) $(SIMT:%.cc=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TESTS   += $(if $(CUDA),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/test_*.cu)))
+TESTS   += $(if $(SIMT),$(BUILD)/tests/test_simt)
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
 FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -191,6 +202,18 @@ $(BUILD)/%.cu.o: %.cu | build/deps
 	@grep -E 'warning|Performance Loss' $(@:.o=.ptxas) >&2 || true
 endif
 
+ifeq ($(CUDA),simulated)
+$(BUILD)/%.cu.o: %.cu | build/deps
+	@mkdir -p $(@D)
+	$(call say,SIMT,$<)
+	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/simt/%.o: tests/simt/%.cc | build/deps
+	@mkdir -p $(@D)
+	$(call say,SIMT,$<)
+	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+endif
+
 # What the build says of itself is compiled last: a new commit alone makes nothing again.
 ABOUT := $(BUILD)/src/cli/build_info.o
 $(ABOUT): $(OBJECTS) $(filter-out $(ABOUT),$(CLI))
@@ -198,6 +221,15 @@ $(ABOUT): CPPFLAGS += -DKD_COMMIT='"$(or $(if $(wildcard .git),$(shell git descr
 	-DKD_FLAVOUR='"$(FLAVOUR)"' -DKD_BUILD_FLAGS='"$(filter-out -f%-prefix-map=%,$(CFLAGS))"'
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+# Tests with kernels of their own.
+$(BUILD)/tests/test_simt: $(BUILD)/tests/simt/test_simt.cu.o $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.cu.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
@@ -238,10 +270,10 @@ check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)
 	@tests/run $(BUILD) "program test_comm_nccl" "script tests/cli_nccl.sh"
 
 # What CUDA=1 or CUDA=simulated adds. Without a GPU the tests of CUDA=1 are skipped; what is looked at still is what its kernels take.
-CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
+CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_% $(BUILD)/tests/test_gpu% %/test_simt,$(TESTS))
 check-cuda: build/kedge $(CUDA_TESTS)
 	@CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD) "once headers tests/check_headers" \
-		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(patsubst %,"program %",$(notdir $(CUDA_TESTS)))
+		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %")
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.

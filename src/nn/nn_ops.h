@@ -92,10 +92,19 @@ typedef struct kd_adamw_args {
     const kd_adamw *adamw;
     int64_t n;
 } kd_adamw_args;
+typedef struct kd_adamw_coded_args {
+    float *w;
+    kd_array w16;
+    kd_coded m, v;
+    const float *g;
+    const kd_step_sums *sums;
+    const kd_adamw *adamw;
+    int64_t n;
+} kd_adamw_coded_args;
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
     kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_copy_op, kd_round_bf16_op, kd_embedding_op, kd_embedding_backward_op,
-    kd_cross_entropy_op, kd_likelihood_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op;
+    kd_cross_entropy_op, kd_likelihood_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op, kd_adamw_coded_op;
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
 kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);
@@ -186,6 +195,8 @@ KD_CUDA_DECLARE(sum_loss);
 KD_CUDA_DECLARE(sum_squares);
 KD_CUDA_DECLARE(sum_norm);
 KD_CUDA_DECLARE(adamw);
+KD_CUDA_DECLARE(adamw_coded);
+KD_CUDA_WORKSPACE(adamw_coded);
 KD_CUDA_WORKSPACE(matmul);
 bool kd_matmul_supports_cuda(const void *args);
 KD_CUDA_WORKSPACE(column_sum);
