@@ -28,9 +28,9 @@ static kd_config config_of(const shape *s) {
     char text[1024];
     kd_config config;
     snprintf(text, sizeof text,
-             "{\"model_type\": \"%s\", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "
-             "\"num_key_value_heads\": 2, \"vocab_size\": %d, \"max_position_embeddings\": 128, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, "
-             "\"hidden_act\": \"silu\", \"initializer_range\": 0.1, \"tie_word_embeddings\": %s, \"torch_dtype\": \"float32\"}",
+             "{\"model_type\": \"%s\", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2, "
+             "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": %d, \"max_position_embeddings\": 128, "
+             "\"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\", \"initializer_range\": 0.1, \"tie_word_embeddings\": %s, \"torch_dtype\": \"float32\"}",
              s->arch, V, s->tied ? "true" : "false");
     gpu_done(kd_config_parse(&config, text, (int64_t)strlen(text), "config.json"));
     return config;
@@ -74,7 +74,8 @@ static void put_weights(model *m, bool rounded) {
     float *w = nn_floats(layout->count);
     for (int64_t i = 0; i < layout->tensors; i++) {
         kd_param_place p = kd_layout_tensor(layout, i);
-        bool matrix = kd_param_is_matrix(layout, p.kind), norm = p.kind == KD_P_NORM || p.kind == KD_P_INPUT_NORM || p.kind == KD_P_POST_NORM;
+        bool matrix = kd_param_is_matrix(layout, p.kind);
+        bool norm = p.kind == KD_P_NORM || p.kind == KD_P_INPUT_NORM || p.kind == KD_P_POST_NORM;
         for (int64_t k = p.at; k < p.at + p.size; k++) {
             float x = (float)kd_random_normal(11, 0, (uint64_t)k);
             w[k] = matrix ? 0.1f * x : norm ? 1 + 0.2f * x : 0.3f * x;
@@ -97,7 +98,8 @@ static void open_model(model *m, kd_ctx *ctx, const shape *s, kd_model_options c
 }
 
 static const kd_model_options in_float32 = {.training = true};
-static const kd_model_options in_bf16 = {.training = true, .weights = KD_VIEW_BF16, .activations = KD_VIEW_BF16, .precision = KD_PRECISION_F16_STORE};
+static const kd_model_options in_bf16 = {.training = true, .weights = KD_VIEW_BF16, .activations = KD_VIEW_BF16,
+                                         .precision = KD_PRECISION_F16_STORE};
 
 static void close_model(model *m) {
     for (int64_t i = 0; i < WINDOWS; i++) kd_plan_free(&m->plan[i]);
@@ -250,6 +252,24 @@ static void runs_give_the_same_bits(void **state) {
     }
 }
 
+/* Inputs of layers, and float32 weights beside bf16 ones, in the host's memory. */
+static void what_lies_in_the_hosts_memory_changes_no_bit(void **state) {
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        kd_model_options o = bf16 ? in_bf16 : in_float32;
+        made near = run_once(gpu_open(), &shapes[2], o);
+        o.files = o.masters = KD_PLACE_HOST;
+        model m;
+        open_model(&m, gpu_open(), &shapes[2], o, false);
+        assert_true(kd_model_memory_use(m.model).files > 0);
+        made far = run(&m);
+        nn_assert_same(far.loss, near.loss, WINDOWS * T * 8);
+        nn_assert_same(far.gradient, near.gradient, m.count * 4);
+        close_model(&m);
+        nn_drop();
+    }
+}
+
 /* ---- training --------------------------------------------------------------------------------------------------------------------- */
 
 /* Mean losses of steps, the last of them after so many updates; the weights are left in the model. */
@@ -259,7 +279,7 @@ static void train(double loss[STEPS], model *m) {
     int64_t targets = 0;
     for (int64_t i = 0; i < WINDOWS; i++)
         for (int64_t t = 0; t < T; t++) targets += m->plan[i].target[t] >= 0;
-    gpu_done(kd_optimizer_open(&optimizer, m->ctx, m->model, false, NULL));
+    gpu_done(kd_optimizer_open(&optimizer, m->ctx, m->model, &(kd_optimizer_options){.coded = false}));
     for (int step = 0; step < STEPS; step++) {
         kd_step_sums sums;
         pass(m);
@@ -400,6 +420,7 @@ int main(void) {
         cmocka_unit_test(in_float32_it_is_near_the_host),
         cmocka_unit_test(in_bf16_it_is_as_near_as_bf16_is),
         cmocka_unit_test(runs_give_the_same_bits),
+        cmocka_unit_test(what_lies_in_the_hosts_memory_changes_no_bit),
         cmocka_unit_test(loss_curves_are_the_hosts),
         cmocka_unit_test(what_is_saved_are_the_float32_weights),
         cmocka_unit_test(logits_come_in_blocks),

@@ -4,6 +4,7 @@
 #define KD_ATTN_CUDA_CALL_H
 
 #include "attn_cuda.h"
+#include "dev/cuda.h"
 
 #define KD_LOG2_E 1.44269504088896340736f
 

@@ -95,6 +95,14 @@ static kd_status warn_of_memory(const kd_trainer *t) {
     return KD_OK;
 }
 
+/* What no operation of a GPU serves is a matter of these. */
+static kd_status name_types(const kd_trainer *t, kd_status status) {
+    const kd_run_file *run = t->run;
+    if (status != KD_ENOTSUP || kd_run_on_host(run)) return status;
+    return kd_fail_prefix(status, "device %s, dtype %s, precision %s", run->device, run->weights == KD_VIEW_BF16 ? "bf16" : "f32",
+                          kd_precision_name(run->precision));
+}
+
 static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
     kd_model_options options = kd_trainer_model_options(t);
@@ -168,8 +176,8 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     KD_GO(find_checkpoint(t, &checkpoint));
     shared = true;
     KD_GO(kd_trainer_prepare(t, checkpoint));
-    KD_GO(warn_of_memory(t));
-    KD_GO(open_model(t));
+    KD_GO(name_types(t, warn_of_memory(t)));
+    KD_GO(name_types(t, open_model(t)));
     const char *from = checkpoint ? checkpoint : run->model_path ? run->model_path : kd_is_folder(run->tokenizer) ? run->tokenizer : NULL;
     if (from && !(t->companions = strdup(from))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));
