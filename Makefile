@@ -82,7 +82,9 @@ $(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under 
 and say where with CUDA_HOME=)
 endif
 NVCCFLAGS ?= -O3 -lineinfo
-KD_NVCC  := -std=c++17 -fmad=false -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-fno-threadsafe-statics,-Wall,-Wextra
+# Nothing that would need C++'s runtime: the static variables are nvcc's own, which may be set twice.
+KD_NVCC  := -std=c++17 -fmad=false -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-Wextra \
+	-Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 KD_CPP   += -isystem $(CUDA_HOME)/include
 KD_LINK  += -Wl,--exclude-libs,libcudart_static.a
 CUDA_LIBS := $(CUDART) -lrt -ldl

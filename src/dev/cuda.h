@@ -41,6 +41,11 @@ kd_status kd_cuda_copy_beside(kd_ctx *ctx, void *to, const void *from, int64_t b
 kd_status kd_cuda_await_copy(kd_ctx *ctx, int64_t lane);
 void kd_cuda_beside_close(kd_cuda *cuda);
 
+/* What GPUs of a compute capability run: sm_90a's code is for 9.0 alone, later ones take the code for all. KD_ENOTSUP below 8.0. */
+kd_status kd_cuda_isa(kd_isa *isa, const char *name, int major, int minor);
+/* kd_ctx.block for as many multiprocessors. */
+int64_t kd_cuda_block(int multiprocessors);
+
 /* Times between marks on the stream (clock_cuda.c), for kd_device; what is over goes to ctx->clock with kd_cuda_clock_read, which is called
  * when the stream has been waited for. */
 int64_t kd_cuda_mark(kd_ctx *ctx);

@@ -159,15 +159,14 @@ static kd_status there_is(int64_t number) {
     return kd_fail(KD_ENOTSUP, "device cuda:%lld: this machine has %d GPU%s", (long long)number, count, count == 1 ? "" : "s");
 }
 
-/* sm_90a's code runs on 9.0 alone; what comes later takes the code for all. */
-static kd_status isa_of(kd_isa *isa, const char *name, int major, int minor) {
+kd_status kd_cuda_isa(kd_isa *isa, const char *name, int major, int minor) {
     if (major < LEAST_MAJOR)
         return kd_fail(KD_ENOTSUP, "%s has compute capability %d.%d: kedge needs 8.0 (Ampere) or more", name, major, minor);
     *isa = major == 9 && minor == 0 ? KD_ISA_SM90 : KD_ISA_SM80;
-    return kd_isa_cap(isa);
+    return KD_OK;
 }
 
-static int64_t block_of(int multiprocessors) {
+int64_t kd_cuda_block(int multiprocessors) {
     int64_t block = BLOCK_LEAST;
     while (block < BLOCK_MOST && block < (int64_t)multiprocessors * BLOCK_EACH) block *= 2;
     return block;
@@ -179,10 +178,11 @@ static kd_status open_cuda(kd_ctx *ctx, int device) {
     kd_cuda *cuda = ctx->cuda;
     cuda->device = device;
     KD_TRY(kd_cuda_try("looking at the GPU", cudaGetDeviceProperties(&about, device)));
-    KD_TRY(isa_of(&ctx->isa, about.name, about.major, about.minor));
+    KD_TRY(kd_cuda_isa(&ctx->isa, about.name, about.major, about.minor));
+    KD_TRY(kd_isa_cap(&ctx->isa));
     KD_TRY(attribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, device));
     KD_TRY(attribute(&cuda->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-    ctx->block = block_of(cuda->multiprocessors);
+    ctx->block = kd_cuda_block(cuda->multiprocessors);
     cuda->stage_bytes = RING;
     KD_TRY(kd_cuda_try("choosing the GPU", cudaSetDevice(device)));
     KD_TRY(kd_cuda_try("making a stream", cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)));
