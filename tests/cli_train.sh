@@ -70,7 +70,9 @@ try train run.yaml --set optim.lrr=1;                  says 2 'lr'
 try train run.yaml --resum;                            says 2 'did you mean --resume'
 try trian run.yaml;                                    says 2 'did you mean train'
 try train run.yaml --set data.train=nothing/*.jsonl --set output=runs/x; says 1 'nothing/'
-try train run.yaml --set dtype.weights=bf16;           says 1 'not in this build yet'
+try train run.yaml --set dtype.weights=f16;            says 1 'not in this build yet'
+try train run.yaml --set dtype.weights=bf16 --set dtype.activations=bf16; says 1 'bf16 weights and activations need device: cuda'
+try train run.yaml --set device=gpu --set output=runs/x; says 2 'device gpu: it is one of host, cuda, or cuda:N'
 mkdir tokenizer; echo '{}' >tokenizer/tokenizer.json
 try train run.yaml --set tokenizer=tokenizer --set output=runs/x; says 1 'tokenizer.json: "model"'
 printf '{"text": "ab\xff"}\n' >utf8.jsonl

@@ -1,4 +1,5 @@
 /* The end of a step: sums of loss and gradient, and AdamW. */
+#include "base/half.h"
 #include "nn_test.h"
 
 /* The norm of a gradient in one piece. */
@@ -89,7 +90,7 @@ static void ten_steps_of_adamw_agree_with_double(void **state) {
                 kd_adamw s = settings(step);
                 kd_step_sums sums = {.loss = 1.0};
                 assert_int_equal(norm_of(ctx, &sums, g, n), KD_OK);
-                ran = nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, m, v, g, &sums, &s, n});
+                ran = nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, kd_none(), m, v, g, &sums, &s, n});
                 adamw_in_double(dw, dm, dv, g, sums.grad_norm, &s, n);
             }
             if (!ran) continue;
@@ -106,17 +107,49 @@ static void ten_steps_of_adamw_agree_with_double(void **state) {
     kd_ctx_close(ctx);
 }
 
+/* Ties, what overflows, infinities and a NaN among the weights: the copy is what the definition rounds them to. */
+static void the_copy_in_16_bits_is_the_updated_weight_rounded(void **state) {
+    (void)state;
+    enum { n = 1003 };
+    static const uint32_t odd[] = {0x3f808000, 0x3f818000, 0x7f7fffff, 0x7f800000, 0xff800000,
+                                   0x7f800001, 0xffc00000, 0x80000000, 0x00008001};
+    kd_ctx *ctx = nn_open(2);
+    const kd_step_sums sums = {1.0, 1.0, 1}, bad = {1.0, INFINITY, 0};
+    kd_adamw s = settings(4);
+    for (int64_t variant = 0; variant < kd_adamw_op.count; variant++) {
+        float *w = nn_random(n, 1.0f), *m = nn_random(n, 1.0f), *v = nn_random(n, 1.0f), *g = nn_random(n, 1.0f);
+        for (int64_t i = 0; i < n; i++) v[i] = fabsf(v[i]);
+        for (int64_t i = 0; i < (int64_t)(sizeof odd / sizeof *odd); i++) {
+            m[i] = g[i] = 0.0f;
+            w[i] = w[n - 1 - i] = kd_float_of(odd[i]);
+        }
+        uint16_t *w16 = nn_take(n * 2);
+        s.weight_decay = 0.0;  /* the odd ones stay as they are */
+        memset(w16, 0x55, n * 2);
+        if (!nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, kd_bf16(w16), m, v, g, &bad, &s, n})) continue;
+        for (int64_t i = 0; i < n; i++) assert_int_equal(w16[i], 0x5555);
+        nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, kd_bf16(w16), m, v, g, &sums, &s, n});
+        for (int64_t i = 0; i < n; i++)
+            if (w16[i] != kd_bf16_round(w[i]))
+                fail_msg("%s, weight %lld: %08x gave %04x", kd_adamw_op.variant[variant].name, (long long)i, kd_bits_of(w[i]), w16[i]);
+        assert_int_equal(w16[0], 0x3f80);
+        assert_int_equal(w16[1], 0x3f82);
+        nn_drop();
+    }
+    kd_ctx_close(ctx);
+}
+
 static void a_clip_of_zero_leaves_the_gradient_alone(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(1);
     float w = 1.0f, m = 0.0f, v = 0.0f, g = 50.0f;
     kd_adamw s = settings(1);
     s.clip = 0.0;
-    assert_int_equal(kd_adamw_step(ctx, &w, &m, &v, &g, &(kd_step_sums){1.0, 50.0, 1}, &s, 1), KD_OK);
+    assert_int_equal(kd_adamw_step(ctx, &w, kd_none(), &m, &v, &g, &(kd_step_sums){1.0, 50.0, 1}, &s, 1), KD_OK);
     assert_true(fabs(m - 5.0) < 1e-6);
     s.clip = 100.0;  /* above the norm: no scaling up */
     m = 0.0f;
-    assert_int_equal(kd_adamw_step(ctx, &w, &m, &v, &g, &(kd_step_sums){1.0, 50.0, 1}, &s, 1), KD_OK);
+    assert_int_equal(kd_adamw_step(ctx, &w, kd_none(), &m, &v, &g, &(kd_step_sums){1.0, 50.0, 1}, &s, 1), KD_OK);
     assert_true(fabs(m - 5.0) < 1e-6);
     kd_ctx_close(ctx);
 }
@@ -137,7 +170,7 @@ static void a_loss_or_gradient_that_is_not_finite_leaves_the_weights_alone(void 
             assert_int_equal(kd_sum_loss(ctx, &sums, &losses[c], 1), KD_OK);
             assert_int_equal(norm_of(ctx, &sums, g, n), KD_OK);
             assert_int_equal(sums.finite, 0);
-            nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, m, v, g, &sums, &s, n});
+            nn_run(ctx, &kd_adamw_op.variant[variant], &(kd_adamw_args){w, kd_none(), m, v, g, &sums, &s, n});
             nn_assert_same(w, kept_w, n * 4);
             nn_assert_same(m, kept_m, n * 4);
             nn_assert_same(v, kept_v, n * 4);
@@ -151,7 +184,7 @@ static void steps_are_counted_from_one(void **state) {
     kd_ctx *ctx = nn_open(1);
     float x = 1.0f;
     kd_adamw s = settings(0);
-    assert_int_equal(kd_adamw_step(ctx, &x, &x, &x, &x, &(kd_step_sums){1.0, 1.0, 1}, &s, 1), KD_EARG);
+    assert_int_equal(kd_adamw_step(ctx, &x, kd_none(), &x, &x, &x, &(kd_step_sums){1.0, 1.0, 1}, &s, 1), KD_EARG);
     assert_non_null(strstr(kd_message(), "step 0"));
     kd_ctx_close(ctx);
 }
@@ -161,6 +194,7 @@ int main(void) {
         cmocka_unit_test(the_norm_and_the_loss_are_sums_in_double),
         cmocka_unit_test(the_largest_gradients_do_not_overflow_the_norm),
         cmocka_unit_test(ten_steps_of_adamw_agree_with_double),
+        cmocka_unit_test(the_copy_in_16_bits_is_the_updated_weight_rounded),
         cmocka_unit_test(a_clip_of_zero_leaves_the_gradient_alone),
         cmocka_unit_test(a_loss_or_gradient_that_is_not_finite_leaves_the_weights_alone),
         cmocka_unit_test(steps_are_counted_from_one),

@@ -82,14 +82,14 @@ static void stored_numbers_are_what_they_are_widened_to(void **state) {
             half[i] = type == KD_VIEW_BF16 ? kd_bf16_round(w[i]) : kd_f16_round(w[i]);
             w[i] = type == KD_VIEW_BF16 ? kd_bf16_widen(half[i]) : kd_f16_widen(half[i]);
         }
-        const kd_stored stored = {type == KD_VIEW_F32 ? (void *)w : (void *)half, type};
+        const kd_array stored = {type == KD_VIEW_F32 ? (void *)w : (void *)half, type};
         const int32_t token[M] = {3, 49, 0, 3, 7};
         float *a = nn_floats(M * C), *b = nn_floats(M * C), *y = nn_floats(M * V), *z = nn_floats(M * V);
-        assert_int_equal(kd_embedding_forward(ctx, a, w, token, M, V, C), KD_OK);
-        assert_int_equal(kd_embedding_forward_stored(ctx, b, stored, token, M, V, C), KD_OK);
+        assert_int_equal(kd_embedding_forward(ctx, kd_f32(a), kd_f32(w), token, M, V, C), KD_OK);
+        assert_int_equal(kd_embedding_forward(ctx, kd_f32(b), stored, token, M, V, C), KD_OK);
         nn_assert_same(a, b, M * C * 4);
-        assert_int_equal(kd_linear_forward(ctx, y, x, w, bias, residual, M, V, C), KD_OK);
-        assert_int_equal(kd_linear_forward_stored(ctx, z, x, stored, bias, residual, M, V, C), KD_OK);
+        assert_int_equal(kd_linear_forward(ctx, kd_f32(y), kd_f32(x), kd_f32(w), kd_f32(bias), kd_f32(residual), M, V, C), KD_OK);
+        assert_int_equal(kd_linear_forward(ctx, kd_f32(z), kd_f32(x), stored, kd_f32(bias), kd_f32(residual), M, V, C), KD_OK);
         nn_assert_same(y, z, M * V * 4);
         nn_drop();
     }

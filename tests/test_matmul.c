@@ -16,23 +16,23 @@ static const char *const form_name[] = {"NT", "NN", "TN"};
 
 static kd_matmul_args random_args(kd_form form, shape s) {
     kd_matmul_args a = {.form = form, .rows = s.rows, .columns = s.columns, .sum = s.sum};
-    a.left = nn_random(s.rows * s.sum, 1.0f);
-    a.right = nn_random(s.columns * s.sum, 1.0f);
+    a.left = kd_f32(nn_random(s.rows * s.sum, 1.0f));
+    a.right = kd_f32(nn_random(s.columns * s.sum, 1.0f));
     return a;
 }
 
 static double left_at(const kd_matmul_args *a, int64_t i, int64_t p) {
-    return a->form == KD_FORM_TN ? a->left[p * a->rows + i] : a->left[i * a->sum + p];
+    return kd_floats(a->left)[a->form == KD_FORM_TN ? p * a->rows + i : i * a->sum + p];
 }
 
 static double right_at(const kd_matmul_args *a, int64_t p, int64_t j) {
-    return a->form == KD_FORM_NT ? a->right[j * a->sum + p] : a->right[p * a->columns + j];
+    return kd_floats(a->right)[a->form == KD_FORM_NT ? j * a->sum + p : p * a->columns + j];
 }
 
 /* One chain that goes on: dw += dy' x. */
 static void add_weight(kd_ctx *ctx, float *dw, const float *dy, const float *x, int64_t M, int64_t N, int64_t K) {
     kd_tree one = {.count = 1, .sum = {dw}};
-    assert_int_equal(kd_linear_backward_weight(ctx, &one, 0, dy, x, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_weight(ctx, &one, 0, kd_f32(dy), kd_f32(x), M, N, K), KD_OK);
 }
 
 /* The three starts of a chain: zero, a bias, the old value; with a residual and without. */
@@ -47,14 +47,14 @@ static void every_variant_gives_the_bits_of_the_definition(void **state) {
                 kd_matmul_args a = random_args(form, shapes[s]);
                 int64_t n = a.rows * a.columns;
                 float *old = nn_random(n, 1.0f), *expected = NULL;
-                a.bias = start == 1 ? nn_random(a.columns, 1.0f) : NULL;
+                a.bias = kd_f32(start == 1 ? nn_random(a.columns, 1.0f) : NULL);
                 a.add = start == 2;
-                a.residual = way >= 3 ? nn_random(n, 1.0f) : NULL;
+                a.residual = kd_f32(way >= 3 ? nn_random(n, 1.0f) : NULL);
                 for (int64_t v = kd_matmul_op.count - 1; v >= 0; v--) {
-                    a.out = a.add ? nn_copy(old, n) : nn_floats(n);
+                    a.out = kd_f32(a.add ? nn_copy(old, n) : nn_floats(n));
                     if (!nn_run(ctx, &kd_matmul_op.variant[v], &a)) continue;
-                    if (!expected) expected = a.out;
-                    if (memcmp(expected, a.out, (size_t)n * sizeof *old))
+                    if (!expected) expected = kd_floats(a.out);
+                    if (memcmp(expected, a.out.data, (size_t)n * sizeof *old))
                         fail_msg("%s %s %lldx%lldx%lld way %d", kd_matmul_op.variant[v].name, form_name[form],
                                  (long long)a.rows, (long long)a.columns, (long long)a.sum, way);
                     compared++;
@@ -73,19 +73,19 @@ static void the_definition_is_near_double(void **state) {
     for (int s = 0; s < SHAPES; s++)
         for (kd_form form = KD_FORM_NT; form <= KD_FORM_TN; form++) {
             kd_matmul_args a = random_args(form, shapes[s]);
-            a.bias = nn_random(a.columns, 1.0f);
-            a.out = nn_floats(a.rows * a.columns);
+            a.bias = kd_f32(nn_random(a.columns, 1.0f));
+            a.out = kd_f32(nn_floats(a.rows * a.columns));
             assert_true(nn_run(ctx, ref, &a));
             for (int64_t i = 0; i < a.rows; i++)
                 for (int64_t j = 0; j < a.columns; j++) {
-                    double sum = a.bias[j], size = fabs(sum);
+                    double sum = kd_floats(a.bias)[j], size = fabs(sum);
                     for (int64_t p = 0; p < a.sum; p++) {
                         double term = left_at(&a, i, p) * right_at(&a, p, j);
                         sum += term;
                         size += fabs(term);
                     }
                     /* A chain of n roundings: n half units of the sizes' sum, and in practice far below. */
-                    assert_true(fabs(a.out[i * a.columns + j] - sum) <= (double)a.sum * 6e-8 * size);
+                    assert_true(fabs(kd_floats(a.out)[i * a.columns + j] - sum) <= (double)a.sum * 6e-8 * size);
                 }
             nn_drop();
         }
@@ -99,17 +99,18 @@ static void a_row_does_not_depend_on_the_rows_beside_it(void **state) {
     for (int64_t v = 0; v < kd_matmul_op.count; v++)
         for (kd_form form = KD_FORM_NT; form <= KD_FORM_NN; form++) {
             kd_matmul_args a = random_args(form, (shape){M, N, K});
-            float *whole = a.out = nn_floats(M * N);
+            float *whole = nn_floats(M * N);
+            a.out = kd_f32(whole);
             assert_true(nn_run(ctx, &kd_matmul_op.variant[kd_matmul_op.count - 1], &a));
             int64_t ran = 0;
             for (int64_t rows = 1; rows <= M; rows += rows < 20 ? 1 : 37) {
                 kd_matmul_args part = a;
                 int64_t first = M - rows;
                 part.rows = rows;
-                part.left += first * K;
-                part.out = nn_floats(rows * N);
+                part.left = kd_at(a.left, first * K);
+                part.out = kd_f32(nn_floats(rows * N));
                 if (!nn_run(ctx, &kd_matmul_op.variant[v], &part)) continue;
-                nn_assert_same(part.out, whole + first * N, rows * N * 4);
+                nn_assert_same(part.out.data, whole + first * N, rows * N * 4);
                 ran++;
             }
             assert_true(ran || form == KD_FORM_NN || !kd_isa_serves(ctx->isa, kd_matmul_op.variant[v].isa));
@@ -127,12 +128,12 @@ static void any_number_of_threads_gives_the_same_bits(void **state) {
                 float *first = NULL;
                 for (int64_t threads = 1; threads <= 4; threads++) {
                     kd_ctx *ctx = nn_open(threads);
-                    a.out = nn_floats(a.rows * a.columns);
+                    a.out = kd_f32(nn_floats(a.rows * a.columns));
                     bool ran = nn_run(ctx, &kd_matmul_op.variant[v], &a);
                     kd_ctx_close(ctx);
                     if (!ran) continue;
-                    if (!first) first = a.out;
-                    nn_assert_same(a.out, first, a.rows * a.columns * 4);
+                    if (!first) first = kd_floats(a.out);
+                    nn_assert_same(a.out.data, first, a.rows * a.columns * 4);
                 }
                 nn_drop();
             }
@@ -150,11 +151,11 @@ static void adding_block_after_block_equals_one_longer_block(void **state) {
         float *whole = nn_copy(old, N * K), *blocks = nn_copy(old, N * K);
         float *whole_bias = nn_copy(old_bias, N), *blocks_bias = nn_copy(old_bias, N);
         add_weight(ctx, whole, dy, x, M, N, K);
-        assert_int_equal(kd_column_sum(ctx, whole_bias, dy, M, N), KD_OK);
+        assert_int_equal(kd_column_sum(ctx, whole_bias, kd_f32(dy), M, N), KD_OK);
         for (int64_t m = 0; m < M; m += KD_BLOCK) {
             int64_t count = M - m < KD_BLOCK ? M - m : KD_BLOCK;
             add_weight(ctx, blocks, dy + m * N, x + m * K, count, N, K);
-            assert_int_equal(kd_column_sum(ctx, blocks_bias, dy + m * N, count, N), KD_OK);
+            assert_int_equal(kd_column_sum(ctx, blocks_bias, kd_f32(dy + m * N), count, N), KD_OK);
         }
         nn_assert_same(whole, blocks, N * K * 4);
         nn_assert_same(whole_bias, blocks_bias, N * 4);
@@ -196,8 +197,8 @@ static void every_variant_sums_leaves_in_a_tree(void **state) {
                     kd_tree t = {T, leaves, l, count, true, true, 0, {sum[depth]}};
                     for (int64_t k = 0; k < merges; k++) t.sum[++t.merges] = sum[--depth];
                     if (l + count == leaves) t.sum[++t.merges] = sum[5];
-                    kd_matmul_args a = {.form = KD_FORM_TN, .out = t.sum[0] + at, .left = dy + from * N, .right = x + from * K, .rows = N,
-                                        .columns = K, .sum = to - from, .tree = &t, .at = at};
+                    kd_matmul_args a = {.form = KD_FORM_TN, .out = kd_f32(t.sum[0] + at), .left = kd_f32(dy + from * N),
+                                        .right = kd_f32(x + from * K), .rows = N, .columns = K, .sum = to - from, .tree = &t, .at = at};
                     ran = nn_run(ctx, &kd_matmul_op.variant[v], &a);
                 }
                 for (int64_t i = 0; i < n && ran; i++)
@@ -210,7 +211,8 @@ static void every_variant_sums_leaves_in_a_tree(void **state) {
     kd_ctx_close(ctx);
 }
 
-static void check_16_bit_weights(bool f16) {
+static void check_16_bit_weights(kd_view_type type) {
+    bool f16 = type == KD_VIEW_F16;
     kd_ctx *ctx = nn_open(2);
     for (int s = 0; s < SHAPES; s++)
         for (kd_form form = KD_FORM_NT; form <= KD_FORM_NN; form++) {
@@ -219,17 +221,16 @@ static void check_16_bit_weights(bool f16) {
             float *wide = nn_floats(weights), *expected = nn_floats(n);
             uint16_t *narrow = nn_take(weights * (int64_t)sizeof *narrow);
             for (int64_t i = 0; i < weights; i++) {
-                narrow[i] = f16 ? kd_f16_round(a.right[i]) : kd_bf16_round(a.right[i]);
+                narrow[i] = f16 ? kd_f16_round(kd_floats(a.right)[i]) : kd_bf16_round(kd_floats(a.right)[i]);
                 wide[i] = f16 ? kd_f16_widen(narrow[i]) : kd_bf16_widen(narrow[i]);
             }
-            a.right = wide;
-            a.out = expected;
+            a.right = kd_f32(wide);
+            a.out = kd_f32(expected);
             assert_true(nn_run(ctx, &kd_matmul_op.variant[kd_matmul_op.count - 1], &a));
-            a.right = NULL;
-            a.right16 = narrow, a.right_f16 = f16;
+            a.right = (kd_array){narrow, type};
             for (int64_t v = 0; v < kd_matmul_op.count; v++) {
-                a.out = nn_floats(n);
-                if (nn_run(ctx, &kd_matmul_op.variant[v], &a)) nn_assert_same(a.out, expected, n * 4);
+                a.out = kd_f32(nn_floats(n));
+                if (nn_run(ctx, &kd_matmul_op.variant[v], &a)) nn_assert_same(a.out.data, expected, n * 4);
             }
             nn_drop();
         }
@@ -238,8 +239,8 @@ static void check_16_bit_weights(bool f16) {
 
 static void weights_of_16_bits_give_the_bits_of_widened_ones(void **state) {
     (void)state;
-    check_16_bit_weights(false);
-    check_16_bit_weights(true);
+    check_16_bit_weights(KD_VIEW_BF16);
+    check_16_bit_weights(KD_VIEW_F16);
 }
 
 /* nn.h's formulas, element by element, with whole numbers that float32 sums exactly in any order. */
@@ -254,11 +255,11 @@ static void the_public_functions_are_the_formulas(void **state) {
     for (int l = 0; l < 5; l++)
         for (int64_t i = 0; i < sizes[l]; i++) lists[l][i] = floorf(lists[l][i]);
     float *y = nn_floats(M * N), *dx = nn_floats(M * K), *dw = nn_copy(w, N * K), *dbias = nn_copy(bias, N);
-    assert_int_equal(kd_linear_forward(ctx, y, x, w, bias, residual, M, N, K), KD_OK);
-    assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, false, M, N, K), KD_OK);
-    assert_int_equal(kd_linear_backward_input(ctx, dx, dy, w, true, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_forward(ctx, kd_f32(y), kd_f32(x), kd_f32(w), kd_f32(bias), kd_f32(residual), M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_input(ctx, kd_f32(dx), kd_f32(dy), kd_f32(w), false, M, N, K), KD_OK);
+    assert_int_equal(kd_linear_backward_input(ctx, kd_f32(dx), kd_f32(dy), kd_f32(w), true, M, N, K), KD_OK);
     add_weight(ctx, dw, dy, x, M, N, K);
-    assert_int_equal(kd_column_sum(ctx, dbias, dy, M, N), KD_OK);
+    assert_int_equal(kd_column_sum(ctx, dbias, kd_f32(dy), M, N), KD_OK);
     for (int64_t n = 0; n < N; n++) {
         float sum = bias[n];
         for (int64_t m = 0; m < M; m++) {
@@ -304,9 +305,9 @@ static void a_product_reads_nothing_behind_its_operands(void **state) {
                 kd_matmul_args a = random_args(form, shapes[s]);
                 void *region[2];
                 size_t bytes[2];
-                a.left = at_the_end(a.left, a.rows * a.sum, &region[0], &bytes[0]);
-                a.right = at_the_end(a.right, a.columns * a.sum, &region[1], &bytes[1]);
-                a.out = nn_floats(a.rows * a.columns);
+                a.left = kd_f32(at_the_end(a.left.data, a.rows * a.sum, &region[0], &bytes[0]));
+                a.right = kd_f32(at_the_end(a.right.data, a.columns * a.sum, &region[1], &bytes[1]));
+                a.out = kd_f32(nn_floats(a.rows * a.columns));
                 nn_run(ctx, &kd_matmul_op.variant[v], &a);
                 munmap(region[0], bytes[0]);
                 munmap(region[1], bytes[1]);
@@ -319,10 +320,10 @@ static void a_size_below_one_is_refused(void **state) {
     (void)state;
     kd_ctx *ctx = nn_open(1);
     float x = 1.0f;
-    assert_int_equal(kd_linear_forward(ctx, &x, &x, &x, NULL, NULL, 0, 3, 4), KD_EARG);
+    assert_int_equal(kd_linear_forward(ctx, kd_f32(&x), kd_f32(&x), kd_f32(&x), kd_none(), kd_none(), 0, 3, 4), KD_EARG);
     assert_non_null(strstr(kd_message(), "M=0, N=3, K=4"));
-    assert_int_equal(kd_linear_backward_input(ctx, &x, &x, &x, false, 1, -1, 1), KD_EARG);
-    assert_int_equal(kd_linear_backward_weight(ctx, &(kd_tree){.count = 1, .sum = {&x}}, 0, &x, &x, 1, 1, 0), KD_EARG);
+    assert_int_equal(kd_linear_backward_input(ctx, kd_f32(&x), kd_f32(&x), kd_f32(&x), false, 1, -1, 1), KD_EARG);
+    assert_int_equal(kd_linear_backward_weight(ctx, &(kd_tree){.count = 1, .sum = {&x}}, 0, kd_f32(&x), kd_f32(&x), 1, 1, 0), KD_EARG);
     assert_true(x == 1.0f);
     kd_ctx_close(ctx);
 }
@@ -332,7 +333,7 @@ static void a_measured_product_asks_for_its_workspace_and_touches_nothing(void *
     kd_ctx *ctx = nn_open(2);
     float y = 7.0f;
     ctx->measuring = KD_MEASURE_THIS;
-    assert_int_equal(kd_linear_forward(ctx, &y, NULL, NULL, NULL, NULL, 256, 2048, 768), KD_OK);
+    assert_int_equal(kd_linear_forward(ctx, kd_f32(&y), kd_none(), kd_none(), kd_none(), kd_none(), 256, 2048, 768), KD_OK);
     ctx->measuring = KD_MEASURE_NOTHING;
     assert_true(y == 7.0f);
     if (ctx->isa > KD_ISA_REF) assert_true(ctx->scratch_need >= 256 * 768 * 4);

@@ -157,12 +157,12 @@ static void layers_walked_one_by_one_are_the_model(void **state) {
     float *x = malloc((size_t)(T * config.C) * sizeof *x), *q = malloc((size_t)(T * config.H * config.E) * sizeof *q);
     assert_done(kd_walk_embed(x, &walk, plan.token));
     for (int64_t l = 0; l < config.L; l++) {
-        assert_memory_equal(x, kd_layer_input(whole, l), (size_t)(T * config.C) * sizeof *x);
+        assert_memory_equal(x, kd_layer_input(whole, l).data, (size_t)(T * config.C) * sizeof *x);
         assert_done(kd_walk_load(&walk, l));
         assert_done(kd_walk_project(q, NULL, &walk, x, &plan));
         assert_done(kd_walk_finish(x, &walk));
     }
-    assert_memory_equal(x, kd_layer_input(whole, config.L), (size_t)(T * config.C) * sizeof *x);
+    assert_memory_equal(x, kd_layer_input(whole, config.L).data, (size_t)(T * config.C) * sizeof *x);
     free(q);
     free(x);
     kd_walk_close(&walk);

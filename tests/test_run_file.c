@@ -340,10 +340,39 @@ static void every_precision_has_its_word(void **state) {
 
 static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
-    later("dtype: {weights: bf16}\n", "run.yaml:1: dtype.weights: bf16: not in this build yet");
+    later("dtype: {weights: f16}\n", "run.yaml:1: dtype.weights: f16: not in this build yet");
+    later("dtype: {moments: bf16}\n", "run.yaml:1: dtype.moments: bf16: not in this build yet");
     refuse("parallel: {zero: 4}\n", "run.yaml:1: parallel.zero: 4 is outside [1, 3]");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");
+}
+
+static void devices_and_their_types(void **state) {
+    (void)state;
+    kd_run_file run = accept(RUN);
+    assert_string_equal(run.device, "host");
+    assert_true(kd_run_on_host(&run) && run.weights == KD_VIEW_F32 && run.activations == KD_VIEW_F32 && run.precision == KD_PRECISION_EXACT);
+    kd_run_file_close(&run);
+    run = accept(RUN "device: cuda\n");
+    assert_true(!kd_run_on_host(&run) && run.weights == KD_VIEW_F32 && run.precision == KD_PRECISION_EXACT);
+    kd_run_file_close(&run);
+    run = accept(RUN "device: cuda:1\ndtype: {weights: bf16, activations: bf16, moments: f32}\n");
+    assert_string_equal(run.device, "cuda:1");
+    assert_true(run.weights == KD_VIEW_BF16 && run.activations == KD_VIEW_BF16);
+    assert_int_equal(run.precision, KD_PRECISION_F16_STORE);
+    char *text = print(&run);
+    assert_non_null(strstr(text, "    precision: f16-store\n"));
+    assert_non_null(strstr(text, "\ndtype:\n  weights: bf16\n  activations: bf16\n  moments: f32\ndevice: \"cuda:1\"\n"));
+    free(text);
+    kd_run_file_close(&run);
+    check_round_trip(RUN "device: cuda:1\ndtype: {weights: bf16, activations: bf16}\n");
+    run = accept(WITHOUT_MODEL "model: {path: m, rope: {precision: split}}\ndevice: cuda\ndtype: {weights: bf16, activations: bf16}\n");
+    assert_int_equal(run.precision, KD_PRECISION_SPLIT);
+    kd_run_file_close(&run);
+    later(RUN "dtype: {weights: bf16, activations: bf16}\n", "run.yaml:7: dtype.weights: bf16 weights and activations need device: cuda");
+    later(RUN "device: cuda\ndtype: {weights: bf16}\n", "run.yaml:8: dtype.weights: weights and activations are both f32, or both bf16");
+    later(RUN "device: cuda\ndtype: {activations: bf16}\n", "run.yaml:8: dtype.activations: weights and activations are both f32, or both bf16");
+    later(RUN "device: cuda\nparallel: {data: 2}\nbatch: {windows: 2}\n", "run.yaml:7: device: cuda: several ranks compute on hosts alone");
 }
 
 static void what_cannot_go_together_is_refused(void **state) {
@@ -405,6 +434,7 @@ int main(void) {
         cmocka_unit_test(a_value_out_of_range_is_named_with_its_line),
         cmocka_unit_test(an_unknown_word_names_the_nearest_or_all),
         cmocka_unit_test(every_precision_has_its_word),
+        cmocka_unit_test(devices_and_their_types),
         cmocka_unit_test(what_is_not_in_this_build_is_said),
         cmocka_unit_test(what_cannot_go_together_is_refused),
         cmocka_unit_test(a_message_about_a_set_names_it),

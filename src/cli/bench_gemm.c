@@ -42,10 +42,13 @@ static void fill(float *x, int64_t n) {
 }
 
 static kd_matmul_args form_args(const bench *b, kd_form form) {
+    kd_array x = kd_f32(b->x), y = kd_f32(b->y), w = b->w16 ? kd_bf16(b->w16) : kd_f32(b->w);
     switch (form) {
-        case KD_FORM_NT: return (kd_matmul_args){.form = form, .out = b->y, .left = b->x, .right = b->w, .right16 = b->w16, .rows = b->M, .columns = b->N, .sum = b->K};
-        case KD_FORM_NN: return (kd_matmul_args){.form = form, .out = b->x, .left = b->y, .right = b->w, .right16 = b->w16, .rows = b->M, .columns = b->K, .sum = b->N};
-        default: return (kd_matmul_args){.form = form, .add = true, .out = b->w, .left = b->y, .right = b->x, .rows = b->N, .columns = b->K, .sum = b->M};
+        case KD_FORM_NT: return (kd_matmul_args){.form = form, .out = y, .left = x, .right = w, .rows = b->M, .columns = b->N, .sum = b->K};
+        case KD_FORM_NN: return (kd_matmul_args){.form = form, .out = x, .left = y, .right = w, .rows = b->M, .columns = b->K, .sum = b->N};
+        default:
+            return (kd_matmul_args){.form = form, .add = true, .out = kd_f32(b->w), .left = y, .right = x, .rows = b->N, .columns = b->K,
+                                    .sum = b->M};
     }
 }
 
@@ -75,8 +78,8 @@ static kd_status measure(kd_ctx *ctx, const options *o, const bench *b, const kd
     if (o->json)
         line = "{\"bench\": \"gemm\", \"variant\": \"%s\", \"form\": \"%s\", \"weights\": \"%s\", \"M\": %lld, \"N\": %lld, \"K\": %lld, "
                "\"threads\": %lld, \"gflops\": %.2f, \"peak_gflops\": %.1f, \"ratio\": %.4f}\n";
-    printf(line, variant->name, name[form], a.right16 ? "bf16" : "f32", (long long)b->M, (long long)b->N, (long long)b->K,
-           (long long)kd_pool_threads(ctx->pool), g, p, ratio[RUNS / 2]);
+    printf(line, variant->name, name[form], a.right.type == KD_VIEW_BF16 ? "bf16" : "f32", (long long)b->M, (long long)b->N,
+           (long long)b->K, (long long)kd_pool_threads(ctx->pool), g, p, ratio[RUNS / 2]);
     fflush(stdout);
     return KD_OK;
 }

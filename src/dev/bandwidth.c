@@ -20,6 +20,7 @@ static kd_status read_task(void *opaque, int64_t task, int64_t thread) {
 }
 
 kd_status kd_peak_bandwidth(double *bytes_per_second, kd_ctx *ctx) {
+    if (ctx->cuda) return kd_cuda_copy_bandwidth(bytes_per_second, ctx);
     void *memory;
     double best = 0;
     KD_TRY(kd_device_host.alloc(ctx, &memory, BYTES));

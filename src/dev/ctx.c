@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HOST_BLOCK = 512 };  /* activations of as many tokens stay in a host's caches */
-
 const char *kd_isa_name(kd_isa isa) {
     static const char *const name[] = {"ref", "avx2", "avx512", "sm80", "sm90"};
     return name[isa];
@@ -41,7 +39,7 @@ kd_status kd_ctx_open_on(kd_ctx **out, const kd_device *device, int64_t threads)
     KD_TRY(kd_new(&ctx, 1, sizeof *ctx));
     ctx->device = device;
     ctx->isa = isa;
-    ctx->block = HOST_BLOCK;
+    ctx->block = KD_HOST_BLOCK;
     kd_status status = kd_pool_new(&ctx->pool, threads);
     if (status) {
         kd_ctx_close(ctx);

@@ -13,6 +13,9 @@ typedef enum kd_isa { KD_ISA_REF, KD_ISA_AVX2, KD_ISA_AVX512, KD_ISA_SM80, KD_IS
 /* Whether a context of `have` runs what needs `need`. */
 static inline bool kd_isa_serves(kd_isa have, kd_isa need) { return need <= have && (need >= KD_ISA_SM80) == (have >= KD_ISA_SM80); }
 
+/* Tokens that a matrix product sees on a host: activations of as many stay in its caches. */
+enum { KD_HOST_BLOCK = 512 };
+
 struct kd_op;
 
 typedef struct kd_device {
@@ -76,6 +79,9 @@ kd_status kd_isa_cap(kd_isa *isa);
 
 /* Bytes of the device's memory that can still be had, and all of it; 0 where the system does not say. */
 kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total);
+
+/* Waits for what was enqueued, and says what was found wrong. */
+static inline kd_status kd_ctx_finish(kd_ctx *ctx) { return ctx->device->finish ? ctx->device->finish(ctx) : KD_OK; }
 
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);

@@ -19,7 +19,7 @@ typedef struct kd_cuda {
     cudaEvent_t staged[2];     /* behind the last copy out of each half of the ring */
     int32_t *found;            /* [4] pinned host memory: the fault as it was last read */
     struct kd_cuda_clock *clock;     /* clock_cuda.c; NULL until operations are timed */
-    struct kd_blas *blas;      /* nn/matmul_cuda.c; NULL until the first product */
+    struct kd_blas *blas;      /* blas_cuda.c; NULL until the first product */
     struct kd_gpu_windows *windows;  /* attn/attn_cuda.c: tile tables of the windows last seen; NULL until then */
     void (*close_blas)(struct kd_cuda *);     /* set by whoever made these two */
     void (*close_windows)(struct kd_cuda *);

@@ -11,7 +11,7 @@ enum {
     RING = 16 << 20,       /* bytes; half of it is the most that kd_cuda_put_later takes without waiting */
     BLOCK_MOST = 4096,     /* tokens of a matrix product: of a large GPU, whose multiprocessors all have work then */
     BLOCK_LEAST = 64,
-    BLOCK_EACH = 32,       /* tokens for each multiprocessor */
+    BLOCK_EACH = 16,       /* tokens for each multiprocessor: tiles enough for several rounds */
     LEAST_MAJOR = 8,       /* compute capability 8.0: bf16 in tensor cores, asynchronous copies */
 };
 
@@ -79,7 +79,8 @@ static kd_status report_fault(kd_ctx *ctx) {
 static kd_status cuda_finish(kd_ctx *ctx) {
     kd_cuda *cuda = ctx->cuda;
     cuda_enter(ctx);
-    KD_TRY(kd_cuda_try("reading faults", cudaMemcpyAsync(cuda->found, cuda->fault, 4 * sizeof *cuda->fault, cudaMemcpyDeviceToHost, cuda->stream)));
+    KD_TRY(kd_cuda_try("reading faults",
+                       cudaMemcpyAsync(cuda->found, cuda->fault, 4 * sizeof *cuda->fault, cudaMemcpyDeviceToHost, cuda->stream)));
     KD_TRY(kd_cuda_try("waiting for the GPU", cudaStreamSynchronize(cuda->stream)));
     kd_cuda_clock_read(ctx);
     return report_fault(ctx);

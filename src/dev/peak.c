@@ -29,6 +29,10 @@ static kd_status burst_task(void *opaque, int64_t task, int64_t thread) {
 }
 
 double kd_peak_flops(kd_ctx *ctx) {
+    if (ctx->cuda) {
+        double flops;
+        return kd_peak_gemm(&flops, ctx) ? 0 : flops;
+    }
     burst_args a = {burst_ref, 0};
 #if defined(KD_X86)
     if (ctx->isa >= KD_ISA_AVX512) a.burst = kd_peak_burst_avx512;

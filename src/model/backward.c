@@ -36,13 +36,13 @@ typedef struct vector { int64_t at, n; } vector;
 /* Where leaf i of the block adds up, begun if the block begins it. */
 static kd_status vector_begin(float **sum, kd_model *m, const block *b, vector v, int64_t i) {
     *sum = leaf_sum(m, b->p, b->window, kd_tree_depth(b->leaf + i)) + v.at;
-    return b->tree.begins ? kd_zero(m->ctx, *sum, v.n) : KD_OK;
+    return b->tree.begins ? kd_zero(m->ctx, kd_f32(*sum), v.n) : KD_OK;
 }
 
 static kd_status vector_end(kd_model *m, const block *b, vector v, int64_t i) {
     if (!b->tree.ends) return KD_OK;
     kd_tree tree = tree_of(m, b->p, b->window, b->leaf + i, 1);
-    for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, tree.sum[k] + v.at, tree.sum[k - 1] + v.at, v.n));
+    for (int64_t k = 1; k <= tree.merges; k++) KD_TRY(kd_add(m->ctx, kd_f32(tree.sum[k] + v.at), kd_f32(tree.sum[k - 1] + v.at), v.n));
     return KD_OK;
 }
 
@@ -56,26 +56,26 @@ static piece piece_of(const block *b, int64_t i) {
 }
 
 /* dx += the gradient through the norm of the block's dh; at: of its weight in the phase. x, rinv, dx are the block's. */
-static kd_status norm_backward(kd_model *m, const block *b, int64_t at, float *dx, const float *x, const float *rinv, const float *w) {
+static kd_status norm_backward(kd_model *m, const block *b, int64_t at, kd_array dx, kd_array x, const float *rinv, kd_array w) {
     vector v = {at, m->C};
     for (int64_t i = 0; i < b->tree.count; i++) {
         piece own = piece_of(b, i);
         int64_t row = own.from * m->C;
         float *sum;
         KD_TRY(vector_begin(&sum, m, b, v, i));
-        KD_TRY(kd_rmsnorm_backward(m->ctx, dx + row, sum, m->dh + row, x + row, rinv + own.from, w, own.count, m->C));
+        KD_TRY(kd_rmsnorm_backward(m->ctx, kd_at(dx, row), sum, kd_at(m->dh, row), kd_at(x, row), rinv + own.from, w, own.count, m->C));
         KD_TRY(vector_end(m, b, v, i));
     }
     return KD_OK;
 }
 
-static kd_status bias_backward(kd_model *m, const block *b, int64_t at, const float *dy, int64_t N) {
+static kd_status bias_backward(kd_model *m, const block *b, int64_t at, kd_array dy, int64_t N) {
     vector v = {at, N};
     for (int64_t i = 0; i < b->tree.count; i++) {
         piece own = piece_of(b, i);
         float *sum;
         KD_TRY(vector_begin(&sum, m, b, v, i));
-        KD_TRY(kd_column_sum(m->ctx, sum, dy + own.from * N, own.count, N));
+        KD_TRY(kd_column_sum(m->ctx, sum, kd_at(dy, own.from * N), own.count, N));
         KD_TRY(vector_end(m, b, v, i));
     }
     return KD_OK;
@@ -85,7 +85,7 @@ kd_status kd_model_gradient_finish(kd_model *m, int64_t windows) {
     KD_TRY(kd_gradient_reduce(m, windows));
     kd_slice embed = kd_part_piece(&m->own, KD_PART_EMBED), head = kd_part_piece(&m->own, kd_part_head(&m->own));
     if (!m->tied || embed.count == 0) return KD_OK;
-    return kd_add(m->ctx, kd_model_gradient_of(m, embed), kd_model_gradient_of(m, head), embed.count);
+    return kd_add(m->ctx, kd_f32(kd_model_gradient_of(m, embed)), kd_f32(kd_model_gradient_of(m, head)), embed.count);
 }
 
 typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, float scale);
@@ -93,7 +93,7 @@ typedef kd_status block_backward(kd_model *m, int64_t layer, const block *b, flo
 /* Leaves that a block holds whole: as many as fit, a power of two; 1 if not even one does. */
 static int64_t leaves_at_once(const kd_model *m) {
     int64_t count = 1, longest = kd_segments(m->options.window, m->options.leaves);
-    while (count < m->leaves && 2 * count * longest <= KD_BLOCK) count *= 2;
+    while (count < m->leaves && 2 * count * longest <= m->block) count *= 2;
     return count;
 }
 
@@ -108,9 +108,9 @@ static kd_status walk(kd_model *m, kd_phase p, int64_t layer, float scale, block
         for (int64_t leaf = 0; leaf < m->leaves; leaf += count) {
             int64_t begin = leaf_begin(m, leaf), end = leaf_begin(m, leaf + count);
             block b = {p, leaf, m->first + j, 0, 0, tree_of(m, p, m->first + j, leaf, count)};
-            for (int64_t t = begin; t < end; t += KD_BLOCK) {
+            for (int64_t t = begin; t < end; t += m->block) {
                 b.t = j * m->T + t;
-                b.B = kd_block(t, end);
+                b.B = kd_block(m, t, end);
                 b.tree.begins = t == begin;
                 b.tree.ends = t + b.B == end;
                 KD_TRY(run(m, layer, &b, scale));
@@ -124,15 +124,15 @@ static kd_status walk(kd_model *m, kd_phase p, int64_t layer, float scale, block
 static kd_status head_block(kd_model *m, int64_t layer, const block *b, float scale) {
     kd_ctx *ctx = m->ctx;
     (void)layer;
-    int64_t t = b->t, B = b->B;
-    const float *x = kd_layer_input(m, m->L) + t * m->C, *head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
-    float *dx = m->dx + t * m->C;
+    int64_t t = b->t, B = b->B, V = m->V, C = m->C;
+    kd_array x = kd_at(kd_layer_input(m, m->L), t * C), dx = kd_at(m->dx, t * C);
+    kd_array head = kd_weight(m, m->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
     double *losses = m->losses + kd_model_window(m, b->window) * m->options.window + m->t0 + t - (b->window - m->first) * m->T;
     KD_TRY(kd_block_logits(m, t, B));
-    KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->target + t, scale, B, m->V));
-    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->logits, head, false, B, m->V, m->C));
-    KD_TRY(kd_linear_backward_weight(ctx, &b->tree, m->C, m->logits, m->h, B, m->V, m->C));
-    KD_TRY(kd_zero(ctx, dx, B * m->C));
+    KD_TRY(kd_cross_entropy(ctx, losses, m->logits, m->dlogits, m->target + t, scale, B, V));
+    KD_TRY(kd_linear_backward_input(ctx, m->dh, m->dlogits, head, false, B, V, C));
+    KD_TRY(kd_linear_backward_weight(ctx, &b->tree, C, m->dlogits, m->h, B, V, C));
+    KD_TRY(kd_zero(ctx, dx, B * C));
     return norm_backward(m, b, 0, dx, x, m->rinv_last + t, kd_weight(m, KD_P_NORM, 0));
 }
 
@@ -143,14 +143,13 @@ static kd_status mlp_block(kd_model *m, int64_t l, const block *b, float scale) 
     const kd_layer_acts *a = kd_acts(m, l);
     const kd_tree *tree = &b->tree;
     int64_t t = b->t, B = b->B, C = m->C, F = m->F, HE = m->H * m->E;
-    float *dx = m->dx + t * C, *mid = a->mid + t * C;
-    float *gate = a->gate ? a->gate + t * F : m->gate, *up = a->up ? a->up + t * F : m->up;
-    const float *norm = kd_weight(m, KD_P_POST_NORM, l);
+    kd_array dx = kd_at(m->dx, t * C), mid = kd_at(a->mid, t * C), norm = kd_weight(m, KD_P_POST_NORM, l);
+    kd_array gate = a->gate.data ? kd_at(a->gate, t * F) : m->gate, up = a->up.data ? kd_at(a->up, t * F) : m->up;
 #define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_O])
     KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv2 + t, mid, norm, m->eps, B, C));
-    if (!a->gate) {
-        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), NULL, NULL, B, F, C));
-        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), NULL, NULL, B, F, C));
+    if (!a->gate.data) {
+        KD_TRY(kd_linear_forward(ctx, gate, m->h, kd_weight(m, KD_P_GATE, l), kd_none(), kd_none(), B, F, C));
+        KD_TRY(kd_linear_forward(ctx, up, m->h, kd_weight(m, KD_P_UP, l), kd_none(), kd_none(), B, F, C));
     }
     KD_TRY(kd_linear_backward_input(ctx, m->dact, dx, kd_weight(m, KD_P_DOWN, l), false, B, C, F));
     KD_TRY(kd_swiglu_backward(ctx, gate, up, m->act, m->dact, gate, up, B * F));  /* gate, up become their gradients */
@@ -160,8 +159,8 @@ static kd_status mlp_block(kd_model *m, int64_t l, const block *b, float scale) 
     KD_TRY(kd_linear_backward_input(ctx, m->dh, gate, kd_weight(m, KD_P_GATE, l), false, B, F, C));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, up, kd_weight(m, KD_P_UP, l), true, B, F, C));
     KD_TRY(norm_backward(m, b, AT(POST_NORM), dx, mid, a->rinv2 + t, norm));
-    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(O), dx, a->o + t * HE, B, C, HE));
-    return kd_linear_backward_input(ctx, m->dout + t * HE, dx, kd_weight(m, KD_P_O, l), false, B, C, HE);
+    KD_TRY(kd_linear_backward_weight(ctx, tree, AT(O), dx, kd_at(a->o, t * HE), B, C, HE));
+    return kd_linear_backward_input(ctx, kd_at(m->dout, t * HE), dx, kd_weight(m, KD_P_O, l), false, B, C, HE);
 #undef AT
 }
 
@@ -172,8 +171,8 @@ static kd_status qkv_block(kd_model *m, int64_t l, const block *b, float scale) 
     const kd_layer_acts *a = kd_acts(m, l);
     const kd_tree *tree = &b->tree;
     int64_t t = b->t, B = b->B, C = m->C, HE = m->H * m->E, GE = m->G * m->E;
-    const float *x = kd_layer_input(m, l) + t * C, *norm = kd_weight(m, KD_P_INPUT_NORM, l);
-    const float *dq = m->dq + t * HE, *dk = m->dk + t * GE, *dv = m->dv + t * GE;
+    kd_array x = kd_at(kd_layer_input(m, l), t * C), norm = kd_weight(m, KD_P_INPUT_NORM, l);
+    kd_array dq = kd_at(m->dq, t * HE), dk = kd_at(m->dk, t * GE), dv = kd_at(m->dv, t * GE);
 #define AT(kind) (m->layout.at[KD_P_##kind] - m->layout.at[KD_P_INPUT_NORM])
     KD_TRY(kd_rmsnorm_forward(ctx, m->h, a->rinv1 + t, x, norm, m->eps, B, C));
     KD_TRY(kd_linear_backward_weight(ctx, tree, AT(Q), dq, m->h, B, HE, C));
@@ -187,7 +186,7 @@ static kd_status qkv_block(kd_model *m, int64_t l, const block *b, float scale) 
     KD_TRY(kd_linear_backward_input(ctx, m->dh, dq, kd_weight(m, KD_P_Q, l), false, B, HE, C));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, dk, kd_weight(m, KD_P_K, l), true, B, GE, C));
     KD_TRY(kd_linear_backward_input(ctx, m->dh, dv, kd_weight(m, KD_P_V, l), true, B, GE, C));
-    return norm_backward(m, b, AT(INPUT_NORM), m->dx + t * C, x, a->rinv1 + t, norm);
+    return norm_backward(m, b, AT(INPUT_NORM), kd_at(m->dx, t * C), x, a->rinv1 + t, norm);
 #undef AT
 }
 
@@ -197,10 +196,10 @@ static kd_status attention_backward(kd_model *m, int64_t l) {
     for (int64_t j = 0; j < m->count; j++) {
         kd_attn attn = kd_layer_attn(m, a, j);
         kd_sequence_kept kept = kd_sequence_kept_of(&a->kept, &m->attention, j);
-        attn.dout = kd_view_heads(m->dout + j * T * HE, m->H, m->E);
-        attn.dq = kd_view_heads(m->dq + j * T * HE, m->H, m->E);
-        attn.dk = kd_view_heads(m->dk + j * T * GE, m->G, m->E);
-        attn.dv = kd_view_heads(m->dv + j * T * GE, m->G, m->E);
+        attn.dout = kd_heads_of(kd_at(m->dout, j * T * HE), m->H, m->E);
+        attn.dq = kd_heads_of(kd_at(m->dq, j * T * HE), m->H, m->E);
+        attn.dk = kd_heads_of(kd_at(m->dk, j * T * GE), m->G, m->E);
+        attn.dv = kd_heads_of(kd_at(m->dv, j * T * GE), m->G, m->E);
         KD_TRY(kd_sequence_backward(m->ctx, &m->attention, &attn, &kept));
     }
     return KD_OK;
@@ -213,13 +212,13 @@ static kd_status embedding_backward(kd_model *m) {
     kd_range own = kd_rank_range(m->V * m->C, size, rank);
     for (int64_t j = 0; j < m->count; j++) {
         float *sum = kd_window_sum(m, own.at, m->first + j, (kd_phase){.at = own.at});
-        if (own.count > 0) KD_TRY(kd_zero(m->ctx, sum, own.count));
+        if (own.count > 0) KD_TRY(kd_zero(m->ctx, kd_f32(sum), own.count));
         for (int64_t r = 0; r < size; r++)
-            for (int64_t t = r * T / size, end = (r + 1) * T / size; t < end; t += KD_BLOCK) {
-                int64_t B = kd_block(t, end);
-                float *dx = r == rank ? m->dx + (j * m->T + t - m->t0) * m->C : m->dh;
+            for (int64_t t = r * T / size, end = (r + 1) * T / size; t < end; t += m->block) {
+                int64_t B = kd_block(m, t, end);
+                kd_array dx = r == rank ? kd_at(m->dx, (j * m->T + t - m->t0) * m->C) : m->dh;
                 if (size > 1 && !m->ctx->measuring)
-                    KD_TRY(kd_comm_broadcast(m->sequence, "gradients of the embedding", r, dx, B * m->C * (int64_t)sizeof *dx));
+                    KD_TRY(kd_comm_broadcast(m->sequence, "gradients of the embedding", r, dx.data, B * m->C * kd_type_size(dx.type)));
                 KD_TRY(kd_embedding_backward(m->ctx, sum, dx, m->window_token + j * T + t, B, m->V, m->C, own.at, own.count));
             }
         KD_TRY(kd_embedding_reduce(m, sum, m->first + j));

@@ -36,22 +36,26 @@ static kd_status check_feed(const kd_decoder *d, const kd_feed *feed, int64_t i)
 
 static kd_status linear(kd_decoder *d, float *out, const float *x, kd_param kind, kd_param bias, int64_t l, const float *residual,
                         int64_t rows) {
-    const float *b = bias == KD_PARAM_KINDS ? NULL : kd_decoder_vector(d, bias, l);
-    return kd_linear_forward_stored(d->ctx, out, x, kd_decoder_weight(d, kind, l), b, residual, rows, d->layout.rows[kind],
-                                    d->layout.columns[kind]);
+    kd_array b = bias == KD_PARAM_KINDS ? kd_none() : kd_decoder_weight(d, bias, l);
+    return kd_linear_forward(d->ctx, kd_f32(out), kd_f32(x), kd_decoder_weight(d, kind, l), b, kd_f32(residual), rows, d->layout.rows[kind],
+                             d->layout.columns[kind]);
+}
+
+static kd_status normalise(kd_decoder *d, float *out, const float *x, kd_param kind, int64_t l, int64_t rows) {
+    return kd_rmsnorm_forward(d->ctx, kd_f32(out), d->rinv, kd_f32(x), kd_decoder_weight(d, kind, l), d->eps, rows, d->C);
 }
 
 static kd_status layer(kd_decoder *d, int64_t l, const kd_extend *extend, int64_t rows) {
-    KD_TRY(kd_rmsnorm_forward(d->ctx, d->h, d->rinv, d->x, kd_decoder_vector(d, KD_P_INPUT_NORM, l), d->eps, rows, d->C));
+    KD_TRY(normalise(d, d->h, d->x, KD_P_INPUT_NORM, l, rows));
     KD_TRY(linear(d, d->q, d->h, KD_P_Q, KD_P_Q_BIAS, l, NULL, rows));
     KD_TRY(linear(d, d->k, d->h, KD_P_K, KD_P_K_BIAS, l, NULL, rows));
     KD_TRY(linear(d, d->v, d->h, KD_P_V, KD_P_V_BIAS, l, NULL, rows));
     KD_TRY(kd_attn_extend(d->ctx, extend));
     KD_TRY(linear(d, d->mid, d->o, KD_P_O, KD_PARAM_KINDS, l, d->x, rows));
-    KD_TRY(kd_rmsnorm_forward(d->ctx, d->h, d->rinv, d->mid, kd_decoder_vector(d, KD_P_POST_NORM, l), d->eps, rows, d->C));
+    KD_TRY(normalise(d, d->h, d->mid, KD_P_POST_NORM, l, rows));
     KD_TRY(linear(d, d->gate, d->h, KD_P_GATE, KD_PARAM_KINDS, l, NULL, rows));
     KD_TRY(linear(d, d->up, d->h, KD_P_UP, KD_PARAM_KINDS, l, NULL, rows));
-    KD_TRY(kd_swiglu_forward(d->ctx, d->gate, d->gate, d->up, rows * d->F));
+    KD_TRY(kd_swiglu_forward(d->ctx, kd_f32(d->gate), kd_f32(d->gate), kd_f32(d->up), rows * d->F));
     return linear(d, d->x, d->gate, KD_P_DOWN, KD_PARAM_KINDS, l, d->mid, rows);
 }
 
@@ -60,7 +64,7 @@ static kd_status layers(kd_decoder *d, const kd_block_read *b) {
         const kd_share *s = &b->share[i];
         KD_TRY(d->ctx->device->put(d->ctx, d->token + s->row, b->feed[s->feed].token + s->from, s->count * (int64_t)sizeof *d->token));
     }
-    KD_TRY(kd_embedding_forward_stored(d->ctx, d->x, kd_decoder_weight(d, KD_P_EMBED, 0), d->token, b->rows, d->V, d->C));
+    KD_TRY(kd_embedding_forward(d->ctx, kd_f32(d->x), kd_decoder_weight(d, KD_P_EMBED, 0), d->token, b->rows, d->V, d->C));
     for (int64_t l = 0; l < d->L; l++) {
         for (int64_t i = 0; i < b->shares; i++) {
             const kd_share *s = &b->share[i];
@@ -93,12 +97,12 @@ static kd_status give(kd_decoder *d, const kd_feed *feed, const kd_wanted *wante
     for (int64_t i = 0; i < count; i++) {
         target[i] = target_of(&feed[wanted[i].feed], wanted[i].token);
         any_target |= target[i] >= 0;
-        KD_TRY(kd_copy(ctx, d->picked + i * d->C, d->x + wanted[i].row * d->C, d->C));
+        KD_TRY(kd_copy(ctx, kd_f32(d->picked + i * d->C), kd_f32(d->x + wanted[i].row * d->C), d->C));
     }
     KD_TRY(device->put(ctx, d->target, target, count * (int64_t)sizeof *target));
-    KD_TRY(kd_rmsnorm_forward(ctx, d->picked, d->rinv, d->picked, kd_decoder_vector(d, KD_P_NORM, 0), d->eps, count, d->C));
-    kd_stored head = kd_decoder_weight(d, d->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
-    KD_TRY(kd_linear_forward_stored(ctx, d->logits, d->picked, head, NULL, NULL, count, d->V, d->C));
+    KD_TRY(normalise(d, d->picked, d->picked, KD_P_NORM, 0, count));
+    kd_array head = kd_decoder_weight(d, d->tied ? KD_P_EMBED : KD_P_LM_HEAD, 0);
+    KD_TRY(kd_linear_forward(ctx, kd_f32(d->logits), kd_f32(d->picked), head, kd_none(), kd_none(), count, d->V, d->C));
     if (any_target || tops) KD_TRY(kd_likelihoods(ctx, d->likelihood, d->top, tops, d->logits, d->target, count, d->V));
     for (int64_t i = 0; i < count; i++) {
         const kd_feed *f = &feed[wanted[i].feed];

@@ -25,7 +25,7 @@ struct kd_decoder {
 
     kd_tensors files;         /* open as long as their maps */
     const void **map;         /* [files.file] */
-    kd_stored *weight;        /* [KD_PARAM_KINDS, L]: matrices as they are stored, vectors as float32 */
+    kd_array *weight;         /* [KD_PARAM_KINDS, L]: matrices as they are stored, vectors as float32 */
     kd_arena copies;          /* of what is not read in a map */
     int64_t mapped;
 
@@ -58,11 +58,7 @@ kd_status kd_decoder_sequence_place(kd_decoder *decoder, int64_t i);
 /* A layer's keys, or values, of a sequence that has its memory. */
 void *kd_decoder_cache(const kd_decoder *decoder, int64_t sequence, int64_t layer, bool value);
 
-/* The tensor of a kind and layer. */
-static inline kd_stored kd_decoder_weight(const kd_decoder *d, kd_param kind, int64_t layer) { return d->weight[kind * d->L + layer]; }
-/* A norm, or a bias: NULL where there is none. */
-static inline const float *kd_decoder_vector(const kd_decoder *d, kd_param kind, int64_t layer) {
-    return d->weight[kind * d->L + layer].data;
-}
+/* The tensor of a kind and layer: of a bias, perhaps nothing. */
+static inline kd_array kd_decoder_weight(const kd_decoder *d, kd_param kind, int64_t layer) { return d->weight[kind * d->L + layer]; }
 
 #endif

@@ -26,7 +26,7 @@ static kd_status find(const kd_tensor **out, const kd_decoder *d, const kd_param
 }
 
 static kd_status copy(const kd_decoder *d, void *to, const kd_tensor *tensor, kd_view_type type, void *stage) {
-    int64_t size = type == KD_VIEW_F32 ? 4 : 2;
+    int64_t size = kd_type_size(type);
     for (int64_t i = 0; i < tensor->count; i += KD_PIECE) {
         int64_t n = tensor->count - i < KD_PIECE ? tensor->count - i : KD_PIECE;
         if (type == KD_VIEW_F32) KD_TRY(kd_tensor_read_f32(stage, tensor, i, n));
@@ -43,16 +43,15 @@ static kd_status place(kd_decoder *d, const char *folder, void *stage) {
         kd_param_place p = kd_layout_tensor(&d->layout, i);
         const kd_tensor *tensor;
         KD_TRY(find(&tensor, d, &p, folder));
-        kd_stored *w = &d->weight[p.kind * d->L + p.layer];
+        kd_array *w = &d->weight[p.kind * d->L + p.layer];
         w->type = type_of(d, tensor, p.kind);
-        int64_t size = w->type == KD_VIEW_F32 ? 4 : 2;
+        int64_t size = kd_type_size(w->type);
         if (in_place(d, tensor, p.kind)) {
-            w->data = (const char *)d->map[tensor->file - d->files.file] + tensor->at;
+            w->data = (char *)d->map[tensor->file - d->files.file] + tensor->at;
             d->mapped += tensor->count * size;
         } else {
-            void *to = kd_arena_take(&d->copies, tensor->count, size);
-            w->data = to;
-            if (stage) KD_TRY(copy(d, to, tensor, w->type, stage));
+            w->data = kd_arena_take(&d->copies, tensor->count, size);
+            if (stage) KD_TRY(copy(d, w->data, tensor, w->type, stage));
         }
     }
     return KD_OK;

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev/memory.h"
 #include "model_state.h"
 
 /* Partial sums that a binary tree over n items in order keeps at once, the one being filled included; unless apart: then an
@@ -21,6 +20,7 @@ static int64_t tree_slots(int64_t n, bool apart) {
 
 static void place_weights(kd_model *m, kd_arena *arena) {
     m->w = kd_arena_take(arena, m->zero < 3 ? m->layout.count : kd_parts_own(&m->own), sizeof(float));
+    m->w16 = m->options.weights == KD_VIEW_BF16 ? kd_arena_take(arena, m->layout.count, sizeof *m->w16) : NULL;
     if (m->zero < 3) return;
     for (int i = 0; i < 2; i++) m->gathering[i].w = kd_arena_take(arena, m->layout.layer_stride, sizeof(float));
     m->table = kd_arena_take(arena, m->V * m->C, sizeof(float));
@@ -37,33 +37,39 @@ static void place_gradients(kd_model *m, kd_arena *arena) {
     m->room = kd_arena_take(arena, kd_reduce_room(phase, m->own.ranks), sizeof(float));
 }
 
+static kd_array take(const kd_model *m, kd_arena *arena, int64_t n) {
+    return (kd_array){kd_arena_take(arena, n, kd_type_size(m->type)), m->type};
+}
+
 /* What the backward of every layer begins with; inputs: where it lies. */
 static void place_inputs(kd_model *m, kd_arena *inputs) {
-    m->x = kd_arena_take(inputs, (m->options.training ? m->L + 1 : 1) * m->options.micro * m->T * m->C, sizeof *m->x);
+    m->x = take(m, inputs, (m->options.training ? m->L + 1 : 1) * m->options.micro * m->T * m->C);
 }
 
 static kd_status place_activations(kd_model *m, kd_arena *arena) {
     bool training = m->options.training, keep = m->options.recompute == KD_RECOMPUTE_NONE;
     bool several = kd_comm_size(m->sequence) > 1;
-    int64_t M = m->options.micro * m->T, all = m->options.micro * m->options.window, B = KD_BLOCK, HE = m->H * m->E, GE = m->G * m->E;
-#define TAKE(n) kd_arena_take(arena, (n), sizeof(float))
+    int64_t M = m->options.micro * m->T, all = m->options.micro * m->options.window, B = m->block, HE = m->H * m->E, GE = m->G * m->E;
+#define TAKE(n) take(m, arena, n)
+#define TAKE_FLOATS(n) kd_arena_take(arena, (n), sizeof(float))
     KD_TRY(kd_sequence_init(&m->attention, m->options.mode, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
     if (!m->options.files) place_inputs(m, arena);
     for (int64_t l = 0; l < (keep ? m->L : 1); l++) {
         kd_layer_acts *a = &m->acts[l];
         bool own = l == 0 || !m->attention.keeps_inputs;
         a->q = own ? TAKE(M * HE) : m->acts->q, a->k = own ? TAKE(M * GE) : m->acts->k, a->v = own ? TAKE(M * GE) : m->acts->v;
-        a->rinv1 = TAKE(M), a->o = TAKE(M * HE), a->mid = TAKE(M * m->C), a->rinv2 = TAKE(M);
-        a->gate = keep ? TAKE(M * m->F) : NULL, a->up = keep ? TAKE(M * m->F) : NULL;
+        a->rinv1 = TAKE_FLOATS(M), a->o = TAKE(M * HE), a->mid = TAKE(M * m->C), a->rinv2 = TAKE_FLOATS(M);
+        a->gate = keep ? TAKE(M * m->F) : kd_none(), a->up = keep ? TAKE(M * m->F) : kd_none();
         kd_sequence_keep(&a->kept, &m->attention, m->options.micro, arena);
     }
-    m->rinv_last = TAKE(M);
+    m->rinv_last = TAKE_FLOATS(M);
     m->h = TAKE(B * m->C);
     m->gate = TAKE(B * m->F);
     m->up = TAKE(B * m->F);
     m->act = TAKE(B * m->F);
-    m->logits = TAKE(B * m->V);
+    m->logits = TAKE_FLOATS(B * m->V);
     if (training) {
+        m->dlogits = m->type == KD_VIEW_F32 ? kd_f32(m->logits) : TAKE(B * m->V);
         m->dh = TAKE(B * m->C);
         m->dact = TAKE(B * m->F);
         m->dx = TAKE(M * m->C);
@@ -72,6 +78,7 @@ static kd_status place_activations(kd_model *m, kd_arena *arena) {
         m->dk = TAKE(M * GE);
         m->dv = TAKE(M * GE);
     }
+#undef TAKE_FLOATS
 #undef TAKE
     m->losses = kd_arena_take(arena, kd_comm_size(m->data) * m->options.windows * m->options.window, sizeof *m->losses);
     m->token = kd_arena_take(arena, M, sizeof(int32_t));
@@ -87,12 +94,25 @@ static int64_t activation_bytes(kd_model *m) {
     return measure.used;
 }
 
-static void choose_recompute(kd_model *m) {
+/* Whether activations fit. Of a host's memory half of what is free: the page cache and the data want the rest. A GPU's is the model's
+ * alone: 7/8 of what is free hold activations, and the weights, gradients and moments that are not placed yet. */
+static kd_status fits(bool *yes, const kd_model *m, int64_t activations) {
+    int64_t available, total;
+    KD_TRY(kd_device_memory(m->ctx, &available, &total));
+    bool gpu = m->ctx->isa >= KD_ISA_SM80;
+    int64_t rest = m->weights.used + m->gradients.used + 2 * kd_parts_own(&m->own) * (int64_t)sizeof(float);
+    *yes = gpu ? activations + rest <= available / 8 * 7 : activations <= available / 2;
+    return KD_OK;
+}
+
+static kd_status choose_recompute(kd_model *m) {
+    bool yes;
     if (!m->options.training) m->options.recompute = KD_RECOMPUTE_LAYER;
-    if (m->options.recompute != KD_RECOMPUTE_AUTO) return;
+    if (m->options.recompute != KD_RECOMPUTE_AUTO) return KD_OK;
     m->options.recompute = m->options.files ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_NONE;
-    /* Half of what is free: the page cache and the data want the rest. */
-    if (activation_bytes(m) > kd_memory_available() / 2) m->options.recompute = KD_RECOMPUTE_LAYER;
+    KD_TRY(fits(&yes, m, activation_bytes(m)));
+    if (!yes) m->options.recompute = KD_RECOMPUTE_LAYER;
+    return KD_OK;
 }
 
 /* The step's walk without running it: how much scratch the operations ask for. */
@@ -133,6 +153,21 @@ static kd_status check_options(const kd_model_options *o) {
     return KD_OK;
 }
 
+/* float32 anywhere; bf16 on a GPU, by ranks that share no window and no weights. */
+static kd_status check_types(const kd_model *m) {
+    static const char *const name[] = {"f32", "bf16", "f16"};
+    const kd_model_options *o = &m->options;
+    if (o->weights != o->activations || (o->weights != KD_VIEW_F32 && o->weights != KD_VIEW_BF16))
+        return kd_fail(KD_ENOTSUP, "weights in %s with activations in %s: both are f32, or both bf16", name[o->weights],
+                       name[o->activations]);
+    if (o->weights == KD_VIEW_F32) return KD_OK;
+    if (m->ctx->isa < KD_ISA_SM80) return kd_fail(KD_ENOTSUP, "bf16 weights and activations need device: cuda");
+    if (o->bf16_activations) return kd_fail(KD_EARG, "bf16 activations are emulated in float32 alone");
+    if (kd_comm_size(m->sequence) > 1) return kd_fail(KD_ENOTSUP, "bf16 activations of windows that several ranks share are not supported");
+    if (m->zero >= 2) return kd_fail(KD_ENOTSUP, "bf16 weights with zero %lld are not supported: zero 1", (long long)m->zero);
+    return KD_OK;
+}
+
 /* So that no product below leaves int64: a layer keeps fewer than 16 numbers for each token and unit of width. */
 static kd_status check_size(const kd_model *m) {
     int64_t width = m->H * m->E, tokens = m->options.micro * m->options.window, bytes;
@@ -152,6 +187,8 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     m->ctx = ctx;
     m->options = *options;
     m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
+    m->block = ctx->block;
+    m->type = options->activations;
     m->eps = (float)c->eps;
     m->tied = c->tied;
     m->rope = (kd_rope){.E = c->E, .positions = options->positions ? options->positions : options->window + 1, .precision = options->precision};
@@ -161,14 +198,15 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     KD_GO(kd_layout_init(&m->layout, c));
     KD_GO(check_size(m));
     KD_GO(kd_model_share(m));
+    KD_GO(check_types(m));
     kd_weights_forget(m);
     m->gradient_count = m->zero >= 2 ? kd_parts_own_gradient(&m->own) : m->layout.count + (c->tied ? c->V * c->C : 0);
     for (int i = 0; i < 2 && m->zero >= 3; i++) KD_GO(kd_new(&m->gathering[i].counts, 8 * m->own.ranks, sizeof(int64_t)));
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     KD_GO(place_activations(m, &(kd_arena){0}));
-    choose_recompute(m);
     place_weights(m, &m->weights);
     if (options->training) place_gradients(m, &m->gradients);
+    KD_GO(choose_recompute(m));
     KD_GO(place_activations(m, &m->activations));
     if (options->files) place_inputs(m, &m->inputs);
     KD_GO(measure_any(&m->scratch, m));
@@ -225,6 +263,7 @@ float *kd_model_weights(kd_model *m) { return m->w; }
 float *kd_model_gradient(kd_model *m) { return m->slot[0]; }
 float *kd_model_weights_of(kd_model *m, kd_slice s) { return m->w + (m->zero < 3 ? s.at : s.own); }
 float *kd_model_gradient_of(kd_model *m, kd_slice s) { return m->slot[0] + (m->zero < 2 ? s.at : s.own); }
+kd_array kd_model_rounded_of(kd_model *m, kd_slice s) { return kd_at(kd_bf16(m->w16), s.at); }
 double *kd_model_losses(kd_model *m) { return m->losses; }
 int64_t kd_model_pairs(kd_model *m, const kd_plan *plan) { return kd_sequence_pairs(&m->attention, plan); }
 

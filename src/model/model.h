@@ -1,10 +1,13 @@
 /* Llama, Mistral and Qwen2 as one table of tensors: forward, loss and backward over packed windows.
  *
- * Attention sees a window; everything else sees blocks of KD_BLOCK tokens, and the backward's sums over tokens go leaf by
+ * Attention sees a window; everything else sees blocks of tokens (the context's), and the backward's sums over tokens go leaf by
  * leaf: a leaf is a window's tokens divided by `leaves`. Weight gradients accumulate blocks in order inside a leaf, then
  * a binary tree over (window, leaf). So the bits do not depend on threads, nor on how many windows are processed at once, nor
  * on the ranks that share the work: each has whole leaves, and the tree goes on over ranks (parallel.c).
- * The model never dereferences tensor data: it runs the same on every device. */
+ * The model never dereferences tensor data: it runs the same on every device.
+ *
+ * In bf16 (options' weights and activations) operations read bf16 copies of float32 weights, and store activations, the residual stream
+ * and their gradients in bf16; logits, losses, statistics, the gradients of weights, and the weights that are updated stay float32. */
 #ifndef KD_MODEL_H
 #define KD_MODEL_H
 
@@ -26,6 +29,7 @@ typedef struct kd_model_options {
     bool training;           /* false: no gradients, one layer's activations at a time */
     bool bf16_activations;   /* every operation's output is rounded to bf16, as a bf16 network stores it; computing stays float32. To
                                 measure what that does: KD_ENOTSUP with training */
+    kd_view_type activations, weights;  /* float32, or both bf16: KD_ENOTSUP on the host, where ranks share a window, with zero >= 2 */
     kd_precision precision;  /* of rotations */
     int64_t positions;       /* that rotations serve; 0: those of a window, window + 1 */
     kd_comm *sequence;       /* ranks that share each window, a power of two of them that divides leaves; NULL: one */
@@ -60,8 +64,11 @@ float *kd_model_gradient(kd_model *model);
 /* A slice of what this rank owns. */
 float *kd_model_weights_of(kd_model *model, kd_slice slice);
 float *kd_model_gradient_of(kd_model *model, kd_slice slice);
-/* Weights that were written by the caller, all that this rank owns, come to all that need them. Collective. */
-kd_status kd_model_weights_changed(kd_model *model);
+/* In bf16 the copies of those weights, which an update makes again (kd_adamw_step); otherwise nothing. */
+kd_array kd_model_rounded_of(kd_model *model, kd_slice slice);
+/* Weights that were written by the caller, all that this rank owns, come to all that need them; rounded: so are their copies in bf16.
+ * Collective. */
+kd_status kd_model_weights_changed(kd_model *model, bool rounded);
 /* Losses of the step's windows, of all ranks, [data ranks * windows * T] in double, the device's: 0 where a token has no target. After
  * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
@@ -86,7 +93,7 @@ kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 /* Query/key pairs that this rank computes of a window in a layer, over all heads. */
 int64_t kd_model_pairs(kd_model *model, const kd_plan *plan);
 
-/* logits [count, V] of this rank's tokens from .. from+count-1 (at most KD_BLOCK) of the windows last forwarded, to the host. */
+/* logits [count, V] of this rank's tokens from .. from+count-1 of the windows last forwarded, to the host. */
 kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
 
 /* ---- weights (weights.c) --------------------------------------------------------------------------------- */

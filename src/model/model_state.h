@@ -10,12 +10,12 @@ enum { KD_TREE_SLOTS = 16 };  /* partial sums alive at once: enough for 2^15 lea
 /* A layer's activations. M = this rank's tokens at once. With recompute: layer there is one of these, shared by all layers. */
 typedef struct kd_layer_acts {
     float *rinv1;             /* [M]       of the norm before attention */
-    float *q, *k, *v;         /* [M, H*E], [M, G*E] not rotated; all layers' in one place where the sequence mode keeps its own */
-    float *o;                 /* [M, H*E]  attention's output */
+    kd_array q, k, v;         /* [M, H*E], [M, G*E] not rotated; all layers' in one place where the sequence mode keeps its own */
+    kd_array o;               /* [M, H*E]  attention's output */
     kd_sequence_kept kept;    /* of each window at once */
-    float *mid;               /* [M, C]    after attention's residual */
+    kd_array mid;             /* [M, C]    after attention's residual */
     float *rinv2;             /* [M]       of the norm before the MLP */
-    float *gate, *up;         /* [M, F]    recompute: none only; else NULL */
+    kd_array gate, up;        /* [M, F]    recompute: none only */
 } kd_layer_acts;
 
 /* A layer's weights that come, or have come, from the ranks that own them. */
@@ -35,6 +35,8 @@ struct kd_model {
     int64_t zero;             /* the options', 0 on one rank */
     kd_model_options options;
     int64_t V, C, F, L, H, G, E;
+    int64_t block;            /* tokens that a matrix product sees: the context's */
+    kd_view_type type;        /* of activations and their gradients */
     float eps, scale;         /* scale: of attention's logits; 0: 1/sqrt(E) */
     bool tied;
     kd_rope rope;
@@ -47,6 +49,7 @@ struct kd_model {
     int64_t scratch;          /* bytes the operations asked for */
 
     float *w;                             /* [layout.count]; zero 3: what this rank owns */
+    uint16_t *w16;                        /* [layout.count] the same in bf16, which operations read; NULL: they read w */
     kd_gathering gathering[2];            /* zero 3: of layers with even and odd numbers */
     float *table, *norm;                  /* zero 3: [V, C] of the embedding or the head, [C] of the last norm */
     int64_t table_part;                   /* what table holds; -1: nothing */
@@ -57,15 +60,16 @@ struct kd_model {
     float *room;                          /* of sums over ranks */
     double *losses;                       /* [data ranks, windows, the window's T] */
 
-    float *x;                 /* [L+1, M, C] inputs of the layers, or [M, C] without training */
+    kd_array x;               /* [L+1, M, C] inputs of the layers, or [M, C] without training */
     kd_layer_acts *acts;      /* [L] or [1] */
     float *rinv_last;         /* [M] of the last norm */
-    float *dx;                /* [M, C] */
-    float *dout, *dq;         /* [M, H*E] */
-    float *dk, *dv;           /* [M, G*E] */
-    float *h, *dh;            /* [KD_BLOCK, C] */
-    float *gate, *up, *act, *dact;  /* [KD_BLOCK, F] */
-    float *logits;            /* [KD_BLOCK, V] */
+    kd_array dx;              /* [M, C] */
+    kd_array dout, dq;        /* [M, H*E] */
+    kd_array dk, dv;          /* [M, G*E] */
+    kd_array h, dh;           /* [block, C] */
+    kd_array gate, up, act, dact;  /* [block, F] */
+    float *logits;            /* [block, V] */
+    kd_array dlogits;         /* [block, V] their gradient: in their place, or apart from them in 16 bits */
     int32_t *token, *target;              /* [M] the plans' mirrors */
     int32_t *position, *window_token;     /* [windows at once, the window's T] */
 
@@ -73,15 +77,17 @@ struct kd_model {
     int64_t count, first;
 };
 
-/* Weights of a tensor; zero 3: where kd_layer_need or kd_table_need has brought them. */
-static inline float *kd_weight(const kd_model *m, kd_param kind, int64_t layer) {
-    if (m->zero < 3) return m->w + kd_layout_at(&m->layout, kind, layer);
-    if (m->layout.layered[kind]) return m->gathering[layer % 2].w + m->layout.at[kind] - m->layout.layers_at;
-    return kind == KD_P_NORM ? m->norm : m->table;
+/* Weights of a tensor, as operations read them; zero 3: where kd_layer_need or kd_table_need has brought them. */
+static inline kd_array kd_weight(const kd_model *m, kd_param kind, int64_t layer) {
+    int64_t at = kd_layout_at(&m->layout, kind, layer);
+    if (m->w16) return kd_at(kd_bf16(m->w16), at);
+    if (m->zero < 3) return kd_f32(m->w + at);
+    if (m->layout.layered[kind]) return kd_f32(m->gathering[layer % 2].w + m->layout.at[kind] - m->layout.layers_at);
+    return kd_f32(kind == KD_P_NORM ? m->norm : m->table);
 }
 
-static inline float *kd_layer_input(const kd_model *m, int64_t layer) {
-    return m->x + (m->options.training ? layer * m->options.micro * m->T * m->C : 0);
+static inline kd_array kd_layer_input(const kd_model *m, int64_t layer) {
+    return kd_at(m->x, m->options.training ? layer * m->options.micro * m->T * m->C : 0);
 }
 
 static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
@@ -89,10 +95,15 @@ static inline kd_layer_acts *kd_acts(const kd_model *m, int64_t layer) {
 }
 
 /* Tokens of the block that begins at t. */
-static inline int64_t kd_block(int64_t t, int64_t end) { return end - t < KD_BLOCK ? end - t : KD_BLOCK; }
+static inline int64_t kd_block(const kd_model *m, int64_t t, int64_t end) { return end - t < m->block ? end - t : m->block; }
+
+/* Rows of heads, as attention takes them. */
+static inline kd_view kd_heads_of(kd_array a, int64_t heads, int64_t E) {
+    return a.type == KD_VIEW_F32 ? kd_view_heads(kd_floats(a), heads, E) : kd_view_half((uint16_t *)a.data, a.type, heads, E);
+}
 
 /* x [n], an operation's output, as it is stored. */
-kd_status kd_model_store(kd_model *model, float *x, int64_t n);
+kd_status kd_model_store(kd_model *model, kd_array x, int64_t n);
 /* model->logits of tokens t .. t+B-1, from the last norm of the last layer's output, which stays in model->h. */
 kd_status kd_block_logits(kd_model *model, int64_t t, int64_t B);
 /* The plans that the following is of, checked and mirrored. */
@@ -135,5 +146,7 @@ kd_status kd_embedding_need(kd_model *model);
 kd_status kd_head_need(kd_model *model);
 /* What was brought is of weights that have changed. */
 void kd_weights_forget(kd_model *model);
+/* The copy in bf16, where there is one, is made again. */
+kd_status kd_weights_round(kd_model *model);
 
 #endif

@@ -35,6 +35,9 @@ kd_status kd_model_share(kd_model *m) {
         return kd_fail(KD_EARG, "rank %lld of %lld is not rank %lld of %lld of the data and %lld of %lld of the sequence",
                        (long long)kd_comm_rank(m->world), (long long)kd_comm_size(m->world), (long long)kd_comm_rank(m->data),
                        (long long)data, (long long)rank, (long long)size);
+    if (size * data > 1 && m->ctx->isa >= KD_ISA_SM80)
+        return kd_fail(KD_ENOTSUP, "several ranks on device %s: their moves are between the memories of hosts",
+                       m->ctx->device->name);
     m->zero = size * data > 1 ? o->zero : 0;
     if (m->zero >= 3 && !o->world)  /* weights come while others move */
         return kd_fail(KD_EARG, "zero 3 needs a communicator of all ranks beside those of sequence and data");
@@ -60,7 +63,8 @@ float *kd_window_sum(const kd_model *m, int64_t at, int64_t window, kd_phase p) 
 
 /* Window sums before `window` that it completes are added up: slot[depth - 1] += slot[depth], [count] at `at` of each. */
 static kd_status merge(kd_model *m, int64_t at, int64_t count, int64_t depth, int64_t merges) {
-    for (; merges > 0 && count > 0; merges--, depth--) KD_TRY(kd_add(m->ctx, m->slot[depth - 1] + at, m->slot[depth] + at, count));
+    for (; merges > 0 && count > 0; merges--, depth--)
+        KD_TRY(kd_add(m->ctx, kd_f32(m->slot[depth - 1] + at), kd_f32(m->slot[depth] + at), count));
     return KD_OK;
 }
 
@@ -73,8 +77,8 @@ static kd_status keep(kd_model *m, int64_t part, float *x, int64_t window) {
     x += kd_rank_range(shard.count, data, kd_comm_rank(m->data)).at;
     kd_slice own = kd_part_piece(&m->own, part);
     if (own.count == 0) return KD_OK;
-    if (merges == 0) return kd_copy(m->ctx, m->slot[depth] + own.own, x, own.count);
-    KD_TRY(kd_add(m->ctx, m->slot[depth - 1] + own.own, x, own.count));
+    if (merges == 0) return kd_copy(m->ctx, kd_f32(m->slot[depth] + own.own), kd_f32(x), own.count);
+    KD_TRY(kd_add(m->ctx, kd_f32(m->slot[depth - 1] + own.own), kd_f32(x), own.count));
     return merge(m, own.own, own.count, depth - 1, merges - 1);
 }
 

@@ -77,7 +77,7 @@ kd_status kd_walk_load(kd_walk *w, int64_t layer) {
     for (kd_param kind = 0; kind < KD_PARAM_KINDS; kind++) {
         if (!w->layout.layered[kind] || !w->layout.size[kind]) continue;
         const kd_param_place place = {kind, layer, kd_layout_at(&w->layout, kind, layer), w->layout.size[kind]};
-        float *to = kd_weight(w->model, kind, 0);
+        float *to = kd_floats(kd_weight(w->model, kind, 0));
         const kd_tensor *tensor;
         if (w->tensors.count) {
             KD_TRY(find(&tensor, w, kind, layer));
@@ -95,10 +95,10 @@ kd_status kd_walk_project(float *q, float *k, kd_walk *w, const float *x, const 
     int64_t bytes = w->T * (int64_t)sizeof(float);
     w->plan = plan;
     KD_TRY(kd_model_take_plans(m, &w->plan, 1, 0));
-    KD_TRY(device->put(m->ctx, kd_layer_input(m, 0), x, bytes * w->C));
+    KD_TRY(device->put(m->ctx, kd_layer_input(m, 0).data, x, bytes * w->C));
     KD_TRY(kd_layer_project(m, 0));
-    if (q) KD_TRY(device->get(m->ctx, q, kd_acts(m, 0)->q, bytes * w->H * w->E));
-    if (k) KD_TRY(device->get(m->ctx, k, kd_acts(m, 0)->k, bytes * w->G * w->E));
+    if (q) KD_TRY(device->get(m->ctx, q, kd_acts(m, 0)->q.data, bytes * w->H * w->E));
+    if (k) KD_TRY(device->get(m->ctx, k, kd_acts(m, 0)->k.data, bytes * w->G * w->E));
     return KD_OK;
 }
 
@@ -106,7 +106,7 @@ kd_status kd_walk_finish(float *x, kd_walk *w) {
     kd_model *m = w->model;
     KD_TRY(kd_layer_attend(m, 0));
     KD_TRY(kd_layer_mlp(m, 0));
-    return m->ctx->device->get(m->ctx, x, kd_layer_input(m, 1), w->T * w->C * (int64_t)sizeof *x);
+    return m->ctx->device->get(m->ctx, x, kd_layer_input(m, 1).data, w->T * w->C * (int64_t)sizeof *x);
 }
 
 kd_attn kd_walk_attn(const kd_walk *w) {

@@ -82,7 +82,7 @@ kd_status kd_model_load(kd_model *m, const char *folder) {
     if (!status) status = load_arrays(m, &tensors, folder, &m->w, &(const char *){""}, 1, m->zero >= 3);
     kd_tensors_close(&tensors);
     kd_weights_forget(m);
-    return status;
+    return status ? status : kd_weights_round(m);
 }
 
 kd_status kd_model_load_owned(kd_model *m, const char *folder, const char *stem, float *const *array, const char *const *suffix,
@@ -144,5 +144,5 @@ kd_status kd_model_init(kd_model *m, const kd_config *config, int64_t seed) {
     }
     free(stage);
     kd_weights_forget(m);
-    return status;
+    return status ? status : kd_weights_round(m);
 }

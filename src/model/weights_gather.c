@@ -69,11 +69,13 @@ void kd_weights_forget(kd_model *m) {
     m->norm_held = false;
 }
 
-kd_status kd_model_weights_changed(kd_model *m) {
+kd_status kd_weights_round(kd_model *m) { return m->w16 ? kd_copy(m->ctx, kd_bf16(m->w16), kd_f32(m->w), m->layout.count) : KD_OK; }
+
+kd_status kd_model_weights_changed(kd_model *m, bool rounded) {
     kd_weights_forget(m);
     for (int64_t part = 0; part < m->own.count && m->own.ranks > 1 && m->zero < 3; part++) {
         kd_range whole = kd_part_whole(&m->own, part);
         KD_TRY(kd_gather_shards(m->world, "weights", m->w + whole.at, whole.count));
     }
-    return KD_OK;
+    return rounded && m->own.ranks == 1 ? KD_OK : kd_weights_round(m);
 }

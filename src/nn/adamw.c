@@ -1,6 +1,7 @@
 /* AdamW: the public function, the list, the definition. */
 #include <math.h>
 
+#include "base/half.h"
 #include "nn_ops.h"
 
 kd_adamw_factors kd_adamw_prepare(const kd_adamw *adamw, const kd_step_sums *sums) {
@@ -25,6 +26,7 @@ static kd_status adamw_segment(void *opaque, int64_t task, int64_t thread) {
     const adamw_job *job = opaque;
     const kd_adamw_args *a = job->a;
     const kd_adamw_factors *f = &job->f;
+    uint16_t *w16 = a->w16.data;
     (void)thread;
     for (int64_t i = task * KD_SEGMENT, end = kd_segment_end(task, a->n, KD_SEGMENT); i < end; i++) {
         float g = a->g[i] * f->clip;
@@ -33,6 +35,7 @@ static kd_status adamw_segment(void *opaque, int64_t task, int64_t thread) {
         a->m[i] = m;
         a->v[i] = v;
         a->w[i] = a->w[i] * f->keep - f->rate * (m / (sqrtf(v) / f->root + f->eps));
+        if (w16) w16[i] = kd_bf16_round(a->w[i]);
     }
     return KD_OK;
 }
@@ -45,16 +48,22 @@ static kd_status adamw_ref(kd_ctx *ctx, const void *args, void *workspace) {
     return kd_pool_run(ctx->pool, adamw_segment, &job, kd_segments(a->n, KD_SEGMENT));
 }
 
+bool kd_adamw_on_host(const void *args) {
+    const kd_adamw_args *a = args;
+    return !a->w16.data || a->w16.type == KD_VIEW_BF16;
+}
+
 static const kd_variant adamw_variants[] = {
-    KD_VECTOR_VARIANTS(adamw)
-    {"ref", KD_ISA_REF, NULL, NULL, adamw_ref},
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_adamw_cuda})
+    KD_VECTOR_VARIANTS(adamw, kd_adamw_on_host)
+    {"ref", KD_ISA_REF, kd_adamw_on_host, NULL, adamw_ref},
 };
 KD_OP(kd_adamw_op, adamw_variants);
 
-kd_status kd_adamw_step(kd_ctx *ctx, float *w, float *m, float *v, const float *g, const kd_step_sums *sums,
+kd_status kd_adamw_step(kd_ctx *ctx, float *w, kd_array w16, float *m, float *v, const float *g, const kd_step_sums *sums,
                         const kd_adamw *adamw, int64_t n) {
     if (n < 1 || adamw->step < 1)
         return kd_fail(KD_EARG, "AdamW: %lld elements, step %lld: each must be at least 1", (long long)n,
                        (long long)adamw->step);
-    return kd_op_run(ctx, &kd_adamw_op, &(kd_adamw_args){w, m, v, g, sums, adamw, n});
+    return kd_op_run(ctx, &kd_adamw_op, &(kd_adamw_args){w, w16, m, v, g, sums, adamw, n});
 }

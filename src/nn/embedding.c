@@ -17,10 +17,12 @@ kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int
 static kd_status gather_row(void *opaque, int64_t m, int64_t thread) {
     const kd_embedding_args *a = opaque;
     (void)thread;
-    float *out = a->out + m * a->C;
-    int64_t row = a->token[m] * a->C;
-    if (!a->in16) memcpy(out, a->in + row, (size_t)a->C * sizeof(float));
-    for (int64_t c = 0; c < a->C && a->in16; c++) out[c] = a->in_f16 ? kd_f16_widen(a->in16[row + c]) : kd_bf16_widen(a->in16[row + c]);
+    float *out = kd_floats(a->out) + m * a->C;
+    kd_array in = kd_at(a->in, a->token[m] * a->C);
+    const uint16_t *half = in.data;
+    if (in.type == KD_VIEW_F32) memcpy(out, in.data, (size_t)a->C * sizeof(float));
+    else
+        for (int64_t c = 0; c < a->C; c++) out[c] = in.type == KD_VIEW_F16 ? kd_f16_widen(half[c]) : kd_bf16_widen(half[c]);
     return KD_OK;
 }
 
@@ -39,8 +41,9 @@ static kd_status scatter_columns(void *opaque, int64_t task, int64_t thread) {
     for (int64_t m = 0; m < a->M; m++) {
         int64_t row = a->token[m] * a->C - a->at;  /* where it begins in dw, or would */
         int64_t from = row + begin < 0 ? -row : begin, to = row + end > a->count ? a->count - row : end;
-        const float *dout = a->in + m * a->C;
-        for (int64_t c = from; c < to; c++) a->out[row + c] += dout[c];
+        const float *dout = kd_floats(a->in) + m * a->C;
+        float *dw = kd_floats(a->out);
+        for (int64_t c = from; c < to; c++) dw[row + c] += dout[c];
     }
     return KD_OK;
 }
@@ -52,8 +55,17 @@ static kd_status embedding_backward_ref(kd_ctx *ctx, const void *args, void *wor
     return kd_pool_run(ctx->pool, scatter_columns, (void *)a, kd_segments(a->C, COLUMNS));
 }
 
-static const kd_variant embedding_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_ref}};
-static const kd_variant embedding_backward_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, embedding_backward_ref}};
+bool kd_embedding_on_host(const void *args) { return kd_is_f32(((const kd_embedding_args *)args)->out); }
+bool kd_embedding_backward_on_host(const void *args) { return kd_is_f32(((const kd_embedding_args *)args)->in); }
+
+static const kd_variant embedding_variants[] = {
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_embedding_cuda})
+    {"ref", KD_ISA_REF, kd_embedding_on_host, NULL, embedding_ref},
+};
+static const kd_variant embedding_backward_variants[] = {
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_embedding_backward_workspace_cuda, kd_embedding_backward_cuda})
+    {"ref", KD_ISA_REF, kd_embedding_backward_on_host, NULL, embedding_backward_ref},
+};
 KD_OP(kd_embedding_op, embedding_variants);
 KD_OP(kd_embedding_backward_op, embedding_backward_variants);
 
@@ -63,23 +75,17 @@ static kd_status check(const char *what, int64_t M, int64_t V, int64_t C) {
                    (long long)C);
 }
 
-kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
-                               int64_t C) {
+kd_status kd_embedding_forward(kd_ctx *ctx, kd_array out, kd_array w, const int32_t *token, int64_t M, int64_t V, int64_t C) {
     KD_TRY(check("embedding forward", M, V, C));
     return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){.out = out, .in = w, .token = token, .M = M, .V = V, .C = C});
 }
 
-kd_status kd_embedding_forward_stored(kd_ctx *ctx, float *out, kd_stored w, const int32_t *token, int64_t M, int64_t V, int64_t C) {
-    if (w.type == KD_VIEW_F32) return kd_embedding_forward(ctx, out, w.data, token, M, V, C);
-    KD_TRY(check("embedding forward", M, V, C));
-    return kd_op_run(ctx, &kd_embedding_op, &(kd_embedding_args){.out = out, .token = token, .M = M, .V = V, .C = C, .in16 = w.data,
-                                                                 .in_f16 = w.type == KD_VIEW_F16});
-}
-
-kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
-                                int64_t C, int64_t at, int64_t count) {
+kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, kd_array dout, const int32_t *token, int64_t M, int64_t V, int64_t C, int64_t at,
+                                int64_t count) {
     KD_TRY(check("embedding backward", M, V, C));
     if (at < 0 || count < 0 || at > V * C - count)
-        return kd_fail(KD_EARG, "embedding backward: elements %lld..%lld of %lld", (long long)at, (long long)(at + count), (long long)(V * C));
-    return kd_op_run(ctx, &kd_embedding_backward_op, &(kd_embedding_args){.out = dw, .in = dout, .token = token, .M = M, .V = V, .C = C, .at = at, .count = count});
+        return kd_fail(KD_EARG, "embedding backward: elements %lld..%lld of %lld", (long long)at, (long long)(at + count),
+                       (long long)(V * C));
+    return kd_op_run(ctx, &kd_embedding_backward_op,
+                     &(kd_embedding_args){.out = kd_f32(dw), .in = dout, .token = token, .M = M, .V = V, .C = C, .at = at, .count = count});
 }

@@ -46,7 +46,7 @@ static kd_status likelihood_ref(kd_ctx *ctx, const void *args, void *workspace) 
 }
 
 static const kd_variant likelihood_variants[] = {
-    KD_VECTOR_VARIANTS(likelihood)
+    KD_VECTOR_VARIANTS(likelihood, NULL)
     {"ref", KD_ISA_REF, NULL, NULL, likelihood_ref},
 };
 KD_OP(kd_likelihood_op, likelihood_variants);

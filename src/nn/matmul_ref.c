@@ -5,17 +5,19 @@
 #include "nn_ops.h"
 
 static float right(const kd_matmul_args *a, int64_t at) {
-    if (!a->right16) return a->right[at];
-    return a->right_f16 ? kd_f16_widen(a->right16[at]) : kd_bf16_widen(a->right16[at]);
+    if (a->right.type == KD_VIEW_F32) return kd_floats(a->right)[at];
+    uint16_t half = ((const uint16_t *)a->right.data)[at];
+    return a->right.type == KD_VIEW_F16 ? kd_f16_widen(half) : kd_bf16_widen(half);
 }
 
 /* start + sum_p left(i,p) * right(p,j) for p in from .. to-1. */
 static float chain(const kd_matmul_args *a, int64_t i, int64_t j, float start, int64_t from, int64_t to) {
     int64_t left_row = a->form == KD_FORM_TN ? 1 : a->sum, left_step = a->form == KD_FORM_TN ? a->rows : 1;
     int64_t right_column = a->form == KD_FORM_NT ? a->sum : 1, right_step = a->form == KD_FORM_NT ? 1 : a->columns;
+    const float *left = kd_floats(a->left) + i * left_row;
     for (int64_t p = from; p < to; p++) {
         int64_t at = j * right_column + p * right_step;
-        start = fmaf(a->left[i * left_row + p * left_step], right(a, at), start);
+        start = fmaf(left[p * left_step], right(a, at), start);
     }
     return start;
 }
@@ -41,13 +43,13 @@ static kd_status multiply_row(void *opaque, int64_t i, int64_t thread) {
     const kd_matmul_args *a = opaque;
     (void)thread;
     for (int64_t j = 0; j < a->columns; j++) {
-        float *out = &a->out[i * a->columns + j];
+        float *out = kd_floats(a->out) + i * a->columns + j;
         if (a->tree) {
             tree_element(a, i, j);
             continue;
         }
-        float sum = chain(a, i, j, a->add ? *out : a->bias ? a->bias[j] : 0.0f, 0, a->sum);
-        *out = a->residual ? a->residual[i * a->columns + j] + sum : sum;
+        float sum = chain(a, i, j, a->add ? *out : a->bias.data ? kd_floats(a->bias)[j] : 0.0f, 0, a->sum);
+        *out = a->residual.data ? kd_floats(a->residual)[i * a->columns + j] + sum : sum;
     }
     return KD_OK;
 }

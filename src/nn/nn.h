@@ -1,18 +1,40 @@
-/* The layers that work token by token, in float32: forward and backward side by side.
+/* The layers that work token by token: forward and backward side by side.
  *
- * Legend: M tokens (a block: at most KD_BLOCK), C, F, V as in kedge.h, N and K output and input features. All pointers
- * are the device's. Every operation gives the same bits for any number of threads, and a token's results do not depend
- * on the tokens beside it. "Adds" means that the output's old values are the start of the chain of additions: calling
- * it block after block continues one ascending sum over tokens. All return KD_EARG for sizes below 1. */
+ * Legend: M tokens (a block: at most the context's), C, F, V as in kedge.h, N and K output and input features. All pointers
+ * are the device's. Arrays of one call have the types that a variant of its device serves: on the host float32, but for what is said
+ * to be of any type; on CUDA float32 throughout or bf16 throughout. KD_ENOTSUP where none does. Every operation gives the same bits
+ * for any number of threads, and a token's results do not depend on the tokens beside it. "Adds" means that the output's old values
+ * are the start of the chain of additions: calling it block after block continues one ascending sum over tokens. All return KD_EARG
+ * for sizes below 1. */
 #ifndef KD_NN_H
 #define KD_NN_H
 
 #include "dev/op.h"
 
-#define KD_BLOCK 512 /* tokens: the most that a matrix product sees */
+enum { KD_BLOCK = KD_HOST_BLOCK };  /* tokens: the most that a matrix product sees, of whatever runs on the host alone */
 
-/* Numbers as a file has them: float32, bf16 or float16. */
-typedef struct kd_stored { const void *data; kd_view_type type; } kd_stored;
+/* Numbers in the device's memory, as they are stored there: float32, bf16 or float16. Inputs are not written. Operations compute in
+ * float32 and round what they store. */
+typedef struct kd_array { void *data; kd_view_type type; } kd_array;
+
+static inline kd_array kd_f32(const float *data) {
+    kd_array a = {(void *)data, KD_VIEW_F32};
+    return a;
+}
+/* Where an array may be missing. */
+static inline kd_array kd_none(void) { return kd_f32(0); }
+static inline kd_array kd_bf16(const uint16_t *data) {
+    kd_array a = {(void *)data, KD_VIEW_BF16};
+    return a;
+}
+static inline int64_t kd_type_size(kd_view_type type) { return type == KD_VIEW_F32 ? 4 : 2; }
+/* From element i on; nothing stays nothing. */
+static inline kd_array kd_at(kd_array a, int64_t i) {
+    if (a.data) a.data = (char *)a.data + i * kd_type_size(a.type);
+    return a;
+}
+/* Of float32 alone. */
+static inline float *kd_floats(kd_array a) { return (float *)a.data; }
 
 /* Sums over tokens are a binary tree over a step's (window, leaf), each leaf one ascending chain: the same bits however the
  * tree is shared out. Item i of a tree (kd_tree_depth) adds up in the sum of depth popcount(i); what it completes it is
@@ -29,67 +51,55 @@ typedef struct kd_tree {
 
 /* ---- matrix products (matmul.c): one ascending chain of FMAs over the summed index for every output element ---- */
 
-/* y[m,n] = residual[m,n] + (bias[n] + sum_k x[m,k] * w[n,k]); bias NULL: the chain starts from 0; residual NULL: nothing is
- * added.  y [M,N] overwritten, not residual [M,N]; x [M,K], w [N,K]. */
-kd_status kd_linear_forward(kd_ctx *ctx, float *y, const float *x, const float *w, const float *bias, const float *residual,
-                            int64_t M, int64_t N, int64_t K);
-/* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K]. */
-kd_status kd_linear_backward_input(kd_ctx *ctx, float *dx, const float *dy, const float *w, bool add, int64_t M,
-                                   int64_t N, int64_t K);
-/* The same with w as it is stored, which is widened: the bits of the two above with widened weights. */
-kd_status kd_linear_forward_stored(kd_ctx *ctx, float *y, const float *x, kd_stored w, const float *bias, const float *residual,
-                                   int64_t M, int64_t N, int64_t K);
-kd_status kd_linear_backward_input_bf16(kd_ctx *ctx, float *dx, const float *dy, const uint16_t *w, bool add, int64_t M,
-                                        int64_t N, int64_t K);
+/* y[m,n] = residual[m,n] + (bias[n] + sum_k x[m,k] * w[n,k]); no bias: the chain starts from 0; no residual: nothing is
+ * added.  y [M,N] overwritten, not residual [M,N]; x [M,K], w [N,K]. w of any type: the bits of widened weights. */
+kd_status kd_linear_forward(kd_ctx *ctx, kd_array y, kd_array x, kd_array w, kd_array bias, kd_array residual, int64_t M,
+                            int64_t N, int64_t K);
+/* dx[m,k] = sum_n dy[m,n] * w[n,k], or added to dx when `add`.  dx [M,K], dy [M,N], w [N,K], of any type. */
+kd_status kd_linear_backward_input(kd_ctx *ctx, kd_array dx, kd_array dy, kd_array w, bool add, int64_t M, int64_t N, int64_t K);
 /* dw[n,k] += sum_m dy[m,n] * x[m,k] in the tree, whose sums have dw [N,K] at `at`. */
-kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, const float *dy, const float *x, int64_t M,
-                                    int64_t N, int64_t K);
+kd_status kd_linear_backward_weight(kd_ctx *ctx, const kd_tree *dw, int64_t at, kd_array dy, kd_array x, int64_t M, int64_t N, int64_t K);
 /* out[n] += sum_m x[m,n], a bias's gradient: one ascending chain for each column. Adds. */
-kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N);
+kd_status kd_column_sum(kd_ctx *ctx, float *out, kd_array x, int64_t M, int64_t N);
 
 /* ---- normalisation (rmsnorm.c) ------------------------------------------------------------------------------- */
 
 /* out[m,c] = x[m,c] * rinv[m] * w[c],  rinv[m] = 1/sqrt(mean_c x[m,c]^2 + eps).
  * Source: Zhang & Sennrich 2019; eps inside the root, as in Hugging Face's Llama. out may be x; rinv [M] is kept. */
-kd_status kd_rmsnorm_forward(kd_ctx *ctx, float *out, float *rinv, const float *x, const float *w, float eps, int64_t M,
-                             int64_t C);
+kd_status kd_rmsnorm_forward(kd_ctx *ctx, kd_array out, float *rinv, kd_array x, kd_array w, float eps, int64_t M, int64_t C);
 /* dx[m,:] += the gradient through the norm of dout [M,C] (adds: the residual path is already there);
  * dw[c] += sum_m dout[m,c] * x[m,c] * rinv[m]. */
-kd_status kd_rmsnorm_backward(kd_ctx *ctx, float *dx, float *dw, const float *dout, const float *x, const float *rinv,
-                              const float *w, int64_t M, int64_t C);
+kd_status kd_rmsnorm_backward(kd_ctx *ctx, kd_array dx, float *dw, kd_array dout, kd_array x, const float *rinv, kd_array w,
+                              int64_t M, int64_t C);
 
 /* ---- pointwise (pointwise.c) ------------------------------------------------------------------------------ */
 
 /* out[i] = silu(gate[i]) * up[i],  silu(x) = x/(1+e^-x). out may be gate or up. Source: Shazeer 2020. */
-kd_status kd_swiglu_forward(kd_ctx *ctx, float *out, const float *gate, const float *up, int64_t n);
-/* dgate, dup overwritten (may be gate, up) from dout, gate, up. out: the forward's result again, unless NULL. */
-kd_status kd_swiglu_backward(kd_ctx *ctx, float *dgate, float *dup, float *out, const float *dout, const float *gate,
-                             const float *up, int64_t n);
+kd_status kd_swiglu_forward(kd_ctx *ctx, kd_array out, kd_array gate, kd_array up, int64_t n);
+/* dgate, dup overwritten (may be gate, up) from dout, gate, up. out: the forward's result again, unless there is none. */
+kd_status kd_swiglu_backward(kd_ctx *ctx, kd_array dgate, kd_array dup, kd_array out, kd_array dout, kd_array gate, kd_array up, int64_t n);
 /* out[i] += x[i] */
-kd_status kd_add(kd_ctx *ctx, float *out, const float *x, int64_t n);
-kd_status kd_zero(kd_ctx *ctx, float *out, int64_t n);
-/* out and x do not overlap. */
-kd_status kd_copy(kd_ctx *ctx, float *out, const float *x, int64_t n);
+kd_status kd_add(kd_ctx *ctx, kd_array out, kd_array x, int64_t n);
+kd_status kd_zero(kd_ctx *ctx, kd_array out, int64_t n);
+/* out and x do not overlap; of any types: what is narrower than x is rounded to nearest, ties to even. */
+kd_status kd_copy(kd_ctx *ctx, kd_array out, kd_array x, int64_t n);
 /* x[i] = the nearest bf16 number, ties to even; a NaN stays one. */
-kd_status kd_round_bf16(kd_ctx *ctx, float *x, int64_t n);
+kd_status kd_round_bf16(kd_ctx *ctx, kd_array x, int64_t n);
 
 /* ---- embedding (embedding.c) ------------------------------------------------------------------------------ */
 
-/* out[m,:] = w[token[m],:]. KD_EARG naming the token if one is outside 0..V-1. */
-kd_status kd_embedding_forward(kd_ctx *ctx, float *out, const float *w, const int32_t *token, int64_t M, int64_t V,
-                               int64_t C);
-/* The same of a table as it is stored. */
-kd_status kd_embedding_forward_stored(kd_ctx *ctx, float *out, kd_stored w, const int32_t *token, int64_t M, int64_t V, int64_t C);
+/* out[m,:] = w[token[m],:], w of any type. KD_EARG naming the token if one is outside 0..V-1; on CUDA with what waits for it next. */
+kd_status kd_embedding_forward(kd_ctx *ctx, kd_array out, kd_array w, const int32_t *token, int64_t M, int64_t V, int64_t C);
 /* table[token[m],:] += dout[m,:], m ascending, of a table [V,C] that dw [count] is a stretch of: its elements from `at` on. */
-kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, const float *dout, const int32_t *token, int64_t M, int64_t V,
-                                int64_t C, int64_t at, int64_t count);
+kd_status kd_embedding_backward(kd_ctx *ctx, float *dw, kd_array dout, const int32_t *token, int64_t M, int64_t V, int64_t C, int64_t at,
+                                int64_t count);
 
 /* ---- loss (cross_entropy.c) -------------------------------------------------------------------------------- */
 
 /* loss[m] = ln sum_v e^logits[m,v] - logits[m,target[m]] in double from a float32 row maximum, 0 where target is -1.
- * logits [M,V] are overwritten by the gradient scale * (softmax - onehot), 0 rows where target is -1; scale 0: they are
- * kept. KD_EARG naming the token if a target is >= V. */
-kd_status kd_cross_entropy(kd_ctx *ctx, double *loss, float *logits, const int32_t *target, float scale, int64_t M,
+ * gradient [M,V] = scale * (softmax - onehot), 0 rows where target is -1: the logits in place, or apart from them; scale 0: nothing is
+ * written. KD_EARG naming the token if a target is >= V; on CUDA with what waits for it next. */
+kd_status kd_cross_entropy(kd_ctx *ctx, double *loss, const float *logits, kd_array gradient, const int32_t *target, float scale, int64_t M,
                            int64_t V);
 
 /* ---- likelihoods (likelihood.c) ------------------------------------------------------------------------------ */
@@ -131,9 +141,9 @@ typedef struct kd_adamw {
 } kd_adamw;
 
 /* Source: Loshchilov & Hutter 2019, in the form of torch.optim.AdamW: w *= 1 - lr*weight_decay, then
- * w -= lr/(1-beta1^step) * m / (sqrt(v)/sqrt(1-beta2^step) + eps). w, m, v [n] updated in place; nothing is changed
- * when sums->finite is 0. */
-kd_status kd_adamw_step(kd_ctx *ctx, float *w, float *m, float *v, const float *g, const kd_step_sums *sums,
+ * w -= lr/(1-beta1^step) * m / (sqrt(v)/sqrt(1-beta2^step) + eps). w, m, v [n] updated in place; w16 [n], bf16, if there is one, is w
+ * rounded to nearest, ties to even. Nothing is changed when sums->finite is 0. */
+kd_status kd_adamw_step(kd_ctx *ctx, float *w, kd_array w16, float *m, float *v, const float *g, const kd_step_sums *sums,
                         const kd_adamw *adamw, int64_t n);
 
 #endif

@@ -12,17 +12,15 @@
  *   NN  left(i,p) = left[i, p]   right(p,j) = right[p, j]
  *   TN  left(i,p) = left[p, i]   right(p,j) = right[p, j]
  * With a tree (TN alone; add, bias and residual are not read) p counts the tokens of a block, out is tree->sum[0] + at, and
- * the rest is kd_tree's (nn.h). */
+ * the rest is kd_tree's (nn.h).
+ * On CUDA left and right are of one type; bias and residual are, and out is unless it is float32 (logits, a tree). */
 typedef enum kd_form { KD_FORM_NT, KD_FORM_NN, KD_FORM_TN } kd_form;
 typedef struct kd_matmul_args {
     kd_form form;
     bool add;
-    float *out;
-    const float *left, *right, *bias;
+    kd_array out;              /* f32 with a tree */
+    kd_array left, right, bias, residual;  /* bias, residual: data NULL where there is none */
     int64_t rows, columns, sum;
-    const float *residual;
-    const uint16_t *right16;   /* instead of right, in bf16, or in float16 */
-    bool right_f16;
     const kd_tree *tree;
     int64_t at;
 } kd_matmul_args;
@@ -39,37 +37,37 @@ static inline int64_t kd_tree_token(const kd_tree *tree, int64_t i) {
     return (tree->leaf + i) * tree->T / tree->leaves - tree->leaf * tree->T / tree->leaves;
 }
 
-typedef struct kd_column_sum_args { float *out; const float *x; int64_t M, N; } kd_column_sum_args;
+typedef struct kd_column_sum_args { float *out; kd_array x; int64_t M, N; } kd_column_sum_args;
 typedef struct kd_rmsnorm_args {
-    float *out, *rinv;
-    const float *x, *w;
+    kd_array out, x, w;
+    float *rinv;
     float eps;
     int64_t M, C;
 } kd_rmsnorm_args;
 typedef struct kd_rmsnorm_backward_args {
-    float *dx, *dw;
-    const float *dout, *x, *rinv, *w;
+    kd_array dx;
+    float *dw;
+    kd_array dout, x, w;
+    const float *rinv;
     int64_t M, C;
 } kd_rmsnorm_backward_args;
-typedef struct kd_swiglu_args { float *out; const float *gate, *up; int64_t n; } kd_swiglu_args;
+typedef struct kd_swiglu_args { kd_array out, gate, up; int64_t n; } kd_swiglu_args;
 typedef struct kd_swiglu_backward_args {
-    float *dgate, *dup, *out;
-    const float *dout, *gate, *up;
+    kd_array dgate, dup, out, dout, gate, up;  /* out.data NULL: not wanted */
     int64_t n;
 } kd_swiglu_backward_args;
-typedef struct kd_pair_args { float *out; const float *x; int64_t n; } kd_pair_args;
+typedef struct kd_pair_args { kd_array out, x; int64_t n; } kd_pair_args;  /* zero, rounding: x is not read */
 typedef struct kd_embedding_args {
-    float *out;          /* [M,C] forward, dw [count] backward */
-    const float *in;     /* w [V,C] forward, dout [M,C] backward */
+    kd_array out;        /* [M,C] forward, dw [count], f32, backward */
+    kd_array in;         /* w [V,C] forward, dout [M,C] backward */
     const int32_t *token;
     int64_t M, V, C;
     int64_t at, count;   /* backward: the table's elements that dw is */
-    const uint16_t *in16;  /* forward: instead of in */
-    bool in_f16;
 } kd_embedding_args;
 typedef struct kd_cross_entropy_args {
     double *loss;
-    float *logits;
+    const float *logits;
+    kd_array gradient;   /* may be the logits, in place; not written when scale is 0 */
     const int32_t *target;
     float scale;
     int64_t M, V;
@@ -86,7 +84,9 @@ typedef struct kd_sum_loss_args { kd_step_sums *sums; const double *loss; int64_
 typedef struct kd_sum_squares_args { double *partial; const float *g; int64_t n; } kd_sum_squares_args;
 typedef struct kd_sum_norm_args { kd_step_sums *sums; const double *partial; int64_t segments; } kd_sum_norm_args;
 typedef struct kd_adamw_args {
-    float *w, *m, *v;
+    float *w;
+    kd_array w16;        /* data NULL: there is no copy in 16 bits */
+    float *m, *v;
     const float *g;
     const kd_step_sums *sums;
     const kd_adamw *adamw;
@@ -114,6 +114,22 @@ static inline int64_t kd_segment_end(int64_t task, int64_t n, int64_t size) {
     return (task + 1) * size < n ? (task + 1) * size : n;
 }
 
+/* What a variant serves of arrays: float32, or nothing. */
+static inline bool kd_is_f32(kd_array a) { return !a.data || a.type == KD_VIEW_F32; }
+
+/* What host variants serve. */
+bool kd_matmul_on_host(const void *args);
+bool kd_column_sum_on_host(const void *args);
+bool kd_rmsnorm_on_host(const void *args);
+bool kd_rmsnorm_backward_on_host(const void *args);
+bool kd_swiglu_on_host(const void *args);
+bool kd_swiglu_backward_on_host(const void *args);
+bool kd_pair_on_host(const void *args);
+bool kd_embedding_on_host(const void *args);
+bool kd_embedding_backward_on_host(const void *args);
+bool kd_cross_entropy_on_host(const void *args);
+bool kd_adamw_on_host(const void *args);
+
 /* Vector variants are named kd_<op>_<isa>; their sources write KD_VECTOR(op), with VISA from the vocabulary. */
 #define KD_PASTE3(op, isa) kd_##op##_##isa
 #define KD_PASTE2(op, isa) KD_PASTE3(op, isa)
@@ -122,8 +138,8 @@ static inline int64_t kd_segment_end(int64_t task, int64_t n, int64_t size) {
 #define KD_VECTOR_DECLARE(op)                                              \
     kd_status kd_##op##_avx2(kd_ctx *ctx, const void *args, void *workspace); \
     kd_status kd_##op##_avx512(kd_ctx *ctx, const void *args, void *workspace)
-#define KD_VECTOR_VARIANTS(op) \
-    KD_ON_X86({"avx512", KD_ISA_AVX512, NULL, NULL, kd_##op##_avx512}, {"avx2", KD_ISA_AVX2, NULL, NULL, kd_##op##_avx2})
+#define KD_VECTOR_VARIANTS(op, supports) \
+    KD_ON_X86({"avx512", KD_ISA_AVX512, supports, NULL, kd_##op##_avx512}, {"avx2", KD_ISA_AVX2, supports, NULL, kd_##op##_avx2})
 
 KD_VECTOR_DECLARE(matmul);
 KD_VECTOR_DECLARE(matmul_few);
@@ -143,5 +159,36 @@ bool kd_matmul_few_supports_avx512(const void *args);
 kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
 bool kd_matmul_supports_cblas(const void *args);
 kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace);
+
+/* CUDA's: matmul_cuda.c, and the kernels of *.cu. Those that need scratch say how much. */
+#if defined(KD_CUDA)
+#define KD_CUDA_DECLARE(op) kd_status kd_##op##_cuda(kd_ctx *ctx, const void *args, void *workspace)
+#define KD_CUDA_WORKSPACE(op) int64_t kd_##op##_workspace_cuda(const kd_ctx *ctx, const void *args)
+KD_CUDA_DECLARE(matmul);
+KD_CUDA_DECLARE(column_sum);
+KD_CUDA_DECLARE(rmsnorm);
+KD_CUDA_DECLARE(rmsnorm_backward);
+KD_CUDA_DECLARE(swiglu);
+KD_CUDA_DECLARE(swiglu_backward);
+KD_CUDA_DECLARE(add);
+KD_CUDA_DECLARE(zero);
+KD_CUDA_DECLARE(copy);
+KD_CUDA_DECLARE(round_bf16);
+KD_CUDA_DECLARE(embedding);
+KD_CUDA_DECLARE(embedding_backward);
+KD_CUDA_DECLARE(cross_entropy);
+KD_CUDA_DECLARE(sum_loss);
+KD_CUDA_DECLARE(sum_squares);
+KD_CUDA_DECLARE(sum_norm);
+KD_CUDA_DECLARE(adamw);
+KD_CUDA_WORKSPACE(matmul);
+bool kd_matmul_supports_cuda(const void *args);
+KD_CUDA_WORKSPACE(column_sum);
+KD_CUDA_WORKSPACE(rmsnorm_backward);
+KD_CUDA_WORKSPACE(embedding_backward);
+KD_CUDA_WORKSPACE(cross_entropy);
+KD_CUDA_WORKSPACE(sum_loss);
+KD_CUDA_WORKSPACE(sum_norm);
+#endif
 
 #endif

@@ -45,9 +45,10 @@ static kd_status sum_norm_ref(kd_ctx *ctx, const void *args, void *workspace) {
 
 static kd_status sum_column(void *opaque, int64_t n, int64_t thread) {
     const kd_column_sum_args *a = opaque;
+    const float *x = kd_floats(a->x);
     (void)thread;
     float chain = a->out[n];
-    for (int64_t m = 0; m < a->M; m++) chain += a->x[m * a->N + n];
+    for (int64_t m = 0; m < a->M; m++) chain += x[m * a->N + n];
     a->out[n] = chain;
     return KD_OK;
 }
@@ -58,12 +59,24 @@ static kd_status column_sum_ref(kd_ctx *ctx, const void *args, void *workspace) 
     return kd_pool_run(ctx->pool, sum_column, (void *)a, a->N);
 }
 
-static const kd_variant sum_loss_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_loss_ref}};
-static const kd_variant sum_squares_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_squares_ref}};
-static const kd_variant sum_norm_variants[] = {{"ref", KD_ISA_REF, NULL, NULL, sum_norm_ref}};
+bool kd_column_sum_on_host(const void *args) { return kd_is_f32(((const kd_column_sum_args *)args)->x); }
+
+static const kd_variant sum_loss_variants[] = {
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_sum_loss_workspace_cuda, kd_sum_loss_cuda})
+    {"ref", KD_ISA_REF, NULL, NULL, sum_loss_ref},
+};
+static const kd_variant sum_squares_variants[] = {
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_sum_squares_cuda})
+    {"ref", KD_ISA_REF, NULL, NULL, sum_squares_ref},
+};
+static const kd_variant sum_norm_variants[] = {
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_sum_norm_workspace_cuda, kd_sum_norm_cuda})
+    {"ref", KD_ISA_REF, NULL, NULL, sum_norm_ref},
+};
 static const kd_variant column_sum_variants[] = {
-    KD_VECTOR_VARIANTS(column_sum)
-    {"ref", KD_ISA_REF, NULL, NULL, column_sum_ref},
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_column_sum_workspace_cuda, kd_column_sum_cuda})
+    KD_VECTOR_VARIANTS(column_sum, kd_column_sum_on_host)
+    {"ref", KD_ISA_REF, kd_column_sum_on_host, NULL, column_sum_ref},
 };
 KD_OP(kd_sum_loss_op, sum_loss_variants);
 KD_OP(kd_sum_squares_op, sum_squares_variants);
@@ -84,6 +97,6 @@ kd_status kd_sum_norm(kd_ctx *ctx, kd_step_sums *sums, const double *partial, in
     return kd_op_run(ctx, &kd_sum_norm_op, &(kd_sum_norm_args){sums, partial, segments});
 }
 
-kd_status kd_column_sum(kd_ctx *ctx, float *out, const float *x, int64_t M, int64_t N) {
+kd_status kd_column_sum(kd_ctx *ctx, float *out, kd_array x, int64_t M, int64_t N) {
     return kd_op_run(ctx, &kd_column_sum_op, &(kd_column_sum_args){out, x, M, N});
 }

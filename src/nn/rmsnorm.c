@@ -6,12 +6,12 @@
 static kd_status normalise_row(void *opaque, int64_t m, int64_t thread) {
     const kd_rmsnorm_args *a = opaque;
     (void)thread;
-    const float *x = a->x + m * a->C;
-    float *out = a->out + m * a->C;
+    const float *x = kd_floats(a->x) + m * a->C, *w = kd_floats(a->w);
+    float *out = kd_floats(a->out) + m * a->C;
     double squares = 0.0;
     for (int64_t c = 0; c < a->C; c++) squares += (double)x[c] * x[c];
     float rinv = (float)(1.0 / sqrt(squares / (double)a->C + a->eps));
-    for (int64_t c = 0; c < a->C; c++) out[c] = x[c] * rinv * a->w[c];
+    for (int64_t c = 0; c < a->C; c++) out[c] = x[c] * rinv * w[c];
     a->rinv[m] = rinv;
     return KD_OK;
 }
@@ -26,20 +26,21 @@ static kd_status rmsnorm_ref(kd_ctx *ctx, const void *args, void *workspace) {
 static kd_status input_gradient_row(void *opaque, int64_t m, int64_t thread) {
     const kd_rmsnorm_backward_args *a = opaque;
     (void)thread;
-    const float *x = a->x + m * a->C, *dout = a->dout + m * a->C;
-    float *dx = a->dx + m * a->C, rinv = a->rinv[m];
+    const float *x = kd_floats(a->x) + m * a->C, *dout = kd_floats(a->dout) + m * a->C, *w = kd_floats(a->w);
+    float *dx = kd_floats(a->dx) + m * a->C, rinv = a->rinv[m];
     double dot = 0.0;
-    for (int64_t c = 0; c < a->C; c++) dot += (double)dout[c] * a->w[c] * x[c];
+    for (int64_t c = 0; c < a->C; c++) dot += (double)dout[c] * w[c] * x[c];
     float along = -(float)((double)rinv * rinv * rinv * dot / (double)a->C);
-    for (int64_t c = 0; c < a->C; c++) dx[c] += fmaf(x[c], along, dout[c] * a->w[c] * rinv);
+    for (int64_t c = 0; c < a->C; c++) dx[c] += fmaf(x[c], along, dout[c] * w[c] * rinv);
     return KD_OK;
 }
 
 static kd_status weight_gradient_column(void *opaque, int64_t c, int64_t thread) {
     const kd_rmsnorm_backward_args *a = opaque;
     (void)thread;
+    const float *x = kd_floats(a->x) + c, *dout = kd_floats(a->dout) + c;
     float chain = a->dw[c];
-    for (int64_t m = 0; m < a->M; m++) chain = fmaf(a->dout[m * a->C + c], a->x[m * a->C + c] * a->rinv[m], chain);
+    for (int64_t m = 0; m < a->M; m++) chain = fmaf(dout[m * a->C], x[m * a->C] * a->rinv[m], chain);
     a->dw[c] = chain;
     return KD_OK;
 }
@@ -51,15 +52,27 @@ static kd_status rmsnorm_backward_ref(kd_ctx *ctx, const void *args, void *works
     return kd_pool_run(ctx->pool, weight_gradient_column, (void *)a, a->C);
 }
 
+bool kd_rmsnorm_on_host(const void *args) {
+    const kd_rmsnorm_args *a = args;
+    return kd_is_f32(a->out) && kd_is_f32(a->x) && kd_is_f32(a->w);
+}
+
+bool kd_rmsnorm_backward_on_host(const void *args) {
+    const kd_rmsnorm_backward_args *a = args;
+    return kd_is_f32(a->dx) && kd_is_f32(a->dout) && kd_is_f32(a->x) && kd_is_f32(a->w);
+}
+
 static const kd_variant rmsnorm_variants[] = {
-    KD_VECTOR_VARIANTS(rmsnorm)
-    {"ref", KD_ISA_REF, NULL, NULL, rmsnorm_ref},
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_rmsnorm_cuda})
+    KD_VECTOR_VARIANTS(rmsnorm, kd_rmsnorm_on_host)
+    {"ref", KD_ISA_REF, kd_rmsnorm_on_host, NULL, rmsnorm_ref},
 };
 KD_OP(kd_rmsnorm_op, rmsnorm_variants);
 
 static const kd_variant rmsnorm_backward_variants[] = {
-    KD_VECTOR_VARIANTS(rmsnorm_backward)
-    {"ref", KD_ISA_REF, NULL, NULL, rmsnorm_backward_ref},
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_rmsnorm_backward_workspace_cuda, kd_rmsnorm_backward_cuda})
+    KD_VECTOR_VARIANTS(rmsnorm_backward, kd_rmsnorm_backward_on_host)
+    {"ref", KD_ISA_REF, kd_rmsnorm_backward_on_host, NULL, rmsnorm_backward_ref},
 };
 KD_OP(kd_rmsnorm_backward_op, rmsnorm_backward_variants);
 
@@ -68,14 +81,13 @@ static kd_status check(const char *what, int64_t M, int64_t C) {
     return kd_fail(KD_EARG, "%s: M=%lld, C=%lld: each must be at least 1", what, (long long)M, (long long)C);
 }
 
-kd_status kd_rmsnorm_forward(kd_ctx *ctx, float *out, float *rinv, const float *x, const float *w, float eps, int64_t M,
-                             int64_t C) {
+kd_status kd_rmsnorm_forward(kd_ctx *ctx, kd_array out, float *rinv, kd_array x, kd_array w, float eps, int64_t M, int64_t C) {
     KD_TRY(check("rmsnorm forward", M, C));
-    return kd_op_run(ctx, &kd_rmsnorm_op, &(kd_rmsnorm_args){out, rinv, x, w, eps, M, C});
+    return kd_op_run(ctx, &kd_rmsnorm_op, &(kd_rmsnorm_args){out, x, w, rinv, eps, M, C});
 }
 
-kd_status kd_rmsnorm_backward(kd_ctx *ctx, float *dx, float *dw, const float *dout, const float *x, const float *rinv,
-                              const float *w, int64_t M, int64_t C) {
+kd_status kd_rmsnorm_backward(kd_ctx *ctx, kd_array dx, float *dw, kd_array dout, kd_array x, const float *rinv, kd_array w,
+                              int64_t M, int64_t C) {
     KD_TRY(check("rmsnorm backward", M, C));
-    return kd_op_run(ctx, &kd_rmsnorm_backward_op, &(kd_rmsnorm_backward_args){dx, dw, dout, x, rinv, w, M, C});
+    return kd_op_run(ctx, &kd_rmsnorm_backward_op, &(kd_rmsnorm_backward_args){dx, dw, dout, x, w, rinv, M, C});
 }

@@ -88,7 +88,8 @@ static kd_status add_up(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a, int
     }
     KD_TRY(kd_comm_exchange(s->comm, &move));
     for (int64_t step = 1; step < size; step *= 2)
-        for (int64_t r = 0; r + step < size; r += 2 * step) KD_TRY(kd_add(ctx, s->recv + r * floats, s->recv + (r + step) * floats, floats));
+        for (int64_t r = 0; r + step < size; r += 2 * step)
+            KD_TRY(kd_add(ctx, kd_f32(s->recv + r * floats), kd_f32(s->recv + (r + step) * floats), floats));
     kd_rows_unpack(&a->dk, 0, s->count, g0, heads, s->recv, width, s->E);
     kd_rows_unpack(&a->dv, 0, s->count, g0, heads, s->recv + heads * s->E, width, s->E);
     return KD_OK;
@@ -104,7 +105,7 @@ static kd_status run_blocks(kd_ctx *ctx, const kd_sequence *s, const kd_attn *a,
         kd_stretch rows = kd_block(s, kd_block_of(s, rank, i));
         kd_attn own = block_of(s, a, kept, rows, kd_block_row(s, rank, i), g0, heads);
         KD_TRY(back ? kd_attn_backward(ctx, &own) : kd_attn_forward(ctx, &own));
-        if (back) KD_TRY(kd_add(ctx, all->dkv, all->part, rows.to * width));
+        if (back) KD_TRY(kd_add(ctx, kd_f32(all->dkv), kd_f32(all->part), rows.to * width));
     }
     return KD_OK;
 }

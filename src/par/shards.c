@@ -32,7 +32,7 @@ kd_status kd_reduce_scatter(kd_ctx *ctx, kd_comm *comm, const char *what, float 
     for (int64_t bit = 1; bit < size; bit *= 2) {
         kd_range mine = halve(own, rank & bit), other = halve(own, !(rank & bit));
         KD_TRY(kd_comm_swap(comm, what, rank ^ bit, x + other.at, other.count * (int64_t)sizeof *x, room, mine.count * (int64_t)sizeof *x));
-        if (mine.count > 0) KD_TRY(kd_add(ctx, x + mine.at, room, mine.count));
+        if (mine.count > 0) KD_TRY(kd_add(ctx, kd_f32(x + mine.at), kd_f32(room), mine.count));
         own = mine;
     }
     return KD_OK;

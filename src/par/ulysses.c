@@ -105,7 +105,7 @@ static kd_status add_shared(kd_ctx *ctx, const cargoes *all) {
         int64_t floats = s->count * heads_of(s, &all->item[i]) * s->E;
         for (int64_t step = 1; all->item[i].kv && step < sharers_of(s); step *= 2)
             for (int64_t r = 0; r < size; r += 2 * step)
-                if (floats > 0) KD_TRY(kd_add(ctx, s->recv + r * stride + at, s->recv + (r + step) * stride + at, floats));
+                if (floats > 0) KD_TRY(kd_add(ctx, kd_f32(s->recv + r * stride + at), kd_f32(s->recv + (r + step) * stride + at), floats));
         at += floats;
     }
     return KD_OK;

@@ -102,7 +102,7 @@ static kd_status forward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn *
             if (!ctx->measuring && seen++) KD_TRY(merge(ctx, s, z->step, z->step_lse, z->part, z->part_lse, rows));
         }
         if (!seen) continue;
-        if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step, rows * s->H * s->E));
+        if (z->bf16) KD_TRY(kd_round_bf16(ctx, kd_f32(z->step), rows * s->H * s->E));
         KD_TRY(merge(ctx, s, kept->o + at * s->H * s->E, kept->lse + at * s->H, z->step, z->step_lse, rows));
     }
     return KD_OK;
@@ -126,17 +126,17 @@ static kd_status backward_step(kd_ctx *ctx, const kd_sequence *s, const kd_attn 
             KD_TRY(kd_attn_backward(ctx, &part));
             if (ctx->measuring) continue;
             float *dk = block_at(s, z->step_dkv, from, j), *dv = dk + kd_block_row(s, from, 2) * GE;
-            if (seen++) KD_TRY(kd_add(ctx, z->step, z->part, rows * HE));
-            KD_TRY(kd_add(ctx, dk, z->part_dkv, keys));
-            KD_TRY(kd_add(ctx, dv, z->part_dkv + keys, keys));
+            if (seen++) KD_TRY(kd_add(ctx, kd_f32(z->step), kd_f32(z->part), rows * HE));
+            KD_TRY(kd_add(ctx, kd_f32(dk), kd_f32(z->part_dkv), keys));
+            KD_TRY(kd_add(ctx, kd_f32(dv), kd_f32(z->part_dkv + keys), keys));
         }
         if (!seen) continue;
-        if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step, rows * HE));
-        KD_TRY(kd_add(ctx, z->dq + at * HE, z->step, rows * HE));
+        if (z->bf16) KD_TRY(kd_round_bf16(ctx, kd_f32(z->step), rows * HE));
+        KD_TRY(kd_add(ctx, kd_f32(z->dq + at * HE), kd_f32(z->step), rows * HE));
     }
     if (ctx->measuring) return KD_OK;
-    if (z->bf16) KD_TRY(kd_round_bf16(ctx, z->step_dkv, load));
-    return kd_add(ctx, dkv, z->step_dkv, load);
+    if (z->bf16) KD_TRY(kd_round_bf16(ctx, kd_f32(z->step_dkv), load));
+    return kd_add(ctx, kd_f32(dkv), kd_f32(z->step_dkv), load);
 }
 
 /* ---- the mode -------------------------------------------------------------------------------------------------------- */

@@ -60,7 +60,7 @@ static void finish(kd_estimate *e, const kd_trainer *t) {
     e->pairs *= share;
     e->targets *= share;
     e->documents = (int64_t)((double)e->documents * share + 0.5);
-    e->plans *= t->run->batch_windows;
+    e->plans *= kd_run_on_host(t->run) ? t->run->batch_windows : 0;
     e->tokens = t->run->batch_windows * t->run->window.window;
     e->full_pairs = (double)t->run->batch_windows * T * (T + 1) / 2;
     e->flops = kd_model_flops(&t->config, e->tokens, (int64_t)e->pairs);
@@ -109,7 +109,10 @@ void kd_estimate_total(kd_estimate *e) {
 }
 
 kd_status kd_estimate_memory(kd_estimate *e, const kd_trainer *t, int64_t windows) {
-    *e = (kd_estimate){.program = kd_memory_resident(), .reading = kd_memory_peak(), .available = kd_memory_available()};
+    bool host = kd_run_on_host(t->run);
+    int64_t total;
+    *e = (kd_estimate){.program = host ? kd_memory_resident() : 0, .reading = host ? kd_memory_peak() : 0};
+    KD_TRY(kd_device_memory(t->ctx, &e->available, &total));
     kd_model *model;
     kd_model_options options = kd_trainer_model_options(t);
     options.windows = t->run->batch_windows, options.micro = t->run->micro;

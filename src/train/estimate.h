@@ -16,8 +16,8 @@ typedef struct kd_estimate {
     int64_t plans;            /* of the windows of a step */
     int64_t program;          /* this process so far: the code, the documents in memory */
     int64_t reading;          /* the most that this process had so far: while it read the data */
-    int64_t memory;           /* all but `reading`, or that if it is more */
-    int64_t available;        /* what the system can still give; 0: it does not say */
+    int64_t memory;           /* all but `reading`, or that if it is more; of a GPU what lies there: no plans, program, reading */
+    int64_t available;        /* what the system, or the GPU, can still give; 0: it does not say */
     kd_recompute recompute;   /* what auto becomes */
     int64_t checkpoint;       /* one on disk */
     int64_t disk;             /* all that are there at once, exports included */

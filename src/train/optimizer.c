@@ -100,10 +100,10 @@ kd_status kd_optimizer_step(kd_optimizer *o, kd_step_sums *sums, kd_model *model
         kd_slice s = kd_parts_tensor(kd_model_parts(model), &p);
         if (s.count == 0) continue;
         step.weight_decay = o->decay_all || kd_param_is_matrix(layout, p.kind) ? adamw->weight_decay : 0;
-        KD_TRY(kd_adamw_step(o->ctx, kd_model_weights_of(model, s), o->m + s.own, o->v + s.own, kd_model_gradient_of(model, s), o->sums,
-                             &step, s.count));
+        KD_TRY(kd_adamw_step(o->ctx, kd_model_weights_of(model, s), kd_model_rounded_of(model, s), o->m + s.own, o->v + s.own,
+                             kd_model_gradient_of(model, s), o->sums, &step, s.count));
     }
-    KD_TRY(kd_model_weights_changed(model));
+    KD_TRY(kd_model_weights_changed(model, true));
     KD_TRY(o->ctx->device->get(o->ctx, sums, o->sums, sizeof *sums));
     o->updates += sums->finite != 0;
     return KD_OK;

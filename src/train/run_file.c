@@ -327,6 +327,26 @@ static kd_status check_model(const reader *r) {
     return check_scaling(r);
 }
 
+/* What no device serves. */
+static kd_status check_device(const reader *r) {
+    const kd_run_file *run = r->run;
+    int line;
+    if (run->weights != run->activations) {
+        const char *key = given(r, "dtype.weights") ? "dtype.weights" : "dtype.activations";
+        kd_run_node(run->tree, key, &line);
+        return fail_at(r, key, line, KD_ENOTSUP, "weights and activations are both f32, or both bf16");
+    }
+    if (run->weights == KD_VIEW_BF16 && kd_run_on_host(run)) {
+        kd_run_node(run->tree, "dtype.weights", &line);
+        return fail_at(r, "dtype.weights", line, KD_ENOTSUP, "bf16 weights and activations need device: cuda");
+    }
+    if (!kd_run_on_host(run) && run->sequence_ranks * run->data_ranks > 1) {
+        kd_run_node(run->tree, "device", &line);
+        return fail_at(r, "device", line, KD_ENOTSUP, "%s: several ranks compute on hosts alone", run->device);
+    }
+    return KD_OK;
+}
+
 static kd_status check_windows(const reader *r) {
     const kd_window_options *w = &r->run->window;
     bool anchor = w->mask == KD_MASK_ANCHOR;
@@ -359,6 +379,8 @@ static void derive(const reader *r) {
     if (!given(r, "first")) w->predict_first = full && (w->separator & KD_SEPARATE_BOS);
     w->seed = (uint64_t)r->run->seed;
     r->run->rope_theta_given = given(r, "model.rope.theta");
+    /* GPUs multiply 16-bit numbers; float16 keeps 11 bits of what is rotated. */
+    if (!given(r, "model.rope.precision") && r->run->activations == KD_VIEW_BF16) r->run->precision = KD_PRECISION_F16_STORE;
 }
 
 kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
@@ -381,6 +403,7 @@ kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, co
     derive(&r);
     KD_GO(check_windows(&r));
     KD_GO(check_step(&r));
+    KD_GO(check_device(&r));
 done:
     if (status) kd_run_file_close(run);
     return status;

@@ -3,6 +3,8 @@
 #ifndef KD_RUN_FILE_H
 #define KD_RUN_FILE_H
 
+#include <string.h>
+
 #include "data/dataset.h"
 #include "format/yaml.h"
 #include "model/model.h"
@@ -26,7 +28,7 @@ typedef struct kd_run_file {
     bool rope_numbers_given;             /* false: as the checkpoint says */
     kd_rope_config rope;                 /* theta and numbers of scaling; 0: absent */
     kd_yes_no rope_truncate;
-    kd_precision precision;              /* exact */
+    kd_precision precision;              /* exact; of bf16 activations f16-store */
     kd_frame frame;                      /* document */
     char *tokenizer;
     kd_strings train, valid;
@@ -45,6 +47,8 @@ typedef struct kd_run_file {
     int64_t warmup;
     bool decay_all;                      /* decay: all; otherwise matrices */
     int64_t steps, seed;
+    kd_view_type weights, activations;   /* dtype */
+    char *device;                        /* host, cuda or cuda:N */
     kd_recompute recompute;
     int64_t leaves;
     int64_t sequence_ranks, data_ranks;  /* parallel.sequence, parallel.data */
@@ -70,6 +74,8 @@ kd_status kd_run_file_open(kd_run_file *run, const char *path, const char *const
 kd_status kd_run_file_parse(kd_run_file *run, const char *text, int64_t size, const char *name,
                             const char *const *override, int64_t overrides);
 void kd_run_file_close(kd_run_file *run);
+
+static inline bool kd_run_on_host(const kd_run_file *run) { return !strcmp(run->device, "host"); }
 
 /* What the run reads: its training or validation data (run_data.c), out of data.pack where it is given, unless it is to be
  * packed. The run and the tokenizer are borrowed. */

@@ -8,7 +8,7 @@ _Static_assert(offsetof(kd_run_file, beta2) == offsetof(kd_run_file, beta1) + si
 _Static_assert(sizeof(kd_mask) == sizeof(int) && sizeof(kd_separator) == sizeof(int) &&
                sizeof(kd_schedule) == sizeof(int) && sizeof(kd_recompute) == sizeof(int) &&
                sizeof(kd_frame) == sizeof(int) && sizeof(kd_precision) == sizeof(int) && sizeof(kd_dtype) == sizeof(int) &&
-               sizeof(kd_sequence_mode) == sizeof(int), "enums are ints");
+               sizeof(kd_sequence_mode) == sizeof(int) && sizeof(kd_view_type) == sizeof(int), "enums are ints");
 
 #define WORDS(name, ...) static const kd_run_word name[] = {__VA_ARGS__, {NULL, 0, false}}
 
@@ -33,7 +33,8 @@ WORDS(ANCHOR_FORMS, {"shared", false, 0}, {"bos", true, 0});
 WORDS(LONG_DOCUMENTS, {"continue", false, 0}, {"truncate", true, 0});
 WORDS(SCHEDULES, {"constant", KD_CONSTANT, 0}, {"linear", KD_LINEAR, 0}, {"cosine", KD_COSINE, 0});
 WORDS(DECAYS, {"matrices", false, 0}, {"all", true, 0});
-WORDS(DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
+WORDS(DTYPES, {"f32", KD_VIEW_F32, 0}, {"bf16", KD_VIEW_BF16, 0}, {"f16", KD_VIEW_F16, 1});
+WORDS(MOMENT_DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
 WORDS(EXPORT_DTYPES, {"f32", KD_F32, 0}, {"bf16", KD_BF16, 0}, {"f16", KD_F16, 0});
 WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 0}, {"none", KD_RECOMPUTE_NONE, 0});
 WORDS(SEQUENCE_MODES, {"ulysses", KD_SEQUENCE_ULYSSES, 0}, {"allgather", KD_SEQUENCE_ALLGATHER, 0}, {"zigzag", KD_SEQUENCE_ZIGZAG, 0},
@@ -85,7 +86,7 @@ const kd_run_row kd_run_schema[] = {
     {"model.rope.precision", KD_RUN_WORD, "exact", AT(precision), .word = PRECISIONS,
      .about = "how queries and keys are rotated and kept, from exact to what others do: f32-angle: float32 angles; split: pairs of "
               "bf16; f16-store, bf16-store: rounded when rotated; bf16: rotated in bf16; bf16-eager: logits and probabilities in "
-              "bf16 too, slow"},
+              "bf16 too, slow; with bf16 activations f16-store unless given"},
     {"model.rope.frame", KD_RUN_WORD, "document", AT(frame), .word = FRAMES,
      .about = "where rotation counts positions from; document: a document's bits do not depend on its place"},
     {"tokenizer", KD_RUN_TEXT, NULL, AT(tokenizer), .required = true,
@@ -160,9 +161,14 @@ const kd_run_row kd_run_schema[] = {
      .about = "optimizer steps of the run"},
     {"seed", KD_RUN_INTEGER, "1", AT(seed), .range = "[0, inf)",
      .about = "of the data's order"},
-    {"dtype.weights", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
-    {"dtype.moments", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
-    {"dtype.activations", KD_RUN_TEXT, "f32", NOWHERE, .word = DTYPES},
+    {"dtype.weights", KD_RUN_WORD, "f32", AT(weights), .word = DTYPES,
+     .about = "what is multiplied with; bf16: copies of float32 weights, which are updated and saved; needs device: cuda and bf16 activations"},
+    {"dtype.activations", KD_RUN_WORD, "f32", AT(activations), .word = DTYPES,
+     .about = "what layers hand on, and its gradient; as the weights"},
+    {"dtype.moments", KD_RUN_TEXT, "f32", NOWHERE, .word = MOMENT_DTYPES,
+     .about = "of AdamW"},
+    {"device", KD_RUN_TEXT, "host", AT(device),
+     .about = "where the run computes: host, cuda, or cuda:N for the GPU of number N; results differ between devices, not from run to run"},
     {"recompute", KD_RUN_WORD, "auto", AT(recompute), .word = RECOMPUTES,
      .about = "what the forward keeps for the backward: only the inputs of layers, or all; memory, not results"},
     {"leaves", KD_RUN_INTEGER, "8", AT(leaves), .range = "[1, 4096]",

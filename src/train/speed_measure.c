@@ -29,6 +29,11 @@ static kd_status plan_of(kd_plan *plan, const kd_windows *windows, const int64_t
     return status;
 }
 
+static kd_view take_heads(kd_arena *arena, kd_view_type type, int64_t T, int64_t heads, int64_t E) {
+    void *data = kd_arena_take(arena, T * heads * E, kd_type_size(type));
+    return type == KD_VIEW_F32 ? kd_view_heads(data, heads, E) : kd_view_half(data, type, heads, E);
+}
+
 /* Seconds of attention with `groups` key/value heads of the model. */
 static kd_status time_attention(double *forward, double *backward, const kd_trainer *t, const kd_plan *plan, int64_t groups) {
     const kd_config *c = &t->config;
@@ -42,8 +47,8 @@ static kd_status time_attention(double *forward, double *backward, const kd_trai
     for (int placing = 0; placing < 2; placing++) {
         kd_view *query[] = {&a.q, &a.o, &a.dout, &a.dq}, *key[] = {&a.k, &a.v, &a.dk, &a.dv};
         for (int i = 0; i < 4; i++) {
-            *query[i] = kd_view_heads(kd_arena_take(&arena, plan->T * a.H * c->E, sizeof(float)), a.H, c->E);
-            *key[i] = kd_view_heads(kd_arena_take(&arena, plan->T * a.G * c->E, sizeof(float)), a.G, c->E);
+            *query[i] = take_heads(&arena, t->run->activations, plan->T, a.H, c->E);
+            *key[i] = take_heads(&arena, t->run->activations, plan->T, a.G, c->E);
         }
         a.lse = kd_arena_take(&arena, plan->T * a.H, sizeof *a.lse);
         if (!placing) KD_GO(kd_ctx_place(t->ctx, &arena));
@@ -52,8 +57,10 @@ static kd_status time_attention(double *forward, double *backward, const kd_trai
     for (int run = 0; run < RUNS; run++) {
         double start = kd_now();
         KD_GO(kd_attn_forward(t->ctx, &a));
+        KD_GO(kd_ctx_finish(t->ctx));
         double middle = kd_now();
         KD_GO(kd_attn_backward(t->ctx, &a));
+        KD_GO(kd_ctx_finish(t->ctx));
         double end = kd_now();
         if (middle - start < *forward) *forward = middle - start;
         if (end - middle < *backward) *backward = end - middle;
@@ -172,6 +179,7 @@ static kd_status run_piece(double took[3], kd_model *model, kd_optimizer *optimi
         KD_GO(kd_model_backward(model, 1));
     }
     KD_GO(kd_model_gradient_finish(model, p->options.windows));
+    KD_GO(kd_ctx_finish(t->ctx));
     double middle = kd_now();
     t->ctx->clock = NULL;
     KD_GO(kd_optimizer_step(optimizer, &sums, model, &adamw, p->options.windows * plan->T));

@@ -26,7 +26,7 @@ typedef struct kd_trainer {
     int64_t lost_exports, first_lost;  /* exports that could not be written, and the first one's step */
     double *losses;                  /* [T] one validation window on the host */
     kd_clock clock;                  /* of the step under way */
-    double peak, peak_measured;      /* FLOP/s of this machine, the best so far; when it was last measured */
+    double peak, peak_measured;      /* FLOP/s of the device, the best so far; when it was last measured */
 } kd_trainer;
 
 /* What a step was. */

@@ -69,7 +69,7 @@ kd_status kd_trainer_prepare(kd_trainer *t, const char *checkpoint) {
     KD_TRY(kd_tokenizer_open(&t->tokenizer, t->run->tokenizer));
     KD_TRY(open_config(t, checkpoint));
     KD_TRY(kd_run_configure(&t->config, t->run, checkpoint != NULL));
-    KD_TRY(kd_ctx_open(&t->ctx, threads));
+    KD_TRY(kd_ctx_open_device(&t->ctx, t->run->device, threads));
     return open_data(t);
 }
 
@@ -78,7 +78,7 @@ kd_model_options kd_trainer_model_options(const kd_trainer *t) {
     int64_t windows = run->batch_windows / run->data_ranks;
     return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
                               .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
-                              .precision = run->precision, .sequence = t->sequence, .mode = run->mode, .data = t->data, .world = t->world,
+                              .activations = run->activations, .weights = run->weights, .precision = run->precision, .sequence = t->sequence, .mode = run->mode, .data = t->data, .world = t->world,
                               .zero = run->zero, .files = run->offload_activations};
 }
 

@@ -21,13 +21,21 @@ static const char *cpu_name(char *line, size_t size) {
     return kd_utf8_invalid(name, (int64_t)strlen(name)) < 0 ? name : "unknown";
 }
 
-/* Every ten seconds: once at the start would meet a busy moment too often. */
+/* Of a host every ten seconds: once at the start would meet a busy moment too often. A GPU is the run's alone. */
 static void measure_peak(kd_trainer *t) {
     enum { SECONDS = 10 };
-    if (t->peak > 0 && kd_now() - t->peak_measured < SECONDS) return;
+    if (t->peak_measured > 0 && (!kd_run_on_host(t->run) || kd_now() - t->peak_measured < SECONDS)) return;
     double now = kd_peak_flops(t->ctx);
     if (now > t->peak) t->peak = now;
     t->peak_measured = kd_now();
+}
+
+/* The GPU of a run on one, in words. */
+static json_t *gpu_of(const kd_trainer *t) {
+    char words[200];
+    const char *number = strchr(t->run->device, ':');
+    if (kd_run_on_host(t->run) || kd_cuda_gpu_words(words, number ? atoi(number + 1) : 0)) return json_null();
+    return json_string(words);
 }
 
 kd_status kd_trainer_write_start(kd_trainer *t) {
@@ -35,9 +43,10 @@ kd_status kd_trainer_write_start(kd_trainer *t) {
     char line[256];
     measure_peak(t);
     json_t *row = json_pack(
-        "{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
+        "{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
         t->step ? "resume" : "start", "step", (json_int_t)t->step, "kedge", KD_VERSION, "device", t->ctx->device->name,
-        "cpu", cpu_name(line, sizeof line), "isa", kd_isa_name(t->ctx->isa), "threads",
+        "cpu", cpu_name(line, sizeof line), "gpu", gpu_of(t), "isa", kd_isa_name(t->ctx->isa), "dtype",
+        t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "threads",
         (json_int_t)kd_pool_threads(t->ctx->pool), "ranks", (json_int_t)kd_comm_size(t->world), "model_type", t->config.model_type, "parameters",
         (json_int_t)kd_model_layout(t->model)->count, "peak_flops", t->peak * (double)kd_comm_size(t->world), "tokens_per_step",
         (json_int_t)(t->run->batch_windows * t->run->window.window), "memory", "weights", (json_int_t)memory.weights,
@@ -84,12 +93,12 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
     int64_t ranks = kd_comm_size(t->world);
     measure_peak(t);
     double peak = t->peak * (double)ranks;
-    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "step", (json_int_t)t->step,
+    json_t *row = json_pack("{s:I, s:o, s:I, s:o, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "step", (json_int_t)t->step,
                             "loss", finite ? json_real(r->sums.loss / (double)r->targets) : json_null(), "targets",
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
-                            peak, "share_of_peak", flops / r->seconds / peak, "memory", (json_int_t)kd_memory_resident(),
+                            peak, "share_of_peak", peak > 0 ? json_real(flops / r->seconds / peak) : json_null(), "memory", (json_int_t)kd_memory_resident(),
                             "sent", (json_int_t)r->sent, "parts", parts_of(&t->clock, ranks, r->moving));
     return kd_metrics_write(&t->metrics, row);
 }

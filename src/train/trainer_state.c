@@ -30,7 +30,8 @@ static json_t *variants(const kd_trainer *t) {
     char sums[64] = "one rank's";
     if (t->run->mode != KD_SEQUENCE_ULYSSES && t->run->sequence_ranks > 1)
         snprintf(sums, sizeof sums, "%s on %lld ranks", kd_sequence_mode_name(t->run->mode), (long long)t->run->sequence_ranks);
-    return json_pack("{s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa), "sums", sums);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa), "dtype",
+                     t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "sums", sums);
 }
 
 static kd_status save_state(const kd_trainer *t, const char *folder) {
@@ -154,6 +155,7 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
     json_object_foreach(now, key, value) {
         const char *then = json_string_value(json_object_get(said, key));
         if (!then && !strcmp(key, "sums")) then = "one rank's";  /* from before there were others */
+        if (!then && !strcmp(key, "dtype")) then = "f32";
         if (!then || strcmp(then, json_string_value(value)))
             kd_warn("%s: made with %s %s, going on with %s: the bits may differ", path, key, then ? then : "unknown",
                     json_string_value(value));
