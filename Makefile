@@ -92,6 +92,15 @@ KEDGE_LIBS += $(CUDA_LIBS)
 gpu_code = $(if $(findstring _sm90,$1),-gencode=arch=compute_90a$(comma)code=sm_90a,$(foreach a,80 90,\
 	-gencode=arch=compute_$a$(comma)code=sm_$a) -gencode=arch=compute_90$(comma)code=compute_90)
 endif
+# Without toolkit and GPU: the host's compiler makes the kernels, and tests/simt, whose headers stand in front of CUDA's, runs them.
+ifeq ($(CUDA),simulated)
+SIMT     := $(wildcard tests/simt/*.cc)
+SOURCES  := $(filter-out %/blas_library_cuda.c,$(SOURCES))
+KD_CPP   += -DKD_SIMT -Itests/simt
+KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas
+LDLIBS   += -lstdc++
+KEDGE_LIBS += -lstdc++
+endif
 # NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
 NCCL_HOME ?= $(firstword $(patsubst %/include/nccl.h,%,$(wildcard $(addsuffix /include/nccl.h,$(CUDA_HOME) /usr /usr/local))))
 ifneq ($(NCCL),)
@@ -108,9 +117,11 @@ SOURCES := $(filter-out %_no_nccl.c,$(SOURCES))
 else
 SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
 endif
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o) $(SIMT:%.cc=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TESTS   += $(if $(CUDA),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/test_*.cu)))
+TESTS   += $(if $(SIMT),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/simt/test_*.cu)))
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
 FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -191,6 +202,18 @@ $(BUILD)/%.cu.o: %.cu | build/deps
 	@grep -E 'warning|Performance Loss' $(@:.o=.ptxas) >&2 || true
 endif
 
+ifeq ($(CUDA),simulated)
+$(BUILD)/%.cu.o: %.cu | build/deps
+	@mkdir -p $(@D)
+	$(call say,SIMT,$<)
+	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/simt/%.o: tests/simt/%.cc | build/deps
+	@mkdir -p $(@D)
+	$(call say,SIMT,$<)
+	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+endif
+
 # What the build says of itself is compiled last: a new commit alone makes nothing again.
 ABOUT := $(BUILD)/src/cli/build_info.o
 $(ABOUT): $(OBJECTS) $(filter-out $(ABOUT),$(CLI))
@@ -198,6 +221,11 @@ $(ABOUT): CPPFLAGS += -DKD_COMMIT='"$(or $(if $(wildcard .git),$(shell git descr
 	-DKD_FLAVOUR='"$(FLAVOUR)"' -DKD_BUILD_FLAGS='"$(filter-out -f%-prefix-map=%,$(CFLAGS))"'
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+# Tests with kernels of their own.
+$(BUILD)/tests/%: $(BUILD)/tests/%.cu.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
