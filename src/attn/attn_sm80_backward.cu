@@ -28,14 +28,16 @@ template <int EP_, int MODE_, int KEYS_, int ROWS_, int HALVES_, int STAGES_, bo
     static constexpr int N = ROWS / 8 / HALVES, NE = EP / 8 / HALVES;   /* eights of rows of S^T, of columns of dK and dV: a warp's */
     static constexpr int DOWN = WARPS == 8 && EP % 64 ? 4 : 2, ACROSS = WARPS / DOWN;  /* warps over dQ */
     static constexpr int M = ROWS / 16 / DOWN, COLUMNS = EP / ACROSS;   /* sixteens of rows, columns of dQ: a warp's */
+    static constexpr int PASSES = M * COLUMNS > 96 ? 2 : 1;            /* over its columns: dK and dV leave no more registers */
     /* places in shared memory, in 16-bit numbers */
     static constexpr int K = 0, K_LOW = K + KEYS * EP, V = K_LOW + SPLIT * KEYS * EP, Q = V + KEYS * EP, Q_LOW = Q + STAGES * ROWS * EP,
                          DOUT = Q_LOW + SPLIT * ROWS * EP, P = DOUT + STAGES * ROWS * EP, DS = OVER ? DOUT : P + (HALVES - 1) * KEYS * ROWS,
-                         STATISTICS = OVER ? P : DS + KEYS * ROWS, TAKEN = STATISTICS + 2 * 2 * ROWS, END = TAKEN + 8;
+                         STATISTICS = OVER ? P : DS + KEYS * ROWS, TAKEN = STATISTICS + 2 * 2 * ROWS, END = TAKEN + 16;
     static constexpr int BYTES = 2 * END;
     static_assert(!SPLIT || STAGES == 1, "low parts have one place");
     static_assert(!OVER || (STAGES == 1 && HALVES == 1 && KEYS <= EP), "dS fits where dO is");
     static_assert(2 * ROWS <= THREADS, "a thread fetches a number of a row");
+    static_assert(COLUMNS / PASSES % 16 == 0, "whole operands");
 };
 
 /* out [16, 8 NE] += a b of 16 of its columns: a's keys by 16 rows, b those rows of a tile. */
@@ -79,46 +81,54 @@ template <class B> SM80 void put(uint16_t *tile, const uint32_t (&x)[4], int j, 
         *(uint32_t *)(tile + sm80_at<B::ROWS>(lane / 4 + i % 2 * 8, row0 / 8 + 2 * j + i / 2) + lane % 4 * 2) = x[i];
 }
 
-/* dQ of a block of rows: the warp's part of dS K over keys 0 .. 16 groups - 1, to rows 0..count-1 of `to`. */
-template <class B> SM80 void add_dq(float *to, int count, bool first, const uint16_t *ds, const uint16_t *k, int groups, int32_t *turn, int order) {
-    const int lane = (int)threadIdx.x % 32, warp = sm80_warp(), row0 = warp / B::ACROSS * 16 * B::M, column0 = warp % B::ACROSS * B::COLUMNS;
+/* dQ of a block of rows: the warp's part of dS K over keys 0 .. 16 groups - 1, to rows 0..count-1 of `to` when it is its turn. */
+template <class B> SM80 void add_dq(float *to, int count, const uint16_t *ds, const uint16_t *k, int groups, const int32_t *turn, int order) {
+    constexpr int COLUMNS = B::COLUMNS / B::PASSES;
+    const int lane = (int)threadIdx.x % 32, warp = sm80_warp(), row0 = warp / B::ACROSS * 16 * B::M;
     const int tall = sm80_tall<B::EP>(), wide = sm80_wide<B::ROWS>();
-    float dq[B::M][B::COLUMNS / 8][4] = {};
-#pragma unroll 2
-    for (int j = 0; j < groups; j++) {
-        uint32_t a[B::M][4];
+    int column0 = warp % B::ACROSS * B::COLUMNS;
+#pragma unroll 1
+    for (int pass = 0; pass < B::PASSES; pass++, column0 += COLUMNS) {
+        float dq[B::M][COLUMNS / 8][4] = {};
+#pragma unroll 1
+        for (int j = 0; j < groups; j++) {
+            uint32_t a[B::M][4];
 #pragma unroll
-        for (int m = 0; m < B::M; m++) sm80_a_t<B::ROWS>(a[m], ds, wide, row0 + 16 * m, 16 * j);
+            for (int m = 0; m < B::M; m++) sm80_a_t<B::ROWS>(a[m], ds + 16 * j * B::ROWS, wide, row0 + 16 * m, 0);
 #pragma unroll
-        for (int n = 0; n < B::COLUMNS / 8; n += 2) {
-            uint32_t b[4];
-            sm80_b_t<B::EP>(b, k, tall, column0 + 8 * n, 16 * j);
+            for (int n = 0; n < COLUMNS / 8; n += 2) {
+                uint32_t b[4];
+                sm80_b_t<B::EP>(b, k + 16 * j * B::EP, tall, column0 + 8 * n, 0);
 #pragma unroll
-            for (int m = 0; m < B::M; m++) {
-                sm80_mma<B::F16>(dq[m][n], a[m], b);
-                sm80_mma<B::F16>(dq[m][n + 1], a[m], b + 2);
+                for (int m = 0; m < B::M; m++) {
+                    sm80_mma<B::F16>(dq[m][n], a[m], b);
+                    sm80_mma<B::F16>(dq[m][n + 1], a[m], b + 2);
+                }
             }
         }
-    }
-    if (turn && order > 0) {
-        if (threadIdx.x == 0) gpu_wait_turn(turn, order);
-        __syncthreads();
-    }
-#pragma unroll
-    for (int m = 0; m < B::M; m++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const int row = row0 + 16 * m + 8 * i + lane / 4;
-            float *out = to + row * B::EP + column0 + lane % 4 * 2;
-            if (row >= count) continue;
-#pragma unroll
-            for (int n = 0; n < B::COLUMNS / 8; n++)
-                if (first) *(sm80_pair *)(out + 8 * n) = {dq[m][n][2 * i], dq[m][n][2 * i + 1]};
-                else {
-                    atomicAdd(out + 8 * n, dq[m][n][2 * i]);
-                    atomicAdd(out + 8 * n + 1, dq[m][n][2 * i + 1]);
-                }
+        if (turn && order > 0 && pass == 0) {
+            if (threadIdx.x == 0) gpu_wait_turn(turn, order);
+            __syncthreads();
         }
+#pragma unroll
+        for (int m = 0; m < B::M; m++)
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const int row = row0 + 16 * m + 8 * i + lane / 4;
+                float *out = to + row * B::EP + column0 + lane % 4 * 2;
+                if (row >= count) continue;
+                if (turn && order == 0) {
+#pragma unroll
+                    for (int n = 0; n < COLUMNS / 8; n++) *(sm80_pair *)(out + 8 * n) = {dq[m][n][2 * i], dq[m][n][2 * i + 1]};
+                } else {
+#pragma unroll
+                    for (int n = 0; n < COLUMNS / 8; n++) {
+                        atomicAdd(out + 8 * n, dq[m][n][2 * i]);
+                        atomicAdd(out + 8 * n + 1, dq[m][n][2 * i + 1]);
+                    }
+                }
+            }
+    }
 }
 
 /* The warp's keys and columns of dK or dV. */
@@ -139,15 +149,39 @@ template <class B> SM80 float statistic(const kd_gpu_attn &x, int64_t row0, int 
     return is_lse ? x.lse2[row0 + row] : sigma * x.delta[row0 + row];
 }
 
+/* By one thread, behind a barrier: what the block has added to dQ is there before its turn is seen to be over. */
+SM80 void pass_turn(const kd_gpu_attn &x, int &turn, int to) {
+    if (x.turn && turn >= 0) {
+        __threadfence();
+        gpu_pass_turn(x.turn + turn, to);
+    }
+    turn = -1;
+}
+
+/* A block of rows of a tile, of a query head. */
+struct place { int h, block; };
+template <class B> SM80 int blocks_of(const kd_gpu_tile &tile) { return (tile.others + B::ROWS - 1) / B::ROWS; }
+template <class B> SM80 place behind(place p, const kd_gpu_tile &tile) {
+    if (p.block) return {p.h, p.block - 1};
+    return {p.h + 1, blocks_of<B>(tile) - 1};
+}
+template <class B> SM80 int64_t row_of(const kd_gpu_attn &x, const kd_gpu_tile &tile, place p) {
+    return (int64_t)p.h * x.rows + tile.other + p.block * B::ROWS;
+}
+/* Sixteens of keys that any row of a block sees: row r keys 0 .. r + see. */
+template <class B> SM80 int groups_of(const kd_gpu_tile &tile, int block, int see) {
+    return (min(tile.count, see + min(B::ROWS, tile.others - block * B::ROWS)) + 15) / 16;
+}
+
 template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(const kd_gpu_attn x) {
     constexpr int EP = B::EP, ROWS = B::ROWS, THREADS = B::THREADS;
     KD_SHARED(uint16_t, shared);
     float *const statistics = (float *)(shared + B::STATISTICS);
-    int32_t *const taken = (int32_t *)(shared + B::TAKEN);
+    struct job { int32_t item; kd_gpu_tile tile; } *const job = (struct job *)(shared + B::TAKEN);  /* read where it is needed */
+    const kd_gpu_tile &tile = job->tile;
     const int warp = sm80_warp(), key0 = warp / B::HALVES * 16, half = warp % B::HALVES;  /* the warp's keys; which rows and columns */
     const int tall = sm80_tall<EP>(), wide = sm80_wide<EP>();
-    int32_t *pass = NULL;  /* a turn to be passed when all threads have added */
-    int pass_to = 0;
+    int pass = -1, pass_to = 0;  /* the turn to be passed when all threads have added */
 
     if (B::F16 ? x.unfit && *x.unfit : x.run_if_unfit && !*x.unfit) return;
     const float sigma = B::F16 ? x.sigma[0] : 1;
@@ -155,22 +189,20 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
     for (;;) {
         __syncthreads();  /* nobody needs the item before any more */
         if (threadIdx.x == 0) {
-            if (pass) __threadfence(), gpu_pass_turn(pass, pass_to);
-            pass = NULL;
-            *taken = atomicAdd(x.next, 1);
+            pass_turn(x, pass, pass_to);
+            job->item = atomicAdd(x.next, 1);
+            if (job->item < x.tiles * x.G) job->tile = x.tile[job->item / x.G];
         }
         __syncthreads();
-        int item = *taken;
-        if (item >= x.tiles * x.G) return;
-        const kd_gpu_tile tile = x.tile[item / x.G];
-        const int g = item % x.G, end = (g + 1) * (x.H / x.G), blocks = (tile.others + ROWS - 1) / ROWS;
-        const int shift = tile.other + x.lead - tile.first;  /* row r of `others` sees keys 0 .. r + shift of the tile */
-        int h = g * (x.H / x.G), block = blocks - 1, stage = 0;
+        if (job->item >= x.tiles * x.G) return;
+        const int g = job->item % x.G, end = (g + 1) * (x.H / x.G);
+        place now = {g * (x.H / x.G), blocks_of<B>(tile) - 1};
+        int stage = 0;
 
         float dk[B::NE][4] = {}, dv[B::NE][4] = {}, mine = 0;
-        if (blocks > 0) {
-            const int64_t key = ((int64_t)g * x.keys + tile.first) * EP, row = (int64_t)h * x.rows + tile.other + block * ROWS;
-            const int count = tile.others - block * ROWS;
+        if (now.block >= 0) {
+            const int64_t key = ((int64_t)g * x.keys + tile.first) * EP, row = row_of<B>(x, tile, now);
+            const int count = tile.others - now.block * ROWS;
             sm80_load<EP, B::KEYS, THREADS>(shared + B::K, x.k + key, tile.count);
             if constexpr (B::SPLIT) sm80_load<EP, B::KEYS, THREADS>(shared + B::K_LOW, x.k_low + key, tile.count);
             sm80_load<EP, B::KEYS, THREADS>(shared + B::V, x.v + key, tile.count);
@@ -183,23 +215,22 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
         }
 
 #pragma unroll 1
-        while (blocks > 0 && h < end) {
+        while (now.block >= 0 && now.h < end) {
             const uint16_t *const q = shared + B::Q + stage * ROWS * EP, *const dout = shared + B::DOUT + stage * ROWS * EP;
-            const int count = min(ROWS, tile.others - block * ROWS);
-            const int see = shift + block * ROWS;  /* row r of the block sees keys 0 .. r + see */
-            const int groups = (min(tile.count, see + count) + 15) / 16;  /* sixteens of keys that any of the rows sees */
-            const int next_h = block ? h : h + 1, next_block = block ? block - 1 : blocks - 1;
-            const int next_count = tile.others - next_block * ROWS;
-            const int64_t next_row = (int64_t)next_h * x.rows + tile.other + next_block * ROWS;
+            const int see = tile.other + x.lead - tile.first + now.block * ROWS;  /* row r of the block sees keys 0 .. r + see */
+            const int groups = groups_of<B>(tile, now.block, see);
 
             if (threadIdx.x < 2 * ROWS) statistics[threadIdx.x] = mine;
             gpu_copy_wait<B::OVER ? 1 : 0>();
             __syncthreads();  /* queries (not OVER: dO) and statistics are there; the block before is done with */
-            if (next_h < end) {
-                mine = statistic<B>(x, next_row, next_count, sigma);
+            place next = behind<B>(now, tile);
+            if (next.h < end) {
+                const int64_t row = row_of<B>(x, tile, next);
+                const int count = tile.others - next.block * ROWS;
+                mine = statistic<B>(x, row, count, sigma);
                 if constexpr (B::STAGES == 2) {
-                    sm80_load<EP, ROWS, THREADS>(shared + B::Q + (stage ^ 1) * ROWS * EP, x.q + next_row * EP, next_count);
-                    sm80_load<EP, ROWS, THREADS>(shared + B::DOUT + (stage ^ 1) * ROWS * EP, x.dout + next_row * EP, next_count);
+                    sm80_load<EP, ROWS, THREADS>(shared + B::Q + (stage ^ 1) * ROWS * EP, x.q + row * EP, count);
+                    sm80_load<EP, ROWS, THREADS>(shared + B::DOUT + (stage ^ 1) * ROWS * EP, x.dout + row * EP, count);
                     gpu_copy_commit();
                     stage ^= 1;
                 }
@@ -212,7 +243,7 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
             if (works)
                 sm80_scores<EP, B::MODE>(s, shared + B::K + key0 * EP, shared + B::K_LOW + key0 * EP, q + half * PART * EP,
                                          shared + B::Q_LOW + half * PART * EP, tall, wide);
-            if (threadIdx.x == 0 && pass) __threadfence(), gpu_pass_turn(pass, pass_to), pass = NULL;
+            if (threadIdx.x == 0) pass_turn(x, pass, pass_to);
             if constexpr (B::OVER) {
                 gpu_copy_wait<0>();
                 __syncthreads();  /* dO is there */
@@ -261,27 +292,32 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
                 }
             }
             __syncthreads();  /* dS is there; queries have been used, and, not OVER, dO */
-            if (B::STAGES == 1 && next_h < end) {
-                sm80_load<EP, ROWS, THREADS>(shared + B::Q, x.q + next_row * EP, next_count);
-                if constexpr (B::SPLIT) sm80_load<EP, ROWS, THREADS>(shared + B::Q_LOW, x.q_low + next_row * EP, next_count);
-                if constexpr (!B::OVER) sm80_load<EP, ROWS, THREADS>(shared + B::DOUT, x.dout + next_row * EP, next_count);
+            sm80_anew(now.block);
+            next = behind<B>(now, tile);
+            if (B::STAGES == 1 && next.h < end) {
+                const int64_t row = row_of<B>(x, tile, next);
+                const int count = tile.others - next.block * ROWS;
+                sm80_load<EP, ROWS, THREADS>(shared + B::Q, x.q + row * EP, count);
+                if constexpr (B::SPLIT) sm80_load<EP, ROWS, THREADS>(shared + B::Q_LOW, x.q_low + row * EP, count);
+                if constexpr (!B::OVER) sm80_load<EP, ROWS, THREADS>(shared + B::DOUT, x.dout + row * EP, count);
                 gpu_copy_commit();
             }
 
-            int32_t *const turn = x.turn ? x.turn + (int64_t)h * x.turns + tile.turn + block : NULL;
-            add_dq<B>(x.dq + ((int64_t)h * x.rows + tile.other + block * ROWS) * EP, count, turn && tile.order == 0, shared + B::DS,
-                      shared + B::K, groups, turn, tile.order);
+            const int turn = now.h * x.turns + tile.turn + now.block;
+            add_dq<B>(x.dq + row_of<B>(x, tile, now) * EP, tile.others - now.block * ROWS, shared + B::DS, shared + B::K,
+                      groups_of<B>(tile, now.block, tile.other + x.lead - tile.first + now.block * ROWS), x.turn ? x.turn + turn : NULL,
+                      tile.order);
             pass = turn, pass_to = tile.order + 1;
+            now = behind<B>(now, tile);
             if constexpr (B::OVER) {
                 __syncthreads();  /* dS has been used */
-                if (next_h < end) {
-                    sm80_load<EP, ROWS, THREADS>(shared + B::DOUT, x.dout + next_row * EP, next_count);
+                if (now.h < end) {
+                    sm80_load<EP, ROWS, THREADS>(shared + B::DOUT, x.dout + row_of<B>(x, tile, now) * EP, tile.others - now.block * ROWS);
                     gpu_copy_commit();
                 }
             }
-            h = next_h, block = next_block;
         }
-        const int64_t to = ((int64_t)g * x.keys + tile.first + key0) * EP + half * 8 * B::NE;
+        const int64_t to = ((int64_t)(job->item % x.G) * x.keys + tile.first + key0) * EP + half * 8 * B::NE;
         write<EP>(x.dk + to, tile.count - key0, dk);
         write<EP>(x.dv + to, tile.count - key0, dv);
     }
@@ -309,7 +345,7 @@ static const sm80_entry entries[] = {
     ENTRY(256, KD_GPU_F16, 64, 64, 2, 1, false, 1),
     ENTRY(64, KD_GPU_SPLIT, 128, 64, 1, 1, false, 1),
     ENTRY(96, KD_GPU_SPLIT, 64, 64, 1, 1, false, 2),
-    ENTRY(128, KD_GPU_SPLIT, 64, 64, 1, 1, true, 2),
+    ENTRY(128, KD_GPU_SPLIT, 64, 32, 1, 1, false, 2),
     ENTRY(256, KD_GPU_SPLIT, 64, 32, 2, 1, false, 1),
 };
 
