@@ -82,7 +82,9 @@ $(error CUDA=1: nvcc, libcudart_static.a or cuda_runtime_api.h is missing under 
 and say where with CUDA_HOME=)
 endif
 NVCCFLAGS ?= -O3 -lineinfo
-KD_NVCC  := -std=c++17 -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-fno-exceptions,-Wall,-Wextra
+# Nothing that would need C++'s runtime: the static variables are nvcc's own, which may be set twice.
+KD_NVCC  := -std=c++17 -fmad=false -Xptxas -v -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-Wextra \
+	-Xcompiler -fno-exceptions,-fno-rtti,-fno-threadsafe-statics
 KD_CPP   += -isystem $(CUDA_HOME)/include
 KD_LINK  += -Wl,--exclude-libs,libcudart_static.a
 CUDA_LIBS := $(CUDART) -lrt -ldl
@@ -96,8 +98,8 @@ endif
 ifeq ($(CUDA),simulated)
 SIMT     := $(wildcard tests/simt/*.cc)
 SOURCES  := $(filter-out %/blas_library_cuda.c,$(SOURCES))
-KD_CPP   += -DKD_SIMT -Itests/simt
-KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas
+KD_CPP   += -DKD_SIMT -Itests/simt -Itests
+KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas -Wno-psabi
 LDLIBS   += -lstdc++
 KEDGE_LIBS += -lstdc++
 endif
@@ -121,7 +123,7 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o) $(SIMT:%.cc=$(B
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TESTS   += $(if $(CUDA),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/test_*.cu)))
-TESTS   += $(if $(SIMT),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/simt/test_*.cu)))
+TESTS   += $(if $(SIMT),$(BUILD)/tests/test_simt)
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))
 SHIM    := $(BUILD)/tests/fault_shim.so
 FUZZ    := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -225,6 +227,10 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 # Tests with kernels of their own.
+$(BUILD)/tests/test_simt: $(BUILD)/tests/simt/test_simt.cu.o $(BUILD)/libkedge.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.cu.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
@@ -266,10 +272,10 @@ check-nccl: build/kedge $(BUILD)/tests/test_comm_nccl $(SIMULATED)
 	@tests/run $(BUILD) "program test_comm_nccl" "script tests/cli_nccl.sh"
 
 # What CUDA=1 or CUDA=simulated adds. Without a GPU the tests of CUDA=1 are skipped; what is looked at still is what its kernels take.
-CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_%,$(TESTS))
+CUDA_TESTS := $(filter $(BUILD)/tests/test_cuda_% $(BUILD)/tests/test_gpu% %/test_simt,$(TESTS))
 check-cuda: build/kedge $(CUDA_TESTS)
 	@CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD) "once headers tests/check_headers" \
-		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(patsubst %,"program %",$(notdir $(CUDA_TESTS)))
+		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %") "script tests/cli_cuda.sh"
 
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.

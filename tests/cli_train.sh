@@ -104,6 +104,16 @@ ok $? "tokenizer and config files come through byte for byte"
 try train from.yaml --set steps=6 --set save.every=1 --set save.keep=1 --set output=runs/from --resume
 [ $code -eq 0 ] && [ ! -e runs/from/step-5 ] && cmp -s model/tokenizer.json runs/from/step-6/tokenizer.json
 ok $? "they outlive the checkpoint that was resumed from"
+
+# Moments in 8 bits: saved as float32, and gone on from as if nothing had been.
+try train run.yaml --set dtype.moments=i8 --set output=runs/i8
+coded=$(sum runs/i8/step-8)
+[ "$coded" != "$whole" ]; ok $? "moments in 8 bits are others"
+try train run.yaml --set dtype.moments=i8 --set output=runs/i8-half --set steps=4
+try train run.yaml --set dtype.moments=i8 --set output=runs/i8-half --resume
+[ "$(sum runs/i8-half/step-8)" = "$coded" ]; ok $? "a run with moments in 8 bits is resumed with the same bits"
+try train run.yaml --set dtype.moments=i8 --set output=runs/i8 --set parallel.data=2
+says 1 'dtype.moments: i8: of one rank alone'
 try init runs/a/step-8 --preset tiny;                  says 2 'holds a model already'
 try init few --preset tiny --vocabulary 100;           says 2 'the tokenizer bytes has 259 ids'
 try init fresh --preset tiny --seed 4 && try info fresh --json

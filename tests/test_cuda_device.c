@@ -45,6 +45,28 @@ static void what_is_not_there_is_said(void **state) {
 #endif
 }
 
+/* Whatever GPU is here. */
+static void every_gpu_has_its_code(void **state) {
+    (void)state;
+#if defined(KD_CUDA)
+    static const struct { int major, minor; kd_isa isa; } gpu[] = {{8, 0, KD_ISA_SM80}, {8, 6, KD_ISA_SM80}, {8, 9, KD_ISA_SM80},
+                                                                   {9, 0, KD_ISA_SM90}, {9, 1, KD_ISA_SM80}, {10, 0, KD_ISA_SM80},
+                                                                   {12, 0, KD_ISA_SM80}};
+    kd_isa isa;
+    for (size_t i = 0; i < sizeof gpu / sizeof *gpu; i++) {
+        gpu_done(kd_cuda_isa(&isa, "GPU", gpu[i].major, gpu[i].minor));
+        assert_int_equal(isa, gpu[i].isa);
+    }
+    assert_int_equal(kd_cuda_isa(&isa, "Tesla T4", 7, 5), KD_ENOTSUP);
+    assert_non_null(strstr(kd_message(), "Tesla T4 has compute capability 7.5"));
+    assert_int_equal(kd_cuda_block(1), 64);
+    assert_int_equal(kd_cuda_block(4), 64);
+    assert_int_equal(kd_cuda_block(40), 1024);
+    assert_int_equal(kd_cuda_block(132), 4096);
+    assert_int_equal(kd_cuda_block(1000), 4096);
+#endif
+}
+
 static void a_context_knows_its_device(void **state) {
     kd_ctx *ctx = gpu_open(), *other;
     char words[200];
@@ -259,6 +281,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_have_names),
         cmocka_unit_test(what_is_not_there_is_said),
+        cmocka_unit_test(every_gpu_has_its_code),
         cmocka_unit_test(a_context_knows_its_device),
         cmocka_unit_test(kedge_isa_caps_its_own_kind),
         cmocka_unit_test(memory_begins_as_zeros),

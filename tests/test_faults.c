@@ -30,7 +30,7 @@ static kd_trainer trainer;
 
 /* A model of a few thousand weights whose bits follow from the step. */
 static void set_state(int64_t step) {
-    float *array[] = {kd_model_weights(trainer.model), trainer.optimizer.m, trainer.optimizer.v};
+    float *array[] = {kd_model_weights(trainer.model), trainer.optimizer.m.f32, trainer.optimizer.v.f32};
     int64_t count = kd_model_layout(trainer.model)->count;
     trainer.step = step;
     trainer.optimizer.updates = step * 10;
@@ -41,7 +41,7 @@ static void set_state(int64_t step) {
 /* Loads the newest checkpoint; its step, after every bit of its state was compared. */
 static int64_t newest_step(void) {
     static float *want[3];
-    float *array[] = {kd_model_weights(trainer.model), trainer.optimizer.m, trainer.optimizer.v};
+    float *array[] = {kd_model_weights(trainer.model), trainer.optimizer.m.f32, trainer.optimizer.v.f32};
     int64_t count = kd_model_layout(trainer.model)->count, step;
     char *folder;
     assert_done(kd_checkpoint_newest(&folder, &step, run.output));

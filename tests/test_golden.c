@@ -208,7 +208,7 @@ static void ten_adamw_steps_agree_with_torch(void **state) {
         kd_optimizer optimizer;
         kd_adamw adamw = {1e-3, 0.9, 0.95, 1e-8, 0.1, 1.0, 0};
         double worst = 0, worst_norm = 0;
-        assert_done(kd_optimizer_open(&optimizer, f.ctx, f.model, false, NULL));
+        assert_done(kd_optimizer_open(&optimizer, f.ctx, f.model, &(kd_optimizer_options){0}));
         for (int64_t step = 0; step < 10; step++) {
             kd_step_sums sums;
             assert_done(kd_model_forward(f.model, &one, 1, 0));

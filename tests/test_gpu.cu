@@ -1,11 +1,11 @@
 /* The GPU vocabulary (dev/gpu.cuh), word by word, beside its definition; and what kernels take from CUDA itself. */
 #include "gpu_test.h"
 
-/* ---- numbers ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------------------------------------- */
 enum { NUMBERS = 1 << 16 };
 
-static __global__ void round_and_widen(const float *x, const uint16_t *stored, uint16_t *bf16, uint16_t *f16, uint32_t *pairs, float *widened)
-{
+static __global__ void round_and_widen(const float *x, const uint16_t *stored, uint16_t *bf16, uint16_t *f16, uint32_t *pairs,
+                                       float *widened) {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     bf16[i] = gpu_bf16(x[i]);
     f16[i] = gpu_f16(x[i]);
@@ -17,17 +17,17 @@ static __global__ void round_and_widen(const float *x, const uint16_t *stored, u
 
 static bool same_number(float x, float y) { return (isnan(x) && isnan(y)) || (x == y && signbit(x) == signbit(y)); }
 
-static void numbers_round_to_nearest_even(void **state)
-{
+static void numbers_round_to_nearest_even(void **state) {
     (void)state;
     gpu_need(80);
     float *x = (float *)malloc(NUMBERS * sizeof *x);
     uint16_t *stored = (uint16_t *)malloc(NUMBERS * sizeof *stored);
     for (int i = 0; i < NUMBERS; i++) {
         stored[i] = (uint16_t)i;
-        x[i] = i % 3 == 0 ? kd_f16_widen((uint16_t)i) * (1 + (float)(i % 5 - 2) * 0x1p-11f)  /* near ties, subnormals and the limits of both */
-             : i % 3 == 1 ? kd_bf16_widen((uint16_t)i) * (1 + (float)(i % 5 - 2) * 0x1p-9f)
-                          : (float)kd_random_normal(1, 2, (uint64_t)i);
+        x[i] = i % 3 == 0
+                   ? kd_f16_widen((uint16_t)i) * (1 + (float)(i % 5 - 2) * 0x1p-11f) /* near ties, subnormals and the limits of both */
+               : i % 3 == 1 ? kd_bf16_widen((uint16_t)i) * (1 + (float)(i % 5 - 2) * 0x1p-9f)
+                            : (float)kd_random_normal(1, 2, (uint64_t)i);
     }
     float *dx = gpu_copy_of(x, NUMBERS), *widened = gpu_new<float>(2 * NUMBERS);
     uint16_t *dstored = gpu_copy_of(stored, NUMBERS), *bf16 = gpu_new<uint16_t>(NUMBERS), *f16 = gpu_new<uint16_t>(NUMBERS);
@@ -56,8 +56,7 @@ static void numbers_round_to_nearest_even(void **state)
 
 static __global__ void powers_of_two(const float *x, float *y) { y[threadIdx.x] = gpu_exp2(x[threadIdx.x]); }
 
-static void exp2_is_close_and_flushes_to_zero(void **state)
-{
+static void exp2_is_close_and_flushes_to_zero(void **state) {
     (void)state;
     gpu_need(80);
     float x[256];
@@ -76,10 +75,9 @@ static void exp2_is_close_and_flushes_to_zero(void **state)
     cudaFree(dx), cudaFree(dy), free(y);
 }
 
-/* ---- tensor cores of a warp ----------------------------------------------------------------------------------------------------- */
+/* ---- tensor cores of a warp ------------------------------------------------------------------------------------------------ */
 /* Fragments are taken number by number, as the table beside gpu_mma_bf16 has them. */
-template <bool F16> static __global__ void one_product(const uint16_t *a, const uint16_t *b, float *d)
-{
+template <bool F16> static __global__ void one_product(const uint16_t *a, const uint16_t *b, float *d) {
     int lane = (int)threadIdx.x, r = lane / 4, c = lane % 4 * 2;
     auto pair = [](uint16_t first, uint16_t second) { return first | (uint32_t)second << 16; };
     uint32_t fa[4], fb[2];
@@ -95,8 +93,7 @@ template <bool F16> static __global__ void one_product(const uint16_t *a, const 
     for (int i = 0; i < 4; i++) d[(r + i / 2 * 8) * 8 + c + i % 2] = f[i];
 }
 
-template <bool F16> static void mma_is_a_product(void **state)
-{
+template <bool F16> static void mma_is_a_product(void **state) {
     (void)state;
     gpu_need(80);
     uint16_t a[16 * 16], b[16 * 8];
@@ -116,8 +113,7 @@ template <bool F16> static void mma_is_a_product(void **state)
     cudaFree(da), cudaFree(db), cudaFree(dd), free(out);
 }
 
-static __global__ void load_matrices(const uint16_t *x, uint32_t *out)
-{
+static __global__ void load_matrices(const uint16_t *x, uint32_t *out) {
     __shared__ __align__(16) uint16_t rows[32 * 24];  /* rows 48 bytes apart */
     int lane = (int)threadIdx.x;
     for (int i = 0; i < 8; i++) rows[lane * 24 + i] = x[lane * 8 + i];
@@ -128,8 +124,7 @@ static __global__ void load_matrices(const uint16_t *x, uint32_t *out)
     for (int i = 0; i < 4; i++) out[lane * 8 + i] = d[i], out[lane * 8 + 4 + i] = t[i];
 }
 
-static void load_matrix_gives_rows_or_columns(void **state)
-{
+static void load_matrix_gives_rows_or_columns(void **state) {
     (void)state;
     gpu_need(80);
     uint16_t x[256];
@@ -148,9 +143,8 @@ static void load_matrix_gives_rows_or_columns(void **state)
     cudaFree(dx), cudaFree(dout), free(out);
 }
 
-/* ---- copies ------------------------------------------------------------------------------------------------------------------------ */
-static __global__ void copy_in_groups(const float *x, float *out, int there)
-{
+/* ---- copies ---------------------------------------------------------------------------------------------------------------- */
+static __global__ void copy_in_groups(const float *x, float *out, int there) {
     KD_SHARED(float, mine);
     int t = (int)threadIdx.x;
     for (int g = 0; g < 3; g++) {
@@ -165,8 +159,7 @@ static __global__ void copy_in_groups(const float *x, float *out, int there)
         for (int i = 0; i < 4; i++) out[(g * 64 + t) * 4 + i] = mine[(g * 64 + (t ^ 1)) * 4 + i];  /* another thread's */
 }
 
-static void copies_come_in_groups_and_give_zeros(void **state)
-{
+static void copies_come_in_groups_and_give_zeros(void **state) {
     (void)state;
     gpu_need(80);
     float x[3 * 64 * 4];
@@ -181,10 +174,9 @@ static void copies_come_in_groups_and_give_zeros(void **state)
     cudaFree(dx), cudaFree(dout), free(out);
 }
 
-/* ---- barriers and turns ------------------------------------------------------------------------------------------------------------ */
+/* ---- barriers and turns ---------------------------------------------------------------------------------------------------- */
 /* Warps 0 and 1 fill a place, warp 2 takes it, by two named barriers; warp 3 is not concerned. */
-static __global__ void hand_over(int rounds, float *out)
-{
+static __global__ void hand_over(int rounds, float *out) {
     __shared__ float place[64];
     int t = (int)threadIdx.x, warp = t / 32;
     for (int i = 0; i < rounds && warp < 2; i++) {
@@ -201,8 +193,7 @@ static __global__ void hand_over(int rounds, float *out)
     }
 }
 
-static void named_barriers_hand_over(void **state)
-{
+static void named_barriers_hand_over(void **state) {
     (void)state;
     gpu_need(80);
     enum { ROUNDS = 5 };
@@ -218,8 +209,7 @@ static void named_barriers_hand_over(void **state)
 }
 
 /* Blocks take work by a counter; each adds to x in turn: the result tells the order. */
-static __global__ void in_turn(int32_t *next, int32_t *turn, uint32_t *x, int works)
-{
+static __global__ void in_turn(int32_t *next, int32_t *turn, uint32_t *x, int works) {
     __shared__ int work;
     for (;;) {
         if (threadIdx.x == 0) work = atomicAdd(next, 1);
@@ -234,8 +224,7 @@ static __global__ void in_turn(int32_t *next, int32_t *turn, uint32_t *x, int wo
     }
 }
 
-static void turns_pass_in_order(void **state)
-{
+static void turns_pass_in_order(void **state) {
     (void)state;
     gpu_need(80);
     int32_t zero[2] = {0, 0};
@@ -250,9 +239,8 @@ static void turns_pass_in_order(void **state)
     cudaFree(counters), cudaFree(dx), free(out);
 }
 
-/* ---- what kernels take from CUDA ------------------------------------------------------------------------------------------------------ */
-static __global__ void votes_and_shuffles(int *out)
-{
+/* ---- what kernels take from CUDA ------------------------------------------------------------------------------------------- */
+static __global__ void votes_and_shuffles(int *out) {
     int t = (int)threadIdx.x, lane = t % 32, *mine = out + t * 10;
     mine[0] = __shfl_sync(0xffffffff, t, 5);
     mine[1] = __shfl_xor_sync(0xffffffff, t, 6);
@@ -268,8 +256,7 @@ static __global__ void votes_and_shuffles(int *out)
     mine[9] = __shfl_sync(0xfffff, t, 19);
 }
 
-static void votes_and_shuffles_are_cudas(void **state)
-{
+static void votes_and_shuffles_are_cudas(void **state) {
     (void)state;
     gpu_need(80);
     int *dout = gpu_new<int>(640);
@@ -292,8 +279,7 @@ static void votes_and_shuffles_are_cudas(void **state)
 }
 
 /* Each block has its own variables, also while it waits for others. */
-static __global__ void sum_of_block(int32_t *turn, int *out)
-{
+static __global__ void sum_of_block(int32_t *turn, int *out) {
     __shared__ int values[96], total;
     int t = (int)threadIdx.x, n = (int)gridDim.x;
     values[t] = (int)blockIdx.x * 1000 + t;
@@ -308,8 +294,7 @@ static __global__ void sum_of_block(int32_t *turn, int *out)
     gpu_pass_turn(turn, n - (int)blockIdx.x);
 }
 
-static void blocks_have_their_own_shared_memory(void **state)
-{
+static void blocks_have_their_own_shared_memory(void **state) {
     (void)state;
     gpu_need(80);
     int32_t zero = 0, *turn = gpu_copy_of(&zero, 1);
@@ -320,15 +305,13 @@ static void blocks_have_their_own_shared_memory(void **state)
     cudaFree(turn), cudaFree(dout), free(out);
 }
 
-static __global__ void where_am_i(int *out)
-{
+static __global__ void where_am_i(int *out) {
     unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
     out[block * 24 + thread] = (int)(block * 1000 + thread);
 }
 
-static void threads_know_where_they_are(void **state)
-{
+static void threads_know_where_they_are(void **state) {
     (void)state;
     gpu_need(80);
     int *dout = gpu_new<int>(30 * 24);
@@ -338,8 +321,7 @@ static void threads_know_where_they_are(void **state)
     cudaFree(dout), free(out);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_round_to_nearest_even),
         cmocka_unit_test(exp2_is_close_and_flushes_to_zero),

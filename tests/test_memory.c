@@ -105,7 +105,7 @@ static void the_second_step_asks_for_no_memory_whatever_its_documents(void **sta
                                     .training = true};
         assert_done(kd_model_open(&model, ctx, &config, &options));
         assert_done(kd_model_init(model, &config, 5));
-        assert_done(kd_optimizer_open(&optimizer, ctx, model, false, NULL));
+        assert_done(kd_optimizer_open(&optimizer, ctx, model, &(kd_optimizer_options){0}));
         kd_plan first = make_plan(KD_MASK_DOCUMENT, 100);
         step(model, &optimizer, &first);
         kd_plan_free(&first);

@@ -25,9 +25,11 @@ typedef struct way {
     kd_comm *sequence, *data, *world;
     int64_t zero;
     kd_sequence_mode mode;
+    const char *files;
 } way;
 
-static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL, NULL, 1, KD_SEQUENCE_ULYSSES};
+static const way usual = {&kd_device_host, 2, 1, KD_RECOMPUTE_LAYER, KD_ISA_AVX512, WINDOWS, NULL, NULL, NULL, 1, KD_SEQUENCE_ULYSSES,
+                          NULL};
 
 static kd_config make_config(const char *arch) {
     char *text;
@@ -85,7 +87,7 @@ static void run(float **gradient, double **losses, int64_t *count, const char *a
     if (how.isa < ctx->isa) ctx->isa = how.isa;
     kd_model_options options = {.window = T, .windows = windows, .micro = how.micro, .leaves = 8, .frame = KD_FRAME_DOCUMENT,
                                 .recompute = how.recompute, .training = true, .sequence = how.sequence, .mode = how.mode, .data = how.data,
-                                .world = how.world, .zero = how.zero};
+                                .world = how.world, .zero = how.zero, .files = how.files};
     assert_done(kd_model_open(&model, ctx, &config, &options));
     assert_done(kd_model_init(model, &config, 5));
     for (int64_t i = 0; i < windows; i++) plan[i] = make_plan(mask, (uint64_t)kd_model_window(model, i)), view[i] = &plan[i];
@@ -319,6 +321,19 @@ static void a_device_the_host_may_not_touch_gives_the_same_bits(void **state) {
     same_bits("qwen2", KD_MASK_DOCUMENT, usual, b);
 }
 
+/* Copied away and back, on a host from memory to memory: in the order in which a GPU's copies go beside its operations. */
+static void inputs_of_layers_in_the_hosts_memory_give_the_same_bits(void **state) {
+    (void)state;
+    for (int guarded = 0; guarded < 2; guarded++) {
+        way b = usual;
+        b.files = KD_PLACE_HOST;
+        b.device = guarded ? &kd_device_guard : &kd_device_host;
+        same_bits("qwen2", KD_MASK_ANCHOR, usual, b);
+        b.recompute = KD_RECOMPUTE_NONE, b.micro = 2;
+        same_bits("llama", KD_MASK_FULL, usual, b);
+    }
+}
+
 static void avx2_gives_the_bits_of_avx512(void **state) {
     (void)state;
     if (kd_isa_best() < KD_ISA_AVX512) {
@@ -397,6 +412,7 @@ int main(void) {
         cmocka_unit_test(any_number_of_windows_at_once_gives_the_same_bits),
         cmocka_unit_test(computing_layers_again_gives_the_same_bits),
         cmocka_unit_test(a_device_the_host_may_not_touch_gives_the_same_bits),
+        cmocka_unit_test(inputs_of_layers_in_the_hosts_memory_give_the_same_bits),
         cmocka_unit_test(avx2_gives_the_bits_of_avx512),
         cmocka_unit_test(neighbours_and_place_do_not_change_a_documents_logits),
         cmocka_unit_test(a_window_of_another_length_is_refused),

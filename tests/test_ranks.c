@@ -131,7 +131,7 @@ static kd_status open_rank(void *arg, kd_comm *comm) {
     KD_TRY(kd_comm_split(&data, comm, rank % S));
     options.sequence = sequence, options.data = data, options.world = comm;
     KD_TRY(kd_model_open(&model, ctx, &o->t->config, &options));
-    if (rank == 0) o->memory = kd_model_memory_use(model), o->moments = kd_optimizer_bytes(model);
+    if (rank == 0) o->memory = kd_model_memory_use(model), o->moments = kd_optimizer_bytes(model, false);
     kd_model_close(model);
     kd_comm_free(sequence);
     kd_comm_free(data);

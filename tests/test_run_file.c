@@ -341,7 +341,7 @@ static void every_precision_has_its_word(void **state) {
 static void what_is_not_in_this_build_is_said(void **state) {
     (void)state;
     later("dtype: {weights: f16}\n", "run.yaml:1: dtype.weights: f16: not in this build yet");
-    later("dtype: {moments: bf16}\n", "run.yaml:1: dtype.moments: bf16: not in this build yet");
+    refuse("dtype: {moments: bf16}\n", "run.yaml:1: dtype.moments: unknown word bf16, known are f32, i8");
     refuse("parallel: {zero: 4}\n", "run.yaml:1: parallel.zero: 4 is outside [1, 3]");
     refuse("model: {rope: {precision: bf17}}\n",
            "run.yaml:1: model.rope.precision: unknown word bf17, did you mean bf16?");
@@ -372,6 +372,13 @@ static void devices_and_their_types(void **state) {
     later(RUN "dtype: {weights: bf16, activations: bf16}\n", "run.yaml:7: dtype.weights: bf16 weights and activations need device: cuda");
     later(RUN "device: cuda\ndtype: {weights: bf16}\n", "run.yaml:8: dtype.weights: weights and activations are both f32, or both bf16");
     later(RUN "device: cuda\ndtype: {activations: bf16}\n", "run.yaml:8: dtype.activations: weights and activations are both f32, or both bf16");
+    run = accept(RUN "device: cuda\ndtype: {moments: i8}\noffload: {state: host, activations: host}\n");
+    assert_true(run.moments_coded && !strcmp(run.offload_state, KD_PLACE_HOST) && !strcmp(run.offload_activations, KD_PLACE_HOST));
+    kd_run_file_close(&run);
+    later(RUN "offload: {state: host}\n", "run.yaml:7: offload.state: host: of a run on a GPU; a folder's path takes a file (./host names one of that name)");
+    later(RUN "device: cuda\noffload: {activations: /tmp/x}\n",
+          "run.yaml:8: offload.activations: /tmp/x: a GPU's memory does not lie in files: host is what there is");
+    later(RUN "dtype: {moments: i8}\nparallel: {data: 2}\nbatch: {windows: 2}\n", "run.yaml:7: dtype.moments: i8: of one rank alone");
     later(RUN "device: cuda\nparallel: {data: 2}\nbatch: {windows: 2}\n", "run.yaml:7: device: cuda: several ranks compute on hosts alone");
 }
 

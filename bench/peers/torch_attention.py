@@ -15,20 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measure import Failed, Results, Table, attention, main, median, need, peer_arguments, percent, thousands
-
-
-def documents_of(torch, tokens, count):
-    """The document of each token, as `kedge bench attention --documents COUNT --anchor` lays them: equal, after the anchor."""
-    document, text = torch.zeros(tokens, dtype=torch.int32), tokens - 1
-    for n in range(count):
-        document[1 + text * n // count:1 + text * (n + 1) // count] = n + 1
-    return document
-
-
-def pairs_of(document):
-    """Pairs of tokens that see each other: those of each document, and every token with the anchor, which is document 0."""
-    length = document.bincount()
-    return int((length * (length + 1) // 2).sum()) + document.numel() - 1
+from torch_masks import documents_of, pairs_of, reason, sight_of
 
 
 def peers(torch, document, dense_most):
@@ -37,11 +24,7 @@ def peers(torch, document, dense_most):
     if document is None:
         return {"SDPA causal": lambda q, k, v: flash(q, k, v, is_causal=True)}
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-    tokens = document.numel()
-
-    def sees(b, h, query, key):
-        return (query >= key) & ((document[query] == document[key]) | (key == 0))
-
+    tokens, sees = document.numel(), sight_of(document)
     found = {}
     if tokens <= dense_most:
         at = torch.arange(tokens)
@@ -63,10 +46,6 @@ def seconds(torch, function, inputs, dout, backward):
             torch.autograd.grad(out, inputs, dout)
         took.append(time.perf_counter() - began)
     return median(took[1:])
-
-
-def reason(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def check(found, inputs, why):

@@ -9,7 +9,16 @@
 /* Rounded logits and probabilities are the definition's alone. */
 static bool not_eager(const void *args) { return !kd_rung_of(args)->eager; }
 
+#define ON_CUDA(name, isa, function) \
+    KD_ON_CUDA({name, isa, kd_attn_supports_##function, kd_attn_workspace_##function, kd_attn_##function})
+
+/* sm90-atomic adds to dq in whatever order tiles come: faster, and other bits in every run. It stands behind a variant that serves as much, so
+ * it is taken by its name alone. */
 static const kd_variant attn_forward_variants[] = {
+    ON_CUDA("sm90", KD_ISA_SM90, forward_sm90)
+    ON_CUDA("sm90-atomic", KD_ISA_SM90, forward_sm90)
+    ON_CUDA("sm80", KD_ISA_SM80, forward_sm80)
+    ON_CUDA("cuda-plain", KD_ISA_SM80, forward_plain)
     KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx512})
     KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_forward, kd_attn_forward_avx2})
     {"ref", KD_ISA_REF, NULL, kd_attn_workspace_forward_ref, kd_attn_forward_ref},
@@ -17,6 +26,10 @@ static const kd_variant attn_forward_variants[] = {
 KD_OP(kd_attn_forward_op, attn_forward_variants);
 
 static const kd_variant attn_backward_variants[] = {
+    ON_CUDA("sm90", KD_ISA_SM90, backward_sm90)
+    ON_CUDA("sm90-atomic", KD_ISA_SM90, backward_sm90_atomic)
+    ON_CUDA("sm80", KD_ISA_SM80, backward_sm80)
+    ON_CUDA("cuda-plain", KD_ISA_SM80, backward_plain)
     KD_ON_X86({"avx512", KD_ISA_AVX512, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx512})
     KD_ON_X86({"avx2", KD_ISA_AVX2, not_eager, kd_attn_workspace_backward, kd_attn_backward_avx2})
     {"ref", KD_ISA_REF, NULL, kd_attn_workspace_backward_ref, kd_attn_backward_ref},

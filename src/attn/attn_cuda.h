@@ -66,6 +66,9 @@ kd_status kd_attn_sm90_backward(const kd_gpu_attn *x);
 kd_status kd_attn_sm80_forward(const kd_gpu_attn *x);
 kd_status kd_attn_sm80_backward(const kd_gpu_attn *x);
 
+/* How often a batch of heads was done again in bf16 so far, because a number was beyond float16. Waits. */
+kd_status kd_attn_cuda_fallbacks(int64_t *count, kd_ctx *ctx);
+
 #ifdef __cplusplus
 }
 #endif

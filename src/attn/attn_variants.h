@@ -99,4 +99,17 @@ kd_status kd_attn_backward_avx2(kd_ctx *ctx, const void *args, void *workspace);
 kd_status kd_attn_forward_avx512(kd_ctx *ctx, const void *args, void *workspace);
 kd_status kd_attn_backward_avx512(kd_ctx *ctx, const void *args, void *workspace);
 
+/* On CUDA (attn_cuda.c). */
+#define KD_ATTN_VARIANT_ON_CUDA(name)                                              \
+    bool kd_attn_supports_##name(const void *args);                                \
+    int64_t kd_attn_workspace_##name(const kd_ctx *ctx, const void *args);         \
+    kd_status kd_attn_##name(kd_ctx *ctx, const void *args, void *workspace)
+KD_ATTN_VARIANT_ON_CUDA(forward_sm90);
+KD_ATTN_VARIANT_ON_CUDA(forward_sm80);
+KD_ATTN_VARIANT_ON_CUDA(forward_plain);
+KD_ATTN_VARIANT_ON_CUDA(backward_sm90);
+KD_ATTN_VARIANT_ON_CUDA(backward_sm90_atomic);
+KD_ATTN_VARIANT_ON_CUDA(backward_sm80);
+KD_ATTN_VARIANT_ON_CUDA(backward_plain);
+
 #endif

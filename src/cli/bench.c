@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "cli.h"
 #include "subcommands.h"
 
@@ -23,6 +24,12 @@ kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {
     for (int64_t i = 0; i < op->count; i++)
         if (kd_bench_wants(ctx, &op->variant[i], name)) return KD_OK;
     return kd_fail(KD_ECONFIG, "bench: --variant %s: this build and machine have none of that name", name);
+}
+
+kd_status kd_bench_now(double *seconds, kd_ctx *ctx) {
+    if (ctx->device->finish) KD_TRY(ctx->device->finish(ctx));
+    *seconds = kd_now();
+    return KD_OK;
 }
 
 int kd_cmd_bench(int argc, char **argv) {

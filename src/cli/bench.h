@@ -9,6 +9,9 @@ bool kd_bench_wants(const kd_ctx *ctx, const kd_variant *variant, const char *na
 /* KD_ECONFIG where an operation has no variant that is wanted. */
 kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name);
 
+/* Seconds since some moment, once all that was enqueued has run. */
+kd_status kd_bench_now(double *seconds, kd_ctx *ctx);
+
 int kd_bench_attention(int argc, char **argv);
 int kd_bench_gemm(int argc, char **argv);
 int kd_bench_step(int argc, char **argv);

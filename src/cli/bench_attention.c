@@ -1,4 +1,4 @@
-/* kedge bench attention: useful FLOPs (pairs that see each other, nothing else) beside the FMA peak. */
+/* kedge bench attention: useful FLOPs (pairs that see each other, nothing else) beside the device's limit. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +19,17 @@ enum { REF_TOKENS = 512, RUNS_MOST = 1000 };
 typedef struct options {
     kd_bench_windows_options window;
     int64_t heads, groups, size, threads, seconds;
-    const char *frame, *storage, *variant;
+    const char *device, *frame, *storage, *precision, *variant;
     bool against_full, json;
 } options;
+
+/* The options', or what a device computes by default; KD_PRECISIONS: there is none of that name. */
+static kd_precision precision_of(const options *o) {
+    const char *name = o->precision ? o->precision : strncmp(o->device, "cuda", 4) ? "exact" : "f16-store";
+    kd_precision p = KD_PRECISION_EXACT;
+    while (p < KD_PRECISIONS && strcmp(name, kd_precision_name(p))) p++;
+    return p;
+}
 
 /* Windows, and the tensors that they take turns on. */
 typedef struct bench {
@@ -78,8 +86,8 @@ static kd_status bench_open(bench *b, const options *o, kd_ctx *ctx, const kd_be
     int64_t T = windows->tokens;
     double inv_freq[128];
     for (int64_t e = 0; e < o->size / 2; e++) inv_freq[e] = (float)pow(1e4, -2.0 * (double)e / (double)o->size);
-    KD_TRY(kd_rope_init(&b->rope, ctx, inv_freq, o->size, T));
-    b->a = (kd_attn){.plan = windows->plan, .rope = &b->rope, .H = o->heads, .G = o->groups, .E = o->size,
+    KD_TRY(kd_rope_init_for(&b->rope, ctx, precision_of(o), inv_freq, o->size, T));
+    b->a = (kd_attn){.plan = windows->plan, .rope = &b->rope, .H = o->heads, .G = o->groups, .E = o->size, .precision = precision_of(o),
                      .frame = strcmp(o->frame, "window") ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW};
     place(&b->a, &b->arena, storage_of(o), T);
     KD_TRY(kd_ctx_place(ctx, &b->arena));
@@ -127,16 +135,18 @@ static kd_status measure(result *r, const bench *b, const kd_variant *variant, b
                    (double)b->windows.count * (backward ? 2.5 : 1);
     double seconds[RUNS_MOST], peak[RUNS_MOST], ratio[RUNS_MOST];
     int64_t runs = 0;
+    double warm, begin, start, end;
     KD_TRY(run(b, variant));
-    double warm = kd_now();
+    KD_TRY(kd_bench_now(&warm, b->ctx));
     KD_TRY(run(b, variant));
-    double begin = kd_now();
+    KD_TRY(kd_bench_now(&begin, b->ctx));
     int64_t repeat = 1 + (int64_t)(RUN_SECONDS / (begin - warm));
     double before = kd_peak_flops(b->ctx);
     while (runs < 3 || (runs < RUNS_MOST && kd_now() - begin < (double)o->seconds)) {
-        double start = kd_now();
+        KD_TRY(kd_bench_now(&start, b->ctx));
         for (int64_t i = 0; i < repeat; i++) KD_TRY(run(b, variant));
-        seconds[runs] = (kd_now() - start) / (double)repeat;
+        KD_TRY(kd_bench_now(&end, b->ctx));
+        seconds[runs] = (end - start) / (double)repeat;
         double after = kd_peak_flops(b->ctx);
         peak[runs] = (before + after) / 2;
         ratio[runs] = flops / seconds[runs] / peak[runs];
@@ -158,11 +168,11 @@ static void print(const bench *b, const kd_variant *variant, bool backward, cons
     const options *o = b->o;
     double of_full = pairs_of_full(&b->windows);
     if (o->json) {
-        printf("{\"bench\": \"attention\", \"variant\": \"%s\", \"direction\": \"%s\", \"tokens\": %lld, "
+        printf("{\"bench\": \"attention\", \"device\": \"%s\", \"precision\": \"%s\", \"variant\": \"%s\", \"direction\": \"%s\", \"tokens\": %lld, "
                "\"windows\": %lld, \"documents\": %.6g, \"anchor\": %s, \"frame\": \"%s\", \"storage\": \"%s\", \"size\": %lld, \"heads\": %lld, "
                "\"groups\": %lld, \"threads\": %lld, \"seconds\": %.6g, \"gflops\": %.2f, \"peak_gflops\": %.1f, "
                "\"ratio\": %.4f, \"runs\": %lld, \"pairs_of_full\": %.5f",
-               variant->name, direction[backward], (long long)b->windows.tokens, (long long)b->windows.count,
+               o->device, kd_precision_name(precision_of(o)), variant->name, direction[backward], (long long)b->windows.tokens, (long long)b->windows.count,
                kd_bench_windows_documents(&b->windows), b->windows.plan->anchors ? "true" : "false", o->frame, o->storage, (long long)o->size,
                (long long)o->heads, (long long)o->groups, (long long)kd_pool_threads(b->ctx->pool), r->seconds, r->rate * 1e-9,
                r->peak * 1e-9, r->ratio, (long long)r->runs, of_full);
@@ -189,6 +199,13 @@ static kd_status measure_variant(const bench *b, const bench *full, int64_t i) {
     return KD_OK;
 }
 
+/* Whether it is the last of the list that this device has: slow, and there to be compared with. */
+static bool is_definition(const kd_ctx *ctx, int64_t i) {
+    for (i++; i < kd_attn_forward_op.count; i++)
+        if (kd_isa_serves(ctx->isa, kd_attn_forward_op.variant[i].isa)) return false;
+    return true;
+}
+
 /* The definition last, on a window it gets through. */
 static kd_status measure_all(const options *o) {
     kd_ctx *ctx = NULL;
@@ -196,7 +213,7 @@ static kd_status measure_all(const options *o) {
     kd_bench_windows_options drawn = o->window;
     bench b = {0}, full = {0}, small = {0};
     kd_status status;
-    KD_GO(kd_ctx_open(&ctx, o->threads));
+    KD_GO(kd_ctx_open_device(&ctx, o->device, o->threads));
     KD_GO(kd_bench_has(ctx, &kd_attn_forward_op, o->variant));
     KD_GO(kd_bench_windows_open(&windows, &o->window));
     KD_GO(bench_open(&b, o, ctx, &windows));
@@ -212,9 +229,10 @@ static kd_status measure_all(const options *o) {
         printf("%-8s %-9s %7s %6s %4s %3s %3s %3s %9s %9s %7s %8s%s\n", "variant", "direction", "T", "N", "E", "H", "G",
                "thr", "GF/s", "peak", "ratio", "pairs", o->against_full ? "     time" : "");
     for (int64_t i = 0; i < kd_attn_forward_op.count; i++) {
-        kd_isa isa = kd_attn_forward_op.variant[i].isa;
-        if (!kd_bench_wants(ctx, &kd_attn_forward_op.variant[i], o->variant)) continue;
-        KD_GO(measure_variant(isa == KD_ISA_REF ? &small : &b, isa != KD_ISA_REF && o->against_full ? &full : NULL, i));
+        const kd_variant *variant = &kd_attn_forward_op.variant[i];
+        bool definition = is_definition(ctx, i);
+        if (!kd_bench_wants(ctx, variant, o->variant) || (variant->supports && !variant->supports(&b.a))) continue;
+        KD_GO(measure_variant(definition ? &small : &b, !definition && o->against_full ? &full : NULL, i));
     }
 done:
     bench_close(&small);
@@ -237,6 +255,7 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench attention: head size %lld is not even in 2..256", (long long)o->size);
     if (strcmp(o->frame, "window") && strcmp(o->frame, "document"))
         return kd_fail(KD_ECONFIG, "bench attention: --frame %s: it is window or document", o->frame);
+    if (precision_of(o) == KD_PRECISIONS) return kd_fail(KD_ECONFIG, "bench attention: --precision %s: kedge bench rope lists them", o->precision);
     if (strcmp(o->storage, storage_names[storage_of(o)]))
         return kd_fail(KD_ECONFIG, "bench attention: --storage %s: it is f32, bf16 or f16", o->storage);
     return KD_OK;
@@ -244,7 +263,7 @@ static kd_status check(const options *o) {
 
 int kd_bench_attention(int argc, char **argv) {
     options o = {.window = {.tokens = 4096, .documents = 1, .windows = 1}, .heads = 4, .size = 128, .seconds = 2,
-                 .frame = "document", .storage = "f32"};
+                 .device = "host", .frame = "document"};
     const kd_option option[] = {
         {"--tokens", KD_INTEGER, &o.window.tokens, "N", "of the window"},
         {"--heads", KD_INTEGER, &o.heads, "N", "query heads"},
@@ -259,18 +278,21 @@ int kd_bench_attention(int argc, char **argv) {
         {"--against-full", KD_FLAG, &o.against_full, NULL, "measure one document of as many tokens too"},
         {"--frame", KD_TEXT, &o.frame, "NAME", "window or document"},
         {"--variant", KD_TEXT, &o.variant, "NAME", "this one alone"},
-        {"--storage", KD_TEXT, &o.storage, "NAME", "of inputs and outputs: f32, bf16 or f16"},
+        {"--storage", KD_TEXT, &o.storage, "NAME", "of inputs and outputs: f32, bf16 or f16; f32 on the host and bf16 on CUDA unless given"},
+        {"--precision", KD_TEXT, &o.precision, "NAME", "of rotations; exact on the host and f16-store on CUDA unless given"},
+        {"--device", KD_TEXT, &o.device, "NAME", "host, cuda or cuda:N"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--seconds", KD_INTEGER, &o.seconds, "N", "for each line"},
         {"--json", KD_FLAG, &o.json, NULL, "one object a line"},
     };
     const kd_usage usage = {"bench attention", "[options]",
                             "Speed of every variant of attention in useful FLOPs (forward 4 E for each pair of tokens that see\n"
-                            "each other, backward 2.5 times that), beside the FMA peak of the best instruction set measured\n"
-                            "between the runs; then the pairs as a share of those of full attention and, if asked for, the time\n"
+                            "each other, backward 2.5 times that), beside the limit of the device measured between the runs:\n"
+                            "FMAs of the best instruction set, or a bf16 product of 8192^3; then the pairs as a share of those of full attention and, if asked for, the time\n"
                             "as a share of its time. The last lines are the plain-C definition on a small window.",
                             "  kedge bench attention --threads 1\n"
                             "  kedge bench attention --tokens 64K --mean-length 2K --anchor --heads 8 --groups 2\n"
+                            "  kedge bench attention --device cuda --tokens 32K --heads 64 --groups 8\n"
                             "  kedge bench attention --pack packs/64k --tokenizer llama2 --windows 4 --against-full\n",
                             option, sizeof option / sizeof *option};
     int64_t count;
@@ -278,6 +300,7 @@ int kd_bench_attention(int argc, char **argv) {
     kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &done);
     if (status || done) return kd_exit_code(status);
     if (o.groups == 0) o.groups = o.heads;
+    if (!o.storage) o.storage = strncmp(o.device, "cuda", 4) ? "f32" : "bf16";
     status = check(&o);
     if (!status) status = measure_all(&o);
     return kd_exit_code(status);

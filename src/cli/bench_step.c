@@ -18,9 +18,9 @@
 enum { STEPS_MOST = 1000 };
 
 typedef struct options {
-    const char *preset, *config, *mask, *recompute, *pack, *tokenizer;
-    int64_t window, windows, vocabulary, length, steps, threads;
-    bool json;
+    const char *device, *dtype, *moments, *preset, *config, *mask, *recompute, *pack, *tokenizer;
+    int64_t window, windows, leaves, vocabulary, length, steps, threads;
+    bool offload, json;
 } options;
 
 /* What is timed. */
@@ -87,16 +87,24 @@ static void bench_close(bench *b) {
 }
 
 static kd_status bench_open(bench *b, const options *o) {
-    kd_model_options model = {.windows = o->windows, .micro = 1, .leaves = 8, .frame = KD_FRAME_DOCUMENT, .training = true};
+    kd_model_options model = {.windows = o->windows, .micro = 1, .leaves = o->leaves, .frame = KD_FRAME_DOCUMENT, .training = true};
+    const bool on_host = !strcmp(o->moments, "host");
+    const kd_optimizer_options state = {.coded = !strcmp(o->moments, "i8"), .files = on_host ? KD_PLACE_HOST : NULL};
     kd_status status;
     *b = (bench){0};
     model.recompute = !strcmp(o->recompute, "none") ? KD_RECOMPUTE_NONE : !strcmp(o->recompute, "layer") ? KD_RECOMPUTE_LAYER : KD_RECOMPUTE_AUTO;
-    KD_GO(kd_ctx_open(&b->ctx, o->threads));
+    if (!strcmp(o->dtype, "bf16")) {
+        model.weights = model.activations = KD_VIEW_BF16;
+        model.precision = KD_PRECISION_F16_STORE;
+        model.masters = state.files;
+    }
+    model.files = o->offload ? KD_PLACE_HOST : NULL;
+    KD_GO(kd_ctx_open_device(&b->ctx, o->device, o->threads));
     KD_GO(open_config(&b->config, o));
     KD_GO(open_windows(b, o));
     model.window = b->windows.tokens;
     KD_GO(kd_model_open(&b->model, b->ctx, &b->config, &model));
-    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, false, NULL));
+    KD_GO(kd_optimizer_open(&b->optimizer, b->ctx, b->model, &state));
     KD_GO(kd_model_init(b->model, &b->config, 1));
 done:
     if (status) bench_close(b);
@@ -132,6 +140,13 @@ static int most_first(const void *x, const void *y) {
     return (a < b) - (a > b);
 }
 
+/* Of the host the most there ever was, of a GPU what is taken. */
+static int64_t memory_used(const bench *b) {
+    int64_t left, all;
+    if (b->ctx->device->host_may_touch || kd_device_memory(b->ctx, &left, &all)) return kd_memory_peak();
+    return all - left;
+}
+
 static void print(const bench *b, const options *o, double seconds, double peak) {
     double useful, executed, tokens = (double)b->tokens, all = 0;
     struct { double seconds; int64_t calls; char name[40]; } part[KD_CLOCK_OPS];
@@ -145,20 +160,20 @@ static void print(const bench *b, const options *o, double seconds, double peak)
     qsort(part, (size_t)b->clock.parts, sizeof *part, most_first);
     const char *recompute = kd_model_recompute(b->model) == KD_RECOMPUTE_NONE ? "none" : "layer";
     if (o->json) {
-        printf("{\"bench\": \"step\", \"parameters\": %lld, \"window\": %lld, \"windows\": %lld, \"mask\": \"%s\", \"documents\": %lld, \"pairs\": %lld, \"threads\": %lld, "
+        printf("{\"bench\": \"step\", \"device\": \"%s\", \"dtype\": \"%s\", \"moments\": \"%s\", \"parameters\": %lld, \"window\": %lld, \"windows\": %lld, \"mask\": \"%s\", \"documents\": %lld, \"pairs\": %lld, \"threads\": %lld, "
                "\"isa\": \"%s\", \"recompute\": \"%s\", \"seconds\": %.6g, \"tokens_per_second\": %.5g, \"gflops\": %.4g, \"executed_gflops\": %.4g, "
                "\"peak_gflops\": %.4g, \"share_of_peak\": %.4f, \"executed_share\": %.4f, \"memory\": %lld, \"parts\": {",
-               (long long)kd_model_layout(b->model)->count, (long long)b->windows.tokens, (long long)b->windows.count,
+               o->device, o->dtype, o->moments, (long long)kd_model_layout(b->model)->count, (long long)b->windows.tokens, (long long)b->windows.count,
                o->pack ? "pack" : o->mask, (long long)b->documents, (long long)b->pairs,
                (long long)kd_pool_threads(b->ctx->pool), kd_isa_name(b->ctx->isa), recompute, seconds, tokens / seconds, useful / seconds * 1e-9,
-               executed / seconds * 1e-9, peak * 1e-9, useful / seconds / peak, executed / seconds / peak, (long long)kd_memory_peak());
+               executed / seconds * 1e-9, peak * 1e-9, useful / seconds / peak, executed / seconds / peak, (long long)memory_used(b));
         for (int64_t i = 0; i < b->clock.parts; i++) printf("%s\"%s\": %.5g", i ? ", " : "", part[i].name, part[i].seconds);
         printf("}}\n");
         return;
     }
     printf("%.4g seconds a step, %.0f tokens/s; useful %.1f GF/s, %.1f%% of the peak of %.1f; executed %.1f%%; recompute %s; %.2f GiB\n", seconds,
            tokens / seconds, useful / seconds * 1e-9, 100 * useful / seconds / peak, peak * 1e-9, 100 * executed / seconds / peak, recompute,
-           (double)kd_memory_peak() * 0x1p-30);
+           (double)memory_used(b) * 0x1p-30);
     printf("%-24s %8s %10s %7s\n", "part", "calls", "seconds", "share");
     for (int64_t i = 0; i < b->clock.parts; i++)
         printf("%-24s %8lld %10.4g %6.1f%%\n", part[i].name, (long long)part[i].calls, part[i].seconds, 100 * part[i].seconds / all);
@@ -172,9 +187,11 @@ static kd_status run(const options *o) {
     KD_GO(step(&b));  /* pages and caches */
     b.ctx->clock = &b.clock;
     for (int64_t i = 0; i < o->steps; i++) {
-        double began = kd_now();
+        double began, ended;
+        KD_GO(kd_bench_now(&began, b.ctx));
         KD_GO(step(&b));
-        took[i] = kd_now() - began;
+        KD_GO(kd_bench_now(&ended, b.ctx));
+        took[i] = ended - began;
         peak[i] = kd_peak_flops(b.ctx);
     }
     qsort(took, (size_t)o->steps, sizeof *took, ascending);
@@ -190,6 +207,9 @@ static kd_status check(const options *o) {
         return kd_fail(KD_ECONFIG, "bench step: --mask %s: it is full, document or anchor", o->mask);
     if (strcmp(o->recompute, "auto") && strcmp(o->recompute, "layer") && strcmp(o->recompute, "none"))
         return kd_fail(KD_ECONFIG, "bench step: --recompute %s: it is auto, layer or none", o->recompute);
+    if (strcmp(o->dtype, "f32") && strcmp(o->dtype, "bf16")) return kd_fail(KD_ECONFIG, "bench step: --dtype %s: it is f32 or bf16", o->dtype);
+    if (strcmp(o->moments, "f32") && strcmp(o->moments, "i8") && strcmp(o->moments, "host"))
+        return kd_fail(KD_ECONFIG, "bench step: --moments %s: it is f32, i8 or host", o->moments);
     if (!o->pack != !o->tokenizer) return kd_fail(KD_ECONFIG, "bench step: --pack and --tokenizer go together");
     if (o->window < 2 || o->windows < 1 || o->length < 0 || o->steps < 1 || o->steps > STEPS_MOST)
         return kd_fail(KD_ECONFIG, "bench step: --window %lld is at least 2, --windows %lld at least 1, --steps %lld 1 to %d", (long long)o->window,
@@ -198,7 +218,8 @@ static kd_status check(const options *o) {
 }
 
 int kd_bench_step(int argc, char **argv) {
-    options o = {.preset = "124m", .mask = "full", .recompute = "none", .window = 1024, .windows = 4, .vocabulary = 32000, .steps = 3};
+    options o = {.preset = "124m", .mask = "full", .recompute = "none", .window = 1024, .windows = 4, .leaves = 8, .vocabulary = 32000, .steps = 3,
+                 .device = "host", .moments = "f32"};
     const kd_option option[] = {
         {"--preset", KD_TEXT, &o.preset, "NAME", "tiny, demo, 5m, 10m or 124m"},
         {"--config", KD_TEXT, &o.config, "FILE", "a config.json instead"},
@@ -209,13 +230,18 @@ int kd_bench_step(int argc, char **argv) {
         {"--length", KD_INTEGER, &o.length, "N", "of the documents; one document a window unless given"},
         {"--pack", KD_TEXT, &o.pack, "DIR", "the first windows of a pack instead"},
         {"--tokenizer", KD_TEXT, &o.tokenizer, "DIR", "that the pack was made with"},
+        {"--leaves", KD_INTEGER, &o.leaves, "N", "that a window is cut into for sums over tokens"},
+        {"--device", KD_TEXT, &o.device, "NAME", "host, cuda or cuda:N"},
+        {"--dtype", KD_TEXT, &o.dtype, "NAME", "of weights and activations: f32, or bf16 over float32 masters; bf16 on CUDA unless given"},
+        {"--moments", KD_TEXT, &o.moments, "NAME", "f32, i8, or host: in the host's memory, as float32 weights beside bf16 ones"},
+        {"--offload", KD_FLAG, &o.offload, NULL, "inputs of layers lie in the host's memory"},
         {"--recompute", KD_TEXT, &o.recompute, "NAME", "auto, layer or none"},
         {"--steps", KD_INTEGER, &o.steps, "N", "that are timed, after one that is not"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one object"},
     };
     const kd_usage usage = {"bench step", "[options]",
-                            "A training step of a fresh model on random tokens: the median of several, beside the FMA peak measured between them, and "
+                            "A training step of a fresh model on random tokens: the median of several, beside the device's limit (FMAs, or a large bf16 product) measured between them, and "
                             "what each operation takes. Useful operations are those of src/model/params.h; executed ones have what is computed again.",
                             "  kedge bench step\n"
                             "  kedge bench step --preset 10m --window 64K --windows 1 --mask anchor --length 2K --recompute layer\n",
@@ -224,6 +250,7 @@ int kd_bench_step(int argc, char **argv) {
     bool done;
     kd_status status = kd_options_read(&usage, argc, argv, NULL, 0, &count, &done);
     if (status || done) return kd_exit_code(status);
+    if (!o.dtype) o.dtype = strncmp(o.device, "cuda", 4) ? "f32" : "bf16";
     status = check(&o);
     if (!status) status = run(&o);
     return kd_exit_code(status);

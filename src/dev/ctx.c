@@ -92,6 +92,20 @@ kd_status kd_ctx_place(kd_ctx *ctx, kd_arena *arena) {
     return KD_OK;
 }
 
+static kd_status copy_now(kd_ctx *ctx, void *to, const void *from, int64_t bytes) {
+    if (ctx->device->enter) ctx->device->enter(ctx);
+    memcpy(to, from, (size_t)bytes);
+    if (ctx->device->leave) ctx->device->leave(ctx);
+    return KD_OK;
+}
+
+kd_status kd_ctx_copy_beside(kd_ctx *ctx, void *to, const void *from, int64_t bytes, int64_t lane) {
+    assert(lane >= 0 && lane < KD_LANES);
+    return ctx->device->copy_beside ? ctx->device->copy_beside(ctx, to, from, bytes, lane) : copy_now(ctx, to, from, bytes);
+}
+
+kd_status kd_ctx_await_copy(kd_ctx *ctx, int64_t lane) { return ctx->device->await_copy ? ctx->device->await_copy(ctx, lane) : KD_OK; }
+
 void kd_ctx_unplace(kd_ctx *ctx, kd_arena *arena) {
     if (arena->base) ctx->device->release(ctx, arena->base, arena->size > 0 ? arena->size : KD_ALIGN);
     *arena = (kd_arena){0};

@@ -33,6 +33,11 @@ typedef struct kd_device {
      * seconds in between after the next get or finish. NULL: the time on the host is the operation's. */
     int64_t (*mark)(kd_ctx *ctx);
     void (*count)(kd_ctx *ctx, const struct kd_op *op, int64_t mark);
+    /* Memory of the host's that operations of the device use too, zeroed, given back by release; and copies between it and the device's, which
+     * begin when what is enqueued so far has run and go on beside what comes later. NULL, all three: the device's memory is the host's. */
+    kd_status (*alloc_host)(kd_ctx *ctx, void **out, int64_t bytes);
+    kd_status (*copy_beside)(kd_ctx *ctx, void *to, const void *from, int64_t bytes, int64_t lane);
+    kd_status (*await_copy)(kd_ctx *ctx, int64_t lane);
     void (*close)(kd_ctx *ctx);        /* gives back what the context has besides its memory; NULL: nothing */
 } kd_device;
 
@@ -88,9 +93,16 @@ kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);
 
 /* Device memory in one piece, for an arena that has been measured: arena->base is set. */
 kd_status kd_ctx_place(kd_ctx *ctx, kd_arena *arena);
-/* The same in a file of this folder, zeroed (mapped.c); folder NULL: in memory. KD_EIO when the disk has no room, KD_ENOTSUP for a device
- * whose memory is not the host's. */
+/* The same elsewhere, zeroed: in a file of this folder (mapped.c), KD_EIO when the disk has no room, KD_ENOTSUP for a device whose memory
+ * is not the host's; or KD_PLACE_HOST: in the host's memory, which operations use too, at the speed of the way to it. NULL: in memory. */
+#define KD_PLACE_HOST "host"
 kd_status kd_ctx_place_in(kd_ctx *ctx, kd_arena *arena, const char *folder);
 void kd_ctx_unplace(kd_ctx *ctx, kd_arena *arena);
+
+/* A copy between the device's memory and what kd_ctx_place_in(KD_PLACE_HOST) placed, in one of KD_LANES: it begins when what is enqueued so far has
+ * run, and goes on beside what is enqueued after it. What uses `to`, or writes `from`, comes after kd_ctx_await_copy of the lane's last copy. */
+enum { KD_LANES = 4 };
+kd_status kd_ctx_copy_beside(kd_ctx *ctx, void *to, const void *from, int64_t bytes, int64_t lane);
+kd_status kd_ctx_await_copy(kd_ctx *ctx, int64_t lane);
 
 #endif

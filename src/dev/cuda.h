@@ -18,6 +18,7 @@ typedef struct kd_cuda {
     int64_t stage_half, stage_at;  /* which half is being filled, and how far */
     cudaEvent_t staged[2];     /* behind the last copy out of each half of the ring */
     int32_t *found;            /* [4] pinned host memory: the fault as it was last read */
+    struct kd_cuda_beside *beside;   /* beside_cuda.c; NULL until something lies in the host's memory */
     struct kd_cuda_clock *clock;     /* clock_cuda.c; NULL until operations are timed */
     struct kd_blas *blas;      /* blas_cuda.c; NULL until the first product */
     struct kd_gpu_windows *windows;  /* attn/attn_cuda.c: tile tables of the windows last seen; NULL until then */
@@ -32,6 +33,18 @@ typedef enum kd_cuda_fault { KD_CUDA_FINE, KD_CUDA_BAD_TOKEN, KD_CUDA_BAD_TARGET
 kd_status kd_cuda_try(const char *call, cudaError_t code);
 /* After a launch: what the launch itself was refused for. */
 kd_status kd_cuda_launched(const char *kernel);
+
+/* The host's memory and copies beside the stream (beside_cuda.c), for kd_device. Whether memory was of that kind, and is given back. */
+kd_status kd_cuda_alloc_host(kd_ctx *ctx, void **out, int64_t bytes);
+bool kd_cuda_release_host(kd_ctx *ctx, void *memory);
+kd_status kd_cuda_copy_beside(kd_ctx *ctx, void *to, const void *from, int64_t bytes, int64_t lane);
+kd_status kd_cuda_await_copy(kd_ctx *ctx, int64_t lane);
+void kd_cuda_beside_close(kd_cuda *cuda);
+
+/* What GPUs of a compute capability run: sm_90a's code is for 9.0 alone, later ones take the code for all. KD_ENOTSUP below 8.0. */
+kd_status kd_cuda_isa(kd_isa *isa, const char *name, int major, int minor);
+/* kd_ctx.block for as many multiprocessors. */
+int64_t kd_cuda_block(int multiprocessors);
 
 /* Times between marks on the stream (clock_cuda.c), for kd_device; what is over goes to ctx->clock with kd_cuda_clock_read, which is called
  * when the stream has been waited for. */

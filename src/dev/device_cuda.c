@@ -61,7 +61,7 @@ static void cuda_release(kd_ctx *ctx, void *memory, int64_t bytes) {
     (void)bytes;
     cuda_enter(ctx);
     cudaStreamSynchronize(ctx->cuda->stream);  /* what was enqueued may use it still */
-    cudaFree(memory);
+    if (!kd_cuda_release_host(ctx, memory)) cudaFree(memory);
 }
 
 /* ---- copies ---------------------------------------------------------------------------------------------------------------- */
@@ -88,12 +88,12 @@ static kd_status cuda_finish(kd_ctx *ctx) {
 
 static kd_status cuda_get(kd_ctx *ctx, void *host, const void *from, int64_t bytes) {
     cuda_enter(ctx);
-    KD_TRY(kd_cuda_try("copying to the host", cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDeviceToHost, ctx->cuda->stream)));
+    KD_TRY(kd_cuda_try("copying to the host", cudaMemcpyAsync(host, from, (size_t)bytes, cudaMemcpyDefault, ctx->cuda->stream)));
     return cuda_finish(ctx);
 }
 
 static kd_status put_waiting(kd_ctx *ctx, void *to, const void *host, int64_t bytes) {
-    KD_TRY(kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyHostToDevice, ctx->cuda->stream)));
+    KD_TRY(kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, host, (size_t)bytes, cudaMemcpyDefault, ctx->cuda->stream)));
     return kd_cuda_try("copying to the GPU", cudaStreamSynchronize(ctx->cuda->stream));
 }
 
@@ -112,7 +112,7 @@ kd_status kd_cuda_put_later(kd_ctx *ctx, void *to, const void *host, int64_t byt
     char *from = (char *)cuda->stage + cuda->stage_half * half + cuda->stage_at;
     memcpy(from, host, (size_t)bytes);
     cuda->stage_at += place;
-    return kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, cuda->stream));
+    return kd_cuda_try("copying to the GPU", cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, cuda->stream));
 }
 
 static kd_status cuda_put(kd_ctx *ctx, void *to, const void *host, int64_t bytes) { return kd_cuda_put_later(ctx, to, host, bytes); }
@@ -127,6 +127,7 @@ static void cuda_close(kd_ctx *ctx) {
     if (cuda->close_blas) cuda->close_blas(cuda);
     if (cuda->close_windows) cuda->close_windows(cuda);
     kd_cuda_clock_close(cuda);
+    kd_cuda_beside_close(cuda);
     for (int i = 0; i < 2; i++)
         if (cuda->staged[i]) cudaEventDestroy(cuda->staged[i]);
     if (cuda->stage) cudaFreeHost(cuda->stage);
@@ -139,7 +140,8 @@ static void cuda_close(kd_ctx *ctx) {
 
 static const kd_device kd_device_cuda = {.name = "cuda", .alloc = cuda_alloc, .release = cuda_release, .put = cuda_put, .get = cuda_get,
                                          .enter = cuda_enter, .finish = cuda_finish, .memory = cuda_memory, .mark = kd_cuda_mark,
-                                         .count = kd_cuda_count, .close = cuda_close};
+                                         .count = kd_cuda_count, .alloc_host = kd_cuda_alloc_host,
+                                         .copy_beside = kd_cuda_copy_beside, .await_copy = kd_cuda_await_copy, .close = cuda_close};
 
 static kd_status attribute(int *value, enum cudaDeviceAttr which, int device) {
     return kd_cuda_try("looking at the GPU", cudaDeviceGetAttribute(value, which, device));
@@ -157,15 +159,14 @@ static kd_status there_is(int64_t number) {
     return kd_fail(KD_ENOTSUP, "device cuda:%lld: this machine has %d GPU%s", (long long)number, count, count == 1 ? "" : "s");
 }
 
-/* sm_90a's code runs on 9.0 alone; what comes later takes the code for all. */
-static kd_status isa_of(kd_isa *isa, const char *name, int major, int minor) {
+kd_status kd_cuda_isa(kd_isa *isa, const char *name, int major, int minor) {
     if (major < LEAST_MAJOR)
         return kd_fail(KD_ENOTSUP, "%s has compute capability %d.%d: kedge needs 8.0 (Ampere) or more", name, major, minor);
     *isa = major == 9 && minor == 0 ? KD_ISA_SM90 : KD_ISA_SM80;
-    return kd_isa_cap(isa);
+    return KD_OK;
 }
 
-static int64_t block_of(int multiprocessors) {
+int64_t kd_cuda_block(int multiprocessors) {
     int64_t block = BLOCK_LEAST;
     while (block < BLOCK_MOST && block < (int64_t)multiprocessors * BLOCK_EACH) block *= 2;
     return block;
@@ -177,10 +178,11 @@ static kd_status open_cuda(kd_ctx *ctx, int device) {
     kd_cuda *cuda = ctx->cuda;
     cuda->device = device;
     KD_TRY(kd_cuda_try("looking at the GPU", cudaGetDeviceProperties(&about, device)));
-    KD_TRY(isa_of(&ctx->isa, about.name, about.major, about.minor));
+    KD_TRY(kd_cuda_isa(&ctx->isa, about.name, about.major, about.minor));
+    KD_TRY(kd_isa_cap(&ctx->isa));
     KD_TRY(attribute(&cuda->multiprocessors, cudaDevAttrMultiProcessorCount, device));
     KD_TRY(attribute(&cuda->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
-    ctx->block = block_of(cuda->multiprocessors);
+    ctx->block = kd_cuda_block(cuda->multiprocessors);
     cuda->stage_bytes = RING;
     KD_TRY(kd_cuda_try("choosing the GPU", cudaSetDevice(device)));
     KD_TRY(kd_cuda_try("making a stream", cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)));

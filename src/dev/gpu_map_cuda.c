@@ -11,8 +11,7 @@ typedef CUresult encode_tiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, vo
                               CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
 
 kd_status gpu_map_init(gpu_map *map, gpu_map_type type, int rank, const void *base, const uint64_t *dims, const uint64_t *strides,
-                       const uint32_t *box, gpu_map_swizzle swizzle)
-{
+                       const uint32_t *box, gpu_map_swizzle swizzle) {
     static const CUtensorMapSwizzle swizzles[] = {CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_SWIZZLE_64B, CU_TENSOR_MAP_SWIZZLE_128B};
     static const cuuint32_t every[] = {1, 1, 1, 1, 1};
     if (rank < 1 || rank > 5) return kd_fail(KD_EARG, "gpu_map_init: %d dimensions, of 1 to 5", rank);

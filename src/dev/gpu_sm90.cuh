@@ -11,23 +11,19 @@
  * A phase is complete when `arrivals` have arrived and as many bytes have come as were expected in it; the next one then begins by itself.
  * wait(parity) returns when the phase of this parity is complete: phases count from 0, so the first wait is for parity 0, and
  * wait(1) on a fresh barrier returns at once (the phase "before"). */
-GPU void gpu_mbar_init(uint64_t *bar, int arrivals)
-{
+GPU void gpu_mbar_init(uint64_t *bar, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"(gpu_shared_address(bar)), "r"(arrivals) : "memory");
 }
 /* By the thread that initialized, before the block's barrier: the copy engine sees the initialization too. */
 GPU void gpu_mbar_fence_init(void) { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 /* Arrives, and expects so many bytes more in this phase. */
-GPU void gpu_mbar_expect(uint64_t *bar, int bytes)
-{
+GPU void gpu_mbar_expect(uint64_t *bar, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" :: "r"(gpu_shared_address(bar)), "r"(bytes) : "memory");
 }
-GPU void gpu_mbar_arrive(uint64_t *bar)
-{
+GPU void gpu_mbar_arrive(uint64_t *bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" :: "r"(gpu_shared_address(bar)) : "memory");
 }
-GPU void gpu_mbar_wait(uint64_t *bar, int parity)
-{
+GPU void gpu_mbar_wait(uint64_t *bar, int parity) {
     uint32_t complete;
     do
         asm volatile("{\n"
@@ -43,48 +39,40 @@ GPU void gpu_mbar_wait(uint64_t *bar, int parity)
  * x, y, z: where the box begins, in numbers, innermost first; may be out of bounds, also negative. The map is a kernel parameter
  * `const __grid_constant__ gpu_map`. Shared addresses are multiples of 128 bytes (of the swizzle's period, 512 or 1024, with a swizzle).
  * A load counts the bytes of the whole box on `bar`, out of bounds or not. */
-GPU void gpu_tma_load2(void *shared, const gpu_map *map, uint64_t *bar, int x, int y)
-{
+GPU void gpu_tma_load2(void *shared, const gpu_map *map, uint64_t *bar, int x, int y) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
                  :: "r"(gpu_shared_address(shared)), "l"(map), "r"(gpu_shared_address(bar)), "r"(x), "r"(y) : "memory");
 }
-GPU void gpu_tma_load3(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z)
-{
+GPU void gpu_tma_load3(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z) {
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
                  :: "r"(gpu_shared_address(shared)), "l"(map), "r"(gpu_shared_address(bar)), "r"(x), "r"(y), "r"(z) : "memory");
 }
-GPU void gpu_tma_load4(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w)
-{
+GPU void gpu_tma_load4(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w) {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
                  :: "r"(gpu_shared_address(shared)), "l"(map), "r"(gpu_shared_address(bar)), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
 }
 
 /* From shared memory, in the thread's current bulk group: gpu_fence_async and a barrier before, commit and wait behind. add: float32
  * added in global memory, number by number, in no order. */
-GPU void gpu_tma_store2(const gpu_map *map, const void *shared, int x, int y)
-{
+GPU void gpu_tma_store2(const gpu_map *map, const void *shared, int x, int y) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];"
                  :: "l"(map), "r"(gpu_shared_address(shared)), "r"(x), "r"(y) : "memory");
 }
-GPU void gpu_tma_store3(const gpu_map *map, const void *shared, int x, int y, int z)
-{
+GPU void gpu_tma_store3(const gpu_map *map, const void *shared, int x, int y, int z) {
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];"
                  :: "l"(map), "r"(gpu_shared_address(shared)), "r"(x), "r"(y), "r"(z) : "memory");
 }
-GPU void gpu_tma_add3(const gpu_map *map, const void *shared, int x, int y, int z)
-{
+GPU void gpu_tma_add3(const gpu_map *map, const void *shared, int x, int y, int z) {
     asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];"
                  :: "l"(map), "r"(gpu_shared_address(shared)), "r"(x), "r"(y), "r"(z) : "memory");
 }
 
 /* The same without a map: `bytes` in one piece; bytes and both addresses multiples of 16. */
-GPU void gpu_bulk_add_f32(float *global, const float *shared, int bytes)
-{
+GPU void gpu_bulk_add_f32(float *global, const float *shared, int bytes) {
     asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;"
                  :: "l"(__cvta_generic_to_global(global)), "r"(gpu_shared_address(shared)), "r"(bytes) : "memory");
 }
-GPU void gpu_bulk_store(void *global, const void *shared, int bytes)
-{
+GPU void gpu_bulk_store(void *global, const void *shared, int bytes) {
     asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;"
                  :: "l"(__cvta_generic_to_global(global)), "r"(gpu_shared_address(shared)), "r"(bytes) : "memory");
 }
@@ -95,19 +83,16 @@ template <int N> GPU void gpu_bulk_wait_read(void) { asm volatile("cp.async.bulk
 GPU void gpu_fence_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /* ---- the warp: stmatrix, the counterparts of ldmatrix in gpu.cuh ------------------------------------------------------------ */
-GPU void gpu_store_matrix4(void *row, const uint32_t d[4])
-{
+GPU void gpu_store_matrix4(void *row, const uint32_t d[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
                  :: "r"(gpu_shared_address(row)), "r"(d[0]), "r"(d[1]), "r"(d[2]), "r"(d[3]) : "memory");
 }
-GPU void gpu_store_matrix4_t(void *row, const uint32_t d[4])
-{
+GPU void gpu_store_matrix4_t(void *row, const uint32_t d[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};"
                  :: "r"(gpu_shared_address(row)), "r"(d[0]), "r"(d[1]), "r"(d[2]), "r"(d[3]) : "memory");
 }
 /* True in one lane of the warp, all of which call. */
-GPU bool gpu_one_of_warp(void)
-{
+GPU bool gpu_one_of_warp(void) {
     uint32_t one;
     asm volatile("{\n"
                  ".reg .pred p;\n"
@@ -139,13 +124,11 @@ template <int N> GPU void gpu_registers_fewer(void) { asm volatile("setmaxnreg.d
  * 64-byte swizzle: the same with rows of 64 bytes, 32 numbers: two steps of 16 along K, a dense stride of 512, MN-major steps of 1024.
  * Source: PTX ISA, "Asynchronous warpgroup level matrix shared memory layout" (descriptor: address, lead and stride in units of 16
  * bytes at bits 0, 16 and 32; swizzle at bit 62, 1: 128 bytes, 2: 64 bytes). */
-GPU uint64_t gpu_tile_128b(const void *shared, int lead_bytes, int stride_bytes)
-{
+GPU uint64_t gpu_tile_128b(const void *shared, int lead_bytes, int stride_bytes) {
     return (uint64_t)1 << 62 | (uint64_t)((stride_bytes >> 4) & 0x3fff) << 32 | (uint64_t)((lead_bytes >> 4) & 0x3fff) << 16 |
            (uint64_t)((gpu_shared_address(shared) >> 4) & 0x3fff);
 }
-GPU uint64_t gpu_tile_64b(const void *shared, int lead_bytes, int stride_bytes)
-{
+GPU uint64_t gpu_tile_64b(const void *shared, int lead_bytes, int stride_bytes) {
     return (uint64_t)2 << 62 | (uint64_t)((stride_bytes >> 4) & 0x3fff) << 32 | (uint64_t)((lead_bytes >> 4) & 0x3fff) << 16 |
            (uint64_t)((gpu_shared_address(shared) >> 4) & 0x3fff);
 }
@@ -157,8 +140,7 @@ GPU void gpu_wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;
 template <int N> GPU void gpu_wgmma_wait(void) { asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(N) : "memory"); }
 
 /* Keeps the compiler from moving what it does with d across this point: before a fence, and behind a wait. */
-template <int n> GPU void gpu_keep(float (&d)[n])
-{
+template <int n> GPU void gpu_keep(float (&d)[n]) {
 #pragma unroll
     for (int i = 0; i < n; i++) asm volatile("" : "+f"(d[i]) :: "memory");
 }
@@ -215,13 +197,11 @@ template <int N> struct gpu_wgmma_n;
                  : GPU_D##R : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)accumulate), "n"((int)TB) : "memory")
 #define GPU_WGMMA(N, R, o0, o1, o2, o3, o4, o5, o6)                                                                     \
     template <> struct gpu_wgmma_n<N> {                                                                                 \
-        template <bool F16, bool TA, bool TB> GPU static void ss(float (&d)[R], uint64_t a, uint64_t b, bool accumulate) \
-        {                                                                                                               \
+        template <bool F16, bool TA, bool TB> GPU static void ss(float (&d)[R], uint64_t a, uint64_t b, bool accumulate) { \
             if constexpr (F16) GPU_WGMMA_SS(N, R, "f16", o0, o1, o2, o3, o4);                                           \
             else GPU_WGMMA_SS(N, R, "bf16", o0, o1, o2, o3, o4);                                                        \
         }                                                                                                               \
-        template <bool F16, bool TB> GPU static void rs(float (&d)[R], const uint32_t (&a)[4], uint64_t b, bool accumulate) \
-        {                                                                                                               \
+        template <bool F16, bool TB> GPU static void rs(float (&d)[R], const uint32_t (&a)[4], uint64_t b, bool accumulate) { \
             if constexpr (F16) GPU_WGMMA_RS(N, R, "f16", o0, o1, o2, o3, o4, o5, o6);                                   \
             else GPU_WGMMA_RS(N, R, "bf16", o0, o1, o2, o3, o4, o5, o6);                                                \
         }                                                                                                               \
@@ -235,12 +215,10 @@ GPU_WGMMA(256, 128, 128, 129, 130, 131, 132, 133, 134)
 
 /* N: 32, 64, 96, 128, 192, 256. F16: float16 operands, else bf16. !accumulate: d = a b. ss: a and b by descriptors; rs: a in registers.
  * Asynchronous: see fence, commit, wait. */
-template <int N, bool F16, bool TA, bool TB> GPU void gpu_wgmma_ss(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate)
-{
+template <int N, bool F16, bool TA, bool TB> GPU void gpu_wgmma_ss(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {
     gpu_wgmma_n<N>::template ss<F16, TA, TB>(d, a, b, accumulate);
 }
-template <int N, bool F16, bool TB> GPU void gpu_wgmma_rs(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate)
-{
+template <int N, bool F16, bool TB> GPU void gpu_wgmma_rs(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
     gpu_wgmma_n<N>::template rs<F16, TB>(d, a, b, accumulate);
 }
 

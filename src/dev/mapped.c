@@ -1,4 +1,4 @@
-/* Memory that lies in a file: the system keeps of it what it has room for. */
+/* Memory elsewhere than on the device: in a file, of which the system keeps what it has room for; or in the host's memory. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,14 @@ static kd_status unnamed_file(int *fd, const char *folder) {
 }
 
 kd_status kd_ctx_place_in(kd_ctx *ctx, kd_arena *arena, const char *folder) {
-    if (!folder) return kd_ctx_place(ctx, arena);
+    if (folder && !strcmp(folder, KD_PLACE_HOST) && ctx->device->alloc_host) {
+        void *memory;
+        int64_t size = arena->used > 0 ? arena->used : KD_ALIGN;
+        KD_TRY(ctx->device->alloc_host(ctx, &memory, size));
+        *arena = (kd_arena){memory, arena->used, 0};
+        return KD_OK;
+    }
+    if (!folder || !strcmp(folder, KD_PLACE_HOST)) return kd_ctx_place(ctx, arena);
     if (!ctx->device->host_may_touch) return kd_fail(KD_ENOTSUP, "%s: memory of device %s does not lie in files", folder, ctx->device->name);
     int64_t size = arena->used > 0 ? arena->used : KD_ALIGN;
     int fd = -1;

@@ -231,6 +231,7 @@ kd_status kd_model_backward(kd_model *m, float scale) {
     KD_TRY(walk(m, kd_phase_head(m), 0, scale, head_block));
     for (int64_t l = m->L - 1; l >= 0; l--) {
         KD_TRY(kd_layer_need(m, l, l - 1));
+        KD_TRY(kd_input_need(m, l, l - 1));
         /* The last layer's activations are still there. */
         if (m->options.recompute == KD_RECOMPUTE_LAYER && l < m->L - 1) KD_TRY(kd_layer_attention(m, l));
         KD_TRY(walk(m, kd_phase_mlp(m, l), l, scale, mlp_block));

@@ -136,13 +136,17 @@ kd_status kd_model_forward(kd_model *m, const kd_plan *const *plan, int64_t coun
     int64_t M = count * m->T;
     kd_array x = kd_layer_input(m, 0);
     KD_TRY(kd_embedding_need(m));
+    KD_TRY(kd_input_room(m, 0));
     for (int64_t t = 0; t < M; t += m->block)
         KD_TRY(kd_embedding_forward(m->ctx, kd_at(x, t * m->C), kd_weight(m, KD_P_EMBED, 0), m->token + t, kd_block(m, t, M), m->V, m->C));
     KD_TRY(kd_model_store(m, x, M * m->C));
+    KD_TRY(kd_input_done(m, 0));
     for (int64_t l = 0; l < m->L; l++) {
         KD_TRY(kd_layer_need(m, l, l + 1 < m->L ? l + 1 : -1));
         KD_TRY(kd_layer_attention(m, l));
+        KD_TRY(kd_input_room(m, l + 1));
         KD_TRY(kd_layer_mlp(m, l));
+        KD_TRY(kd_input_done(m, l + 1));
     }
     return KD_OK;
 }

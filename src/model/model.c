@@ -18,8 +18,9 @@ static int64_t tree_slots(int64_t n, bool apart) {
     return most;
 }
 
-static void place_weights(kd_model *m, kd_arena *arena) {
-    m->w = kd_arena_take(arena, m->zero < 3 ? m->layout.count : kd_parts_own(&m->own), sizeof(float));
+static void place_weights(kd_model *m, kd_arena *arena, kd_arena *masters) {
+    kd_arena *of_masters = m->options.masters && m->options.weights == KD_VIEW_BF16 ? masters : arena;
+    m->w = kd_arena_take(of_masters, m->zero < 3 ? m->layout.count : kd_parts_own(&m->own), sizeof(float));
     m->w16 = m->options.weights == KD_VIEW_BF16 ? kd_arena_take(arena, m->layout.count, sizeof *m->w16) : NULL;
     if (m->zero < 3) return;
     for (int i = 0; i < 2; i++) m->gathering[i].w = kd_arena_take(arena, m->layout.layer_stride, sizeof(float));
@@ -43,7 +44,8 @@ static kd_array take(const kd_model *m, kd_arena *arena, int64_t n) {
 
 /* What the backward of every layer begins with; inputs: where it lies. */
 static void place_inputs(kd_model *m, kd_arena *inputs) {
-    m->x = take(m, inputs, (m->options.training ? m->L + 1 : 1) * m->options.micro * m->T * m->C);
+    int64_t count = !m->options.training ? 1 : m->offloads ? m->L - 1 : m->L + 1;
+    m->x = take(m, inputs, count * m->options.micro * m->T * m->C);
 }
 
 static kd_status place_activations(kd_model *m, kd_arena *arena) {
@@ -54,6 +56,7 @@ static kd_status place_activations(kd_model *m, kd_arena *arena) {
 #define TAKE_FLOATS(n) kd_arena_take(arena, (n), sizeof(float))
     KD_TRY(kd_sequence_init(&m->attention, m->options.mode, m->sequence, m->options.window, m->H, m->G, m->E, training, arena));
     if (!m->options.files) place_inputs(m, arena);
+    for (int i = 0; i < 2 && m->offloads; i++) m->near[i] = TAKE(M * m->C);
     for (int64_t l = 0; l < (keep ? m->L : 1); l++) {
         kd_layer_acts *a = &m->acts[l];
         bool own = l == 0 || !m->attention.keeps_inputs;
@@ -189,6 +192,7 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     m->V = c->V, m->C = c->C, m->F = c->F, m->L = c->L, m->H = c->H, m->G = c->G, m->E = c->E;
     m->block = ctx->block;
     m->type = options->activations;
+    m->offloads = options->training && options->files && !strcmp(options->files, KD_PLACE_HOST);
     m->eps = (float)c->eps;
     m->tied = c->tied;
     m->rope = (kd_rope){.E = c->E, .positions = options->positions ? options->positions : options->window + 1, .precision = options->precision};
@@ -204,7 +208,7 @@ kd_status kd_model_measure(kd_model **out, kd_ctx *ctx, const kd_config *c, cons
     for (int i = 0; i < 2 && m->zero >= 3; i++) KD_GO(kd_new(&m->gathering[i].counts, 8 * m->own.ranks, sizeof(int64_t)));
     KD_GO(kd_new(&m->acts, c->L, sizeof *m->acts));
     KD_GO(place_activations(m, &(kd_arena){0}));
-    place_weights(m, &m->weights);
+    place_weights(m, &m->weights, &m->masters);
     if (options->training) place_gradients(m, &m->gradients);
     KD_GO(choose_recompute(m));
     KD_GO(place_activations(m, &m->activations));
@@ -225,7 +229,8 @@ kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *c, const k
     KD_GO(kd_rope_init_for(&m->rope, ctx, options->precision, inv_freq, m->rope.E, m->rope.positions));
     KD_GO(kd_ctx_reserve(ctx, m->scratch));
     KD_GO(kd_ctx_place(ctx, &m->weights));
-    place_weights(m, &m->weights);
+    if (m->masters.used) KD_GO(kd_ctx_place_in(ctx, &m->masters, options->masters));
+    place_weights(m, &m->weights, &m->masters);
     KD_GO(kd_ctx_place(ctx, &m->activations));
     KD_GO(place_activations(m, &m->activations));
     if (options->files) {
@@ -246,6 +251,7 @@ void kd_model_close(kd_model *m) {
     if (!m) return;
     kd_rope_free(&m->rope, m->ctx);
     kd_ctx_unplace(m->ctx, &m->weights);
+    kd_ctx_unplace(m->ctx, &m->masters);
     kd_ctx_unplace(m->ctx, &m->gradients);
     kd_ctx_unplace(m->ctx, &m->activations);
     kd_ctx_unplace(m->ctx, &m->inputs);
@@ -269,5 +275,6 @@ int64_t kd_model_pairs(kd_model *m, const kd_plan *plan) { return kd_sequence_pa
 
 kd_model_memory kd_model_memory_use(const kd_model *m) {
     int64_t rope = kd_rope_bytes(m->rope.precision, m->E, m->rope.positions);
-    return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch, m->inputs.used};
+    return (kd_model_memory){m->weights.used, m->gradients.used, m->activations.used + rope, m->scratch,
+                             m->inputs.used + m->masters.used};
 }

@@ -37,7 +37,9 @@ typedef struct kd_model_options {
     kd_comm *data;           /* ranks that have windows of their own, `windows` each: a power of two of them; NULL: one */
     kd_comm *world;          /* all of them: rank = that in data * the size of sequence + that in sequence; NULL: they are those of sequence
                                 alone, or of data (zero < 3) */
-    const char *files;       /* folder for a file that the inputs of layers lie in; NULL: in memory */
+    const char *files;       /* where the inputs of layers lie: folder for a file; or KD_PLACE_HOST: in the host's memory, copied there and back
+                                while other layers run (offload.c); NULL: in memory */
+    const char *masters;     /* KD_PLACE_HOST: float32 weights beside bf16 ones lie in the host's memory; NULL: in memory */
     int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;
 
@@ -73,8 +75,8 @@ kd_status kd_model_weights_changed(kd_model *model, bool rounded);
  * kd_model_loss those of the windows last forwarded, from `first` on; else after kd_model_gradient_finish. */
 double *kd_model_losses(kd_model *model);
 
-/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. files: of
- * activations, not counted there. */
+/* Bytes by use. scratch is address space for the worst window; what a window touches of it is kd_model_scratch. files: what
+ * lies in files or in a GPU's host's memory, not counted elsewhere. */
 typedef struct kd_model_memory { int64_t weights, gradients, activations, scratch, files; } kd_model_memory;
 kd_model_memory kd_model_memory_use(const kd_model *model);
 kd_status kd_model_scratch(int64_t *bytes, kd_model *model, const kd_plan *plan);
@@ -123,12 +125,20 @@ kd_status kd_model_export(const char *to, const char *from, const kd_weights_for
 /* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
 kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
 
-/* The device's arrays of what ranks own (kd_model_parts) as safetensors files <stem>.safetensors, or in shards as weights are: tensor
- * "<name><suffix[a]>" for every tensor of the table and every array, whole, float32. Collective. The reverse reads what this
- * rank owns and checks names and shapes. */
-kd_status kd_model_save_owned(kd_model *model, const char *folder, const char *stem, const float *const *array,
-                              const char *const *suffix, int64_t arrays, int64_t shard_bytes);
-kd_status kd_model_load_owned(kd_model *model, const char *folder, const char *stem, float *const *array, const char *const *suffix,
+/* An array of the device's of what a rank owns (kd_model_parts): float32, or in 8 bits (nn/coded.h), where every tensor begins a block: of
+ * one rank alone. */
+typedef struct kd_owned { float *f32; kd_coded coded; bool is_signed; } kd_owned;
+/* Of an array in 8 bits: tensor i of the table, whose elements lie at `own` of what is owned; and all the scales it has. */
+static inline kd_coded kd_owned_tensor(kd_coded all, int64_t i, int64_t own) {
+    return (kd_coded){all.code + own, all.scale + own / KD_CODED_BLOCK + i};
+}
+static inline int64_t kd_owned_scales(const kd_layout *layout, int64_t own) { return own / KD_CODED_BLOCK + layout->tensors + 1; }
+
+/* Such arrays as safetensors files <stem>.safetensors, or in shards as weights are: tensor "<name><suffix[a]>" for every tensor of the
+ * table and every array, whole, float32. Collective. The reverse reads what this rank owns and checks names and shapes. */
+kd_status kd_model_save_owned(kd_model *model, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
+                              int64_t arrays, int64_t shard_bytes);
+kd_status kd_model_load_owned(kd_model *model, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
                               int64_t arrays);
 
 #endif

@@ -40,7 +40,7 @@ struct kd_model {
     float eps, scale;         /* scale: of attention's logits; 0: 1/sqrt(E) */
     bool tied;
     kd_rope rope;
-    kd_arena weights, gradients, activations, inputs;
+    kd_arena weights, masters, gradients, activations, inputs;
     kd_comm *alone;           /* stands for a communicator that the options do not have */
     kd_comm *world, *sequence, *data;
     kd_sequence attention;
@@ -60,7 +60,9 @@ struct kd_model {
     float *room;                          /* of sums over ranks */
     double *losses;                       /* [data ranks, windows, the window's T] */
 
-    kd_array x;               /* [L+1, M, C] inputs of the layers, or [M, C] without training */
+    kd_array x;               /* [L+1, M, C] inputs of the layers, or [M, C] without training; [L-1, M, C] on the host if it offloads */
+    bool offloads;            /* inputs of layers lie in the host's memory, but for two (offload.c) */
+    kd_array near[2];         /* [M, C] those two */
     kd_layer_acts *acts;      /* [L] or [1] */
     float *rinv_last;         /* [M] of the last norm */
     kd_array dx;              /* [M, C] */
@@ -87,6 +89,7 @@ static inline kd_array kd_weight(const kd_model *m, kd_param kind, int64_t layer
 }
 
 static inline kd_array kd_layer_input(const kd_model *m, int64_t layer) {
+    if (m->offloads) return m->near[layer % 2];
     return kd_at(m->x, m->options.training ? layer * m->options.micro * m->T * m->C : 0);
 }
 
@@ -148,5 +151,12 @@ kd_status kd_head_need(kd_model *model);
 void kd_weights_forget(kd_model *model);
 /* The copy in bf16, where there is one, is made again. */
 kd_status kd_weights_round(kd_model *model);
+
+/* ---- inputs of layers in the host's memory (offload.c); otherwise these do nothing ------------------------------------ */
+
+/* Before a layer's input is written; when it has been; before a layer goes back, `next` (-1: none) is the one after it. */
+kd_status kd_input_room(kd_model *model, int64_t layer);
+kd_status kd_input_done(kd_model *model, int64_t layer);
+kd_status kd_input_need(kd_model *model, int64_t layer, int64_t next);
 
 #endif

@@ -52,8 +52,26 @@ static kd_slice slice_of(const kd_model *m, const kd_param_place *p, bool owned)
     return owned ? kd_parts_tensor(&m->own, p) : (kd_slice){p->at, p->size, p->at};
 }
 
+/* n numbers of a tensor to an array in 8 bits, which is `to`; stage [KD_PIECE]. */
+static kd_status read_coded(kd_model *m, kd_coded to, bool is_signed, const kd_tensor *tensor, int64_t count, float *stage) {
+    float scale[KD_PIECE / KD_CODED_BLOCK];
+    uint8_t *code;
+    KD_TRY(kd_new(&code, KD_PIECE, 1));
+    kd_status status = KD_OK;
+    for (int64_t i = 0; i < count && !status; i += KD_PIECE) {
+        int64_t n = count - i < KD_PIECE ? count - i : KD_PIECE, blocks = (n + KD_CODED_BLOCK - 1) / KD_CODED_BLOCK;
+        KD_GO(kd_tensor_read_f32(stage, tensor, i, n));
+        kd_coded_narrow((kd_coded){code, scale}, stage, is_signed, n);
+        KD_GO(m->ctx->device->put(m->ctx, to.code + i, code, n));
+        KD_GO(m->ctx->device->put(m->ctx, to.scale + i / KD_CODED_BLOCK, scale, blocks * (int64_t)sizeof *scale));
+    }
+done:
+    free(code);
+    return status;
+}
+
 /* Reads arrays[a], of everything or of what this rank owns, from tensors named <name><suffix[a]>. */
-static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char *where, float *const *array,
+static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char *where, const kd_owned *array,
                              const char *const *suffix, int64_t arrays, bool owned) {
     float *stage;
     KD_TRY(kd_new(&stage, KD_PIECE, sizeof *stage));
@@ -68,7 +86,8 @@ static kd_status load_arrays(kd_model *m, const kd_tensors *tensors, const char 
         if (!tensor) KD_GO(kd_fail(KD_EFORMAT, "%s: tensor %s is missing", where, full));
         KD_GO(kd_weights_check_shape(&m->layout, tensor, p.kind));
         kd_slice s = slice_of(m, &p, owned);
-        KD_GO(kd_weights_read(m, array[a] + s.own, tensor, s.at - p.at, s.count, stage));
+        if (!array[a].f32) KD_GO(read_coded(m, kd_owned_tensor(array[a].coded, i % m->layout.tensors, s.own), array[a].is_signed, tensor, s.count, stage));
+        else KD_GO(kd_weights_read(m, array[a].f32 + s.own, tensor, s.at - p.at, s.count, stage));
     }
 done:
     free(stage);
@@ -79,13 +98,13 @@ kd_status kd_model_load(kd_model *m, const char *folder) {
     kd_tensors tensors;
     KD_TRY(kd_tensors_open_folder(&tensors, folder));
     kd_status status = kd_weights_check_strangers(&m->layout, m->tied, &tensors);
-    if (!status) status = load_arrays(m, &tensors, folder, &m->w, &(const char *){""}, 1, m->zero >= 3);
+    if (!status) status = load_arrays(m, &tensors, folder, &(kd_owned){.f32 = m->w}, &(const char *){""}, 1, m->zero >= 3);
     kd_tensors_close(&tensors);
     kd_weights_forget(m);
     return status ? status : kd_weights_round(m);
 }
 
-kd_status kd_model_load_owned(kd_model *m, const char *folder, const char *stem, float *const *array, const char *const *suffix,
+kd_status kd_model_load_owned(kd_model *m, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
                               int64_t arrays) {
     kd_tensors tensors;
     KD_TRY(kd_tensors_open_stem(&tensors, folder, stem));

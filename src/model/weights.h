@@ -25,12 +25,14 @@ kd_status kd_weights_draw(kd_model *model, float *to, const kd_layout *layout, c
 
 /* ---- files out (weights_files.c) ------------------------------------------------------------------------------------- */
 
-/* A tensor to be written, and where its elements are: in an array of the device's, in one of what ranks own, or in other files. */
+/* A tensor to be written, and where its elements are: in an array of the device's, in one of what ranks own, in 8 bits, or in other files. */
 typedef struct kd_weights_source {
     char name[160];
     int64_t count, bytes;
     const float *device;
     const float *owned;       /* this rank's array; place: the tensor's */
+    kd_coded coded;           /* of the device's, in 8 bits */
+    bool is_signed;
     kd_param_place place;
     const kd_tensor *stored;
 } kd_weights_source;

@@ -140,10 +140,23 @@ static kd_status put_piece(pen *p, const piece *x) {
 
 /* ---- where pieces come from ------------------------------------------------------------------------------------------ */
 
+/* Codes come to the end of the stage: a number is widened before its place is reached. A piece begins with a block. */
+static kd_status widen_piece(const pen *p, kd_model *m, const piece *x) {
+    const kd_weights_source *from = &p->s->from[x->tensor];
+    float scale[KD_PIECE / KD_CODED_BLOCK];
+    kd_coded here = {(uint8_t *)p->stage + (sizeof *p->stage - 1) * KD_PIECE, scale};
+    KD_TRY(m->ctx->device->get(m->ctx, here.code, from->coded.code + x->at, x->n));
+    KD_TRY(m->ctx->device->get(m->ctx, scale, from->coded.scale + x->at / KD_CODED_BLOCK,
+                               (x->n + KD_CODED_BLOCK - 1) / KD_CODED_BLOCK * (int64_t)sizeof *scale));
+    kd_coded_widen(p->stage, here, from->is_signed, x->n);
+    return KD_OK;
+}
+
 static kd_status own_piece(const pen *p, kd_model *m, const piece *x) {
     const kd_weights_source *from = &p->s->from[x->tensor];
     if (from->stored && from->stored->dtype == p->s->spec[x->tensor].dtype) return kd_tensor_read(p->stage, from->stored, x->at, x->n);
     if (from->stored) return kd_tensor_read_f32(p->stage, from->stored, x->at, x->n);
+    if (from->coded.code) return widen_piece(p, m, x);
     const float *device = from->device ? from->device : from->owned + from->place.at;  /* all of it is owned, by one rank */
     return m->ctx->device->get(m->ctx, p->stage, device + x->at, x->n * (int64_t)sizeof *p->stage);
 }

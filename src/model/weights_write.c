@@ -67,13 +67,15 @@ kd_status kd_model_save(kd_model *m, const kd_config *config, const char *folder
     return status;
 }
 
-kd_status kd_model_save_owned(kd_model *m, const char *folder, const char *stem, const float *const *array,
-                              const char *const *suffix, int64_t arrays, int64_t shard_bytes) {
+kd_status kd_model_save_owned(kd_model *m, const char *folder, const char *stem, const kd_owned *array, const char *const *suffix,
+                              int64_t arrays, int64_t shard_bytes) {
     kd_weights_sources s;
     kd_status status = kd_comm_agree(m->world, "a list of tensors", kd_weights_sources_open(&s, m->layout.tensors * arrays));
     for (int64_t i = 0; i < s.count && !status; i++) {
         int64_t a = i / m->layout.tensors;
-        kd_weights_describe(&s, i, &m->layout, i % m->layout.tensors, suffix[a], KD_F32)->owned = array[a];
+        kd_weights_source *source = kd_weights_describe(&s, i, &m->layout, i % m->layout.tensors, suffix[a], KD_F32);
+        source->owned = array[a].f32;
+        if (!array[a].f32) source->coded = kd_owned_tensor(array[a].coded, i % m->layout.tensors, source->place.at), source->is_signed = array[a].is_signed;
     }
     if (!status) status = kd_weights_write_files(m, &s, folder, stem, shard_bytes);
     kd_weights_sources_close(&s);

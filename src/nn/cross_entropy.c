@@ -39,7 +39,7 @@ bool kd_cross_entropy_on_host(const void *args) {
 }
 
 static const kd_variant cross_entropy_variants[] = {
-    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_cross_entropy_workspace_cuda, kd_cross_entropy_cuda})
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_cross_entropy_cuda})
     KD_VECTOR_VARIANTS(cross_entropy, kd_cross_entropy_on_host)
     {"ref", KD_ISA_REF, kd_cross_entropy_on_host, NULL, cross_entropy_ref},
 };

@@ -63,7 +63,7 @@ static const kd_variant embedding_variants[] = {
     {"ref", KD_ISA_REF, kd_embedding_on_host, NULL, embedding_ref},
 };
 static const kd_variant embedding_backward_variants[] = {
-    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, kd_embedding_backward_workspace_cuda, kd_embedding_backward_cuda})
+    KD_ON_CUDA({"cuda", KD_ISA_SM80, NULL, NULL, kd_embedding_backward_cuda})
     {"ref", KD_ISA_REF, kd_embedding_backward_on_host, NULL, embedding_backward_ref},
 };
 KD_OP(kd_embedding_op, embedding_variants);

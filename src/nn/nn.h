@@ -9,6 +9,7 @@
 #ifndef KD_NN_H
 #define KD_NN_H
 
+#include "coded.h"
 #include "dev/op.h"
 
 enum { KD_BLOCK = KD_HOST_BLOCK };  /* tokens: the most that a matrix product sees, of whatever runs on the host alone */
@@ -145,5 +146,10 @@ typedef struct kd_adamw {
  * rounded to nearest, ties to even. Nothing is changed when sums->finite is 0. */
 kd_status kd_adamw_step(kd_ctx *ctx, float *w, kd_array w16, float *m, float *v, const float *g, const kd_step_sums *sums,
                         const kd_adamw *adamw, int64_t n);
+
+/* The same with moments in 8 bits (coded.h), m signed and v positive, which begin with a block: each block is widened, stepped as above, and
+ * coded again; weights are updated from the moments before they are coded. */
+kd_status kd_adamw_coded_step(kd_ctx *ctx, float *w, kd_array w16, kd_coded m, kd_coded v, const float *g, const kd_step_sums *sums,
+                              const kd_adamw *adamw, int64_t n);
 
 #endif

@@ -92,10 +92,19 @@ typedef struct kd_adamw_args {
     const kd_adamw *adamw;
     int64_t n;
 } kd_adamw_args;
+typedef struct kd_adamw_coded_args {
+    float *w;
+    kd_array w16;
+    kd_coded m, v;
+    const float *g;
+    const kd_step_sums *sums;
+    const kd_adamw *adamw;
+    int64_t n;
+} kd_adamw_coded_args;
 
 extern const kd_op kd_matmul_op, kd_column_sum_op, kd_rmsnorm_op, kd_rmsnorm_backward_op, kd_swiglu_op,
     kd_swiglu_backward_op, kd_add_op, kd_zero_op, kd_copy_op, kd_round_bf16_op, kd_embedding_op, kd_embedding_backward_op,
-    kd_cross_entropy_op, kd_likelihood_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op;
+    kd_cross_entropy_op, kd_likelihood_op, kd_sum_loss_op, kd_sum_squares_op, kd_sum_norm_op, kd_adamw_op, kd_adamw_coded_op;
 
 /* KD_EARG naming the first of token[0..M-1] outside low..V-1. For operations: token lies on the device. */
 kd_status kd_tokens_check(const char *what, const int32_t *token, int64_t M, int64_t low, int64_t V);
@@ -160,6 +169,11 @@ kd_status kd_matmul_ref(kd_ctx *ctx, const void *args, void *workspace);
 bool kd_matmul_supports_cblas(const void *args);
 kd_status kd_matmul_cblas(kd_ctx *ctx, const void *args, void *workspace);
 
+/* On CUDA sums over tokens (of column_sum and rmsnorm_backward) are cut by the token's place in the block: KD_GPU_GROUP tokens are one
+ * ascending chain from 0, KD_GPU_STRETCH groups are one ascending chain of their sums from 0, and to the old value the stretches' sums
+ * are added in ascending order. */
+enum { KD_GPU_GROUP = 16, KD_GPU_STRETCH = 16 };
+
 /* CUDA's: matmul_cuda.c, and the kernels of *.cu. Those that need scratch say how much. */
 #if defined(KD_CUDA)
 #define KD_CUDA_DECLARE(op) kd_status kd_##op##_cuda(kd_ctx *ctx, const void *args, void *workspace)
@@ -181,12 +195,12 @@ KD_CUDA_DECLARE(sum_loss);
 KD_CUDA_DECLARE(sum_squares);
 KD_CUDA_DECLARE(sum_norm);
 KD_CUDA_DECLARE(adamw);
+KD_CUDA_DECLARE(adamw_coded);
+KD_CUDA_WORKSPACE(adamw_coded);
 KD_CUDA_WORKSPACE(matmul);
 bool kd_matmul_supports_cuda(const void *args);
 KD_CUDA_WORKSPACE(column_sum);
 KD_CUDA_WORKSPACE(rmsnorm_backward);
-KD_CUDA_WORKSPACE(embedding_backward);
-KD_CUDA_WORKSPACE(cross_entropy);
 KD_CUDA_WORKSPACE(sum_loss);
 KD_CUDA_WORKSPACE(sum_norm);
 #endif

@@ -98,8 +98,9 @@ void kd_estimate_model(kd_estimate *e, const kd_model *model, const kd_run_file 
     e->weights = memory.weights;
     e->gradients = memory.gradients;
     e->activations = memory.activations;
-    e->moments = run->offload_state ? 0 : kd_optimizer_bytes(model);
-    e->files = memory.files + kd_optimizer_bytes(model) - e->moments;
+    int64_t state = kd_optimizer_bytes(model, run->moments_coded);
+    e->moments = run->offload_state ? 0 : state;
+    e->files = memory.files + state - e->moments;
     e->recompute = kd_model_recompute(model);
 }
 

@@ -16,27 +16,40 @@ static int64_t count_segments(const kd_parts *parts, int64_t rank) {
     return sum;
 }
 
-static void place(kd_optimizer *o, const kd_parts *parts) {
-    o->m = kd_arena_take(&o->arena, kd_parts_own(parts), sizeof *o->m);
-    o->v = kd_arena_take(&o->arena, kd_parts_own(parts), sizeof *o->v);
+/* Arrays in 8 bits are zeros as they come: codes do not matter where the scale is 0. */
+static void place_moments(kd_owned *x, kd_optimizer *o, const kd_model *model, bool is_signed) {
+    int64_t own = kd_parts_own(kd_model_parts(model));
+    *x = (kd_owned){.is_signed = is_signed};
+    if (o->options.coded) {
+        x->coded.code = kd_arena_take(&o->arena, own, sizeof *x->coded.code);
+        x->coded.scale = kd_arena_take(&o->arena, kd_owned_scales(kd_model_layout(model), own), sizeof *x->coded.scale);
+    } else {
+        x->f32 = kd_arena_take(&o->arena, own, sizeof *x->f32);
+    }
+}
+
+static void place(kd_optimizer *o, const kd_model *model) {
+    const kd_parts *parts = kd_model_parts(model);
+    place_moments(&o->m, o, model, true);
+    place_moments(&o->v, o, model, false);
     o->sums = kd_arena_take(&o->arena, 1, sizeof *o->sums);
     o->partial = kd_arena_take(&o->arena, o->segments, sizeof *o->partial);
     o->own = parts->ranks == 1 ? o->partial : kd_arena_take(&o->arena, count_segments(parts, parts->rank), sizeof *o->own);
 }
 
-int64_t kd_optimizer_bytes(const kd_model *model) {
-    const kd_parts *parts = kd_model_parts(model);
-    kd_optimizer o = {.segments = count_segments(parts, -1)};
-    place(&o, parts);
+int64_t kd_optimizer_bytes(const kd_model *model, bool coded) {
+    kd_optimizer o = {.options.coded = coded, .segments = count_segments(kd_model_parts(model), -1)};
+    place(&o, model);
     return o.arena.used;
 }
 
-kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, bool decay_all, const char *files) {
+kd_status kd_optimizer_open(kd_optimizer *o, kd_ctx *ctx, const kd_model *model, const kd_optimizer_options *options) {
     const kd_parts *parts = kd_model_parts(model);
-    *o = (kd_optimizer){.ctx = ctx, .decay_all = decay_all, .segments = count_segments(parts, -1)};
-    place(o, parts);
-    KD_TRY(kd_ctx_place_in(ctx, &o->arena, files));  /* zeroed: the moments start from 0 */
-    place(o, parts);
+    *o = (kd_optimizer){.ctx = ctx, .options = *options, .segments = count_segments(parts, -1)};
+    if (options->coded && parts->ranks > 1) return kd_fail(KD_ENOTSUP, "moments in 8 bits are of one rank alone");
+    place(o, model);
+    KD_TRY(kd_ctx_place_in(ctx, &o->arena, options->files));  /* zeroed: the moments start from 0 */
+    place(o, model);
     if (parts->ranks == 1) return KD_OK;
     KD_TRY(kd_new(&o->gathered, o->segments, sizeof *o->gathered));
     KD_TRY(kd_new(&o->ordered, o->segments, sizeof *o->ordered));
@@ -99,9 +112,13 @@ kd_status kd_optimizer_step(kd_optimizer *o, kd_step_sums *sums, kd_model *model
         kd_param_place p = kd_layout_tensor(layout, i);
         kd_slice s = kd_parts_tensor(kd_model_parts(model), &p);
         if (s.count == 0) continue;
-        step.weight_decay = o->decay_all || kd_param_is_matrix(layout, p.kind) ? adamw->weight_decay : 0;
-        KD_TRY(kd_adamw_step(o->ctx, kd_model_weights_of(model, s), kd_model_rounded_of(model, s), o->m + s.own, o->v + s.own,
-                             kd_model_gradient_of(model, s), o->sums, &step, s.count));
+        step.weight_decay = o->options.decay_all || kd_param_is_matrix(layout, p.kind) ? adamw->weight_decay : 0;
+        float *w = kd_model_weights_of(model, s), *g = kd_model_gradient_of(model, s);
+        kd_array rounded = kd_model_rounded_of(model, s);
+        if (o->options.coded)
+            KD_TRY(kd_adamw_coded_step(o->ctx, w, rounded, kd_owned_tensor(o->m.coded, i, s.own), kd_owned_tensor(o->v.coded, i, s.own), g, o->sums,
+                                       &step, s.count));
+        else KD_TRY(kd_adamw_step(o->ctx, w, rounded, o->m.f32 + s.own, o->v.f32 + s.own, g, o->sums, &step, s.count));
     }
     KD_TRY(kd_model_weights_changed(model, true));
     KD_TRY(o->ctx->device->get(o->ctx, sums, o->sums, sizeof *sums));

@@ -327,6 +327,16 @@ static kd_status check_model(const reader *r) {
     return check_scaling(r);
 }
 
+/* Files are a host's, and the host's memory is elsewhere for a GPU alone. */
+static kd_status check_place(const reader *r, const char *key, const char *place) {
+    bool on_host = kd_run_on_host(r->run);
+    int line;
+    if (!place || on_host == (strcmp(place, KD_PLACE_HOST) != 0)) return KD_OK;
+    kd_run_node(r->run->tree, key, &line);
+    if (on_host) return fail_at(r, key, line, KD_ENOTSUP, "host: of a run on a GPU; a folder's path takes a file (./host names one of that name)");
+    return fail_at(r, key, line, KD_ENOTSUP, "%s: a GPU's memory does not lie in files: host is what there is", place);
+}
+
 /* What no device serves. */
 static kd_status check_device(const reader *r) {
     const kd_run_file *run = r->run;
@@ -344,7 +354,12 @@ static kd_status check_device(const reader *r) {
         kd_run_node(run->tree, "device", &line);
         return fail_at(r, "device", line, KD_ENOTSUP, "%s: several ranks compute on hosts alone", run->device);
     }
-    return KD_OK;
+    if (run->moments_coded && run->sequence_ranks * run->data_ranks > 1) {
+        kd_run_node(run->tree, "dtype.moments", &line);
+        return fail_at(r, "dtype.moments", line, KD_ENOTSUP, "i8: of one rank alone");
+    }
+    KD_TRY(check_place(r, "offload.state", run->offload_state));
+    return check_place(r, "offload.activations", run->offload_activations);
 }
 
 static kd_status check_windows(const reader *r) {

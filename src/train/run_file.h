@@ -55,7 +55,8 @@ typedef struct kd_run_file {
     kd_sequence_mode mode;               /* parallel.mode */
     int64_t zero;                        /* parallel.zero: what each rank has a shard of alone */
     int64_t deadline;                    /* seconds that a rank waits for another */
-    char *offload_state, *offload_activations;  /* folders, or NULL */
+    char *offload_state, *offload_activations;  /* folders, KD_PLACE_HOST, or NULL */
+    bool moments_coded;                  /* dtype.moments: i8 */
     int64_t save_every, save_keep;
     int64_t save_shard;                  /* bytes of a file of weights at most; 0: one file */
     int64_t export_every, export_last;   /* weights alone: every so many steps counted from the last, the last so many; 0: all */

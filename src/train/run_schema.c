@@ -34,7 +34,7 @@ WORDS(LONG_DOCUMENTS, {"continue", false, 0}, {"truncate", true, 0});
 WORDS(SCHEDULES, {"constant", KD_CONSTANT, 0}, {"linear", KD_LINEAR, 0}, {"cosine", KD_COSINE, 0});
 WORDS(DECAYS, {"matrices", false, 0}, {"all", true, 0});
 WORDS(DTYPES, {"f32", KD_VIEW_F32, 0}, {"bf16", KD_VIEW_BF16, 0}, {"f16", KD_VIEW_F16, 1});
-WORDS(MOMENT_DTYPES, {"f32", 0, 0}, {"bf16", 0, 1}, {"f16", 0, 1});
+WORDS(MOMENT_DTYPES, {"f32", false, 0}, {"i8", true, 0});
 WORDS(EXPORT_DTYPES, {"f32", KD_F32, 0}, {"bf16", KD_BF16, 0}, {"f16", KD_F16, 0});
 WORDS(RECOMPUTES, {"auto", KD_RECOMPUTE_AUTO, 0}, {"layer", KD_RECOMPUTE_LAYER, 0}, {"none", KD_RECOMPUTE_NONE, 0});
 WORDS(SEQUENCE_MODES, {"ulysses", KD_SEQUENCE_ULYSSES, 0}, {"allgather", KD_SEQUENCE_ALLGATHER, 0}, {"zigzag", KD_SEQUENCE_ZIGZAG, 0},
@@ -162,11 +162,12 @@ const kd_run_row kd_run_schema[] = {
     {"seed", KD_RUN_INTEGER, "1", AT(seed), .range = "[0, inf)",
      .about = "of the data's order"},
     {"dtype.weights", KD_RUN_WORD, "f32", AT(weights), .word = DTYPES,
-     .about = "what is multiplied with; bf16: copies of float32 weights, which are updated and saved; needs device: cuda and bf16 activations"},
+     .about = "what is multiplied with; bf16: copies of float32 weights, which are updated and saved; needs device: cuda and bf16 "
+              "activations"},
     {"dtype.activations", KD_RUN_WORD, "f32", AT(activations), .word = DTYPES,
      .about = "what layers hand on, and its gradient; as the weights"},
-    {"dtype.moments", KD_RUN_TEXT, "f32", NOWHERE, .word = MOMENT_DTYPES,
-     .about = "of AdamW"},
+    {"dtype.moments", KD_RUN_SWITCH, "f32", AT(moments_coded), .word = MOMENT_DTYPES,
+     .about = "of AdamW; i8: in blocks of 256 with a scale each, of one rank; checkpoints hold them as float32 either way"},
     {"device", KD_RUN_TEXT, "host", AT(device),
      .about = "where the run computes: host, cuda, or cuda:N for the GPU of number N; results differ between devices, not from run to run"},
     {"recompute", KD_RUN_WORD, "auto", AT(recompute), .word = RECOMPUTES,
@@ -186,9 +187,11 @@ const kd_run_row kd_run_schema[] = {
     {"parallel.deadline", KD_RUN_INTEGER, "600", AT(deadline), .range = "[1, 1000000]",
      .about = "seconds that a rank waits for another before the job ends, to be run again"},
     {"offload.state", KD_RUN_TEXT, NULL, AT(offload_state),
-     .about = "folder for a file that the moments lie in instead of memory; memory and time, not results"},
+     .about = "folder for a file that the moments lie in instead of memory; host, of a run on a GPU: the host's memory, for float32 weights "
+              "beside bf16 ones too; memory and time, not results"},
     {"offload.activations", KD_RUN_TEXT, NULL, AT(offload_activations),
-     .about = "folder for a file that the inputs of layers lie in, of which recompute: layer computes the rest again"},
+     .about = "folder for a file that the inputs of layers lie in, of which recompute: layer computes the rest again; host, of a run on a "
+              "GPU: the host's memory, copied while other layers run"},
     {"save.every", KD_RUN_INTEGER, "100", AT(save_every), .range = "[0, inf)",
      .about = "steps between checkpoints; the last step is always saved; 0: it alone"},
     {"save.keep", KD_RUN_INTEGER, "2", AT(save_keep), .range = "[1, inf)",

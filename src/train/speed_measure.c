@@ -202,7 +202,7 @@ static kd_status measure_rest(kd_speed *s, const kd_trainer *t, kd_recompute rec
     for (; left > 0; left -= length[documents++]) length[documents] = left < 256 ? left : 256;  /* attention is not looked at */
     KD_GO(plan_of(&plan, &t->train.windows, length, documents));
     KD_GO(kd_model_open(&model, t->ctx, &p.config, &p.options));
-    KD_GO(kd_optimizer_open(&optimizer, t->ctx, model, false, NULL));
+    KD_GO(kd_optimizer_open(&optimizer, t->ctx, model, &(kd_optimizer_options){.coded = t->run->moments_coded}));
     KD_GO(kd_model_init(model, &p.config, 1));
     for (int run = 0; run < RUNS; run++) {
         KD_GO(run_piece(took, model, &optimizer, t, &p, &plan));

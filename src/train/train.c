@@ -150,11 +150,13 @@ static void announce(const kd_trainer *t) {
             (long long)run->batch_windows, (long long)t->train.corpus.documents, (long long)t->train.corpus.tokens,
             (long long)t->train.windows.count);
     double mib = 1.0 / (1 << 20);
+    const char *elsewhere = kd_run_on_host(run) ? "in a file" : "in the host's memory";
     char files[64] = "";
-    if (memory.files) snprintf(files, sizeof files, " and %.1f in a file", (double)memory.files * mib);
+    if (memory.files) snprintf(files, sizeof files, " and %.1f %s", (double)memory.files * mib, elsewhere);
     kd_info("memory in MiB: weights %.1f, gradients %.1f, moments %.1f%s, activations %.1f%s (recompute: %s), scratch %.1f; "
             "%lld threads, %s", (double)memory.weights * mib, (double)memory.gradients * mib,
-            (double)t->optimizer.arena.size * mib, run->offload_state ? " in a file" : "", (double)memory.activations * mib, files,
+            (double)t->optimizer.arena.size * mib, run->offload_state ? kd_run_on_host(run) ? " in a file" : " in the host's memory" : "",
+            (double)memory.activations * mib, files,
             kd_model_recompute(t->model) == KD_RECOMPUTE_NONE ? "none" : "layer", (double)memory.scratch * mib,
             (long long)kd_pool_threads(t->ctx->pool), kd_isa_name(t->ctx->isa));
     if (t->train.corpus.counts.empty) kd_warn("%lld documents had no token and were skipped", (long long)t->train.corpus.counts.empty);

@@ -78,8 +78,10 @@ kd_model_options kd_trainer_model_options(const kd_trainer *t) {
     int64_t windows = run->batch_windows / run->data_ranks;
     return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
                               .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
-                              .activations = run->activations, .weights = run->weights, .precision = run->precision, .sequence = t->sequence, .mode = run->mode, .data = t->data, .world = t->world,
-                              .zero = run->zero, .files = run->offload_activations};
+                              .activations = run->activations, .weights = run->weights, .precision = run->precision, .sequence = t->sequence,
+                              .mode = run->mode, .data = t->data, .world = t->world,
+                              .zero = run->zero, .files = run->offload_activations,
+                              .masters = run->offload_state && !strcmp(run->offload_state, KD_PLACE_HOST) ? KD_PLACE_HOST : NULL};
 }
 
 /* A guess of the system's is no reason to refuse, and a run that is killed loses little; but who waits for it should know. */
@@ -93,13 +95,22 @@ static kd_status warn_of_memory(const kd_trainer *t) {
     return KD_OK;
 }
 
+/* What no operation of a GPU serves is a matter of these. */
+static kd_status name_types(const kd_trainer *t, kd_status status) {
+    const kd_run_file *run = t->run;
+    if (status != KD_ENOTSUP || kd_run_on_host(run)) return status;
+    return kd_fail_prefix(status, "device %s, dtype %s, precision %s", run->device, run->weights == KD_VIEW_BF16 ? "bf16" : "f32",
+                          kd_precision_name(run->precision));
+}
+
 static kd_status open_model(kd_trainer *t) {
     const kd_run_file *run = t->run;
     kd_model_options options = kd_trainer_model_options(t);
+    const kd_optimizer_options optimizer = {run->decay_all, run->moments_coded, run->offload_state};
     kd_ranks ranks = kd_ranks_of(run);
     if (kd_comm_size(t->world) > 1 && kd_ranks_check(&ranks, t)) return kd_fail_prefix(KD_ECONFIG, "parallel");
     KD_TRY(kd_model_open(&t->model, t->ctx, &t->config, &options));
-    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, run->decay_all, run->offload_state));
+    KD_TRY(kd_optimizer_open(&t->optimizer, t->ctx, t->model, &optimizer));
     return kd_new(&t->losses, run->window.window, sizeof *t->losses);
 }
 
@@ -165,8 +176,8 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     KD_GO(find_checkpoint(t, &checkpoint));
     shared = true;
     KD_GO(kd_trainer_prepare(t, checkpoint));
-    KD_GO(warn_of_memory(t));
-    KD_GO(open_model(t));
+    KD_GO(name_types(t, warn_of_memory(t)));
+    KD_GO(name_types(t, open_model(t)));
     const char *from = checkpoint ? checkpoint : run->model_path ? run->model_path : kd_is_folder(run->tokenizer) ? run->tokenizer : NULL;
     if (from && !(t->companions = strdup(from))) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     if (checkpoint) KD_GO(kd_trainer_load(t, checkpoint));

@@ -98,7 +98,7 @@ kd_status kd_trainer_write_step(kd_trainer *t, const kd_step_report *r) {
                             (json_int_t)r->targets, "grad_norm", finite ? json_real(r->sums.grad_norm) : json_null(), "lr",
                             r->lr, "pairs", (json_int_t)r->pairs, "skipped", (json_int_t)t->skipped, "seconds", r->seconds,
                             "tokens_per_second", (double)tokens / r->seconds, "flops", flops, "peak_flops",
-                            peak, "share_of_peak", peak > 0 ? json_real(flops / r->seconds / peak) : json_null(), "memory", (json_int_t)kd_memory_resident(),
-                            "sent", (json_int_t)r->sent, "parts", parts_of(&t->clock, ranks, r->moving));
+                            peak, "share_of_peak", peak > 0 ? json_real(flops / r->seconds / peak) : json_null(), "memory",
+                            (json_int_t)kd_memory_resident(), "sent", (json_int_t)r->sent, "parts", parts_of(&t->clock, ranks, r->moving));
     return kd_metrics_write(&t->metrics, row);
 }

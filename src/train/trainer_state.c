@@ -30,8 +30,8 @@ static json_t *variants(const kd_trainer *t) {
     char sums[64] = "one rank's";
     if (t->run->mode != KD_SEQUENCE_ULYSSES && t->run->sequence_ranks > 1)
         snprintf(sums, sizeof sums, "%s on %lld ranks", kd_sequence_mode_name(t->run->mode), (long long)t->run->sequence_ranks);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa", kd_isa_name(t->ctx->isa), "dtype",
-                     t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "sums", sums);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "kedge", KD_VERSION, "device", t->ctx->device->name, "isa",
+                     kd_isa_name(t->ctx->isa), "dtype", t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "moments", t->run->moments_coded ? "i8" : "f32", "sums", sums);
 }
 
 static kd_status save_state(const kd_trainer *t, const char *folder) {
@@ -49,7 +49,7 @@ static kd_status save_state(const kd_trainer *t, const char *folder) {
 }
 
 static kd_status fill(kd_trainer *t, const char *folder) {
-    const float *moments[] = {t->optimizer.m, t->optimizer.v};
+    const kd_owned moments[] = {t->optimizer.m, t->optimizer.v};
     char *run = NULL, *text = NULL;
     kd_status status;
     KD_GO(kd_model_save(t->model, &t->config, folder, t->companions, &(kd_weights_form){KD_F32, t->run->save_shard}));
@@ -155,7 +155,7 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
     json_object_foreach(now, key, value) {
         const char *then = json_string_value(json_object_get(said, key));
         if (!then && !strcmp(key, "sums")) then = "one rank's";  /* from before there were others */
-        if (!then && !strcmp(key, "dtype")) then = "f32";
+        if (!then && (!strcmp(key, "dtype") || !strcmp(key, "moments"))) then = "f32";
         if (!then || strcmp(then, json_string_value(value)))
             kd_warn("%s: made with %s %s, going on with %s: the bits may differ", path, key, then ? then : "unknown",
                     json_string_value(value));
@@ -166,7 +166,7 @@ static void warn_variants(const kd_trainer *t, const json_t *said, const char *p
 kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
     char *path = kd_path_join(folder, "trainer_state.json");
     json_t *state = NULL;
-    float *moments[] = {t->optimizer.m, t->optimizer.v};
+    const kd_owned moments[] = {t->optimizer.m, t->optimizer.v};
     kd_status status;
     if (!path) KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     KD_GO(kd_json_load(&state, path));

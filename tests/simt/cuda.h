@@ -1,4 +1,5 @@
-/* In front of CUDA's driver API: maps of tensors alone, encoded by simt_copy_engine.cc. Names and numbers are those of the CUDA Driver API. */
+/* In front of CUDA's driver API: maps of tensors alone, encoded by simt_copy_engine.cc. Names and numbers are those of the CUDA Driver
+ * API. */
 #ifndef KD_SIMT_CUDA_H
 #define KD_SIMT_CUDA_H
 

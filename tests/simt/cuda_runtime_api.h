@@ -1,5 +1,5 @@
-/* In front of CUDA's header of this name: what kedge uses of the runtime, served by simt_runtime.cc on the host. Names, numbers and meanings
- * are those of NVIDIA's CUDA Runtime API. The one device is of compute capability 9.0, or 8.0 with KEDGE_SIMT_CAPABILITY=80. */
+/* In front of CUDA's header of this name: what kedge uses of the runtime, served by simt_runtime.cc on the host. Names, numbers and
+ * meanings are those of NVIDIA's CUDA Runtime API. The one device is of compute capability 9.0, or 8.0 with KEDGE_SIMT_CAPABILITY=80. */
 #ifndef KD_SIMT_CUDA_RUNTIME_API_H
 #define KD_SIMT_CUDA_RUNTIME_API_H
 

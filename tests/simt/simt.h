@@ -40,7 +40,7 @@ extern simt_thread *simt_now;
 #define gridDim (simt_now->grid)
 constexpr int warpSize = 32;
 
-/* ---- launches ------------------------------------------------------------------------------------------------------------------- */
+/* ---- launches -------------------------------------------------------------------------------------------------------------- */
 /* A kernel with its arguments, kept until the stream comes to it. */
 struct simt_call {
     virtual void run() = 0;
@@ -58,8 +58,7 @@ template <class F> simt_call *simt_bind(F f) { return new simt_bound<F>(std::mov
 
 template <class... P>
 void simt_launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-                        typename simt_same<P>::type... argument)
-{
+                        typename simt_same<P>::type... argument) {
     simt_launch(name, (const void *)kernel, grid, block, shared, stream, simt_bind([=]() { kernel(argument...); }));
 }
 #define KD_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
@@ -67,12 +66,11 @@ void simt_launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 
 void *simt_dynamic_shared();
 #define KD_SHARED(type, name) type *name = static_cast<type *>(simt_dynamic_shared())
 
-template <class... P> cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value)
-{
+template <class... P> cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {
     return cudaFuncSetAttribute((const void *)kernel, attribute, value);
 }
 
-/* ---- vectors of numbers ----------------------------------------------------------------------------------------------------------- */
+/* ---- vectors of numbers ---------------------------------------------------------------------------------------------------- */
 #define SIMT_VECTORS(T, name, bytes)                                                                    \
     struct __attribute__((aligned(2 * bytes))) name##2 { T x, y; };                                     \
     struct name##3 { T x, y, z; };                                                                      \
@@ -89,9 +87,8 @@ SIMT_VECTORS(unsigned short, ushort, 2)
 SIMT_VECTORS(long long, longlong, 8)
 #undef SIMT_VECTORS
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------------------------ */
-template <class To, class From> inline To simt_bits(From x)
-{
+/* ---- numbers --------------------------------------------------------------------------------------------------------------- */
+template <class To, class From> inline To simt_bits(From x) {
     static_assert(sizeof(To) == sizeof(From), "the same size");
     To out;
     memcpy(&out, &x, sizeof out);
@@ -132,9 +129,10 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 inline unsigned __umulhi(unsigned x, unsigned y) { return (unsigned)((uint64_t)x * y >> 32); }
-inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) { return (unsigned long long)((unsigned __int128)x * y >> 64); }
-inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector)
-{
+inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
+    return (unsigned long long)((unsigned __int128)x * y >> 64);
+}
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     uint64_t both = (uint64_t)y << 32 | x;
     unsigned out = 0;
     for (int i = 0; i < 4; i++) out |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
@@ -166,7 +164,7 @@ inline int64_t min(int64_t x, int y) { return min(x, (int64_t)y); }
 inline int64_t max(int x, int64_t y) { return max((int64_t)x, y); }
 inline int64_t max(int64_t x, int y) { return max(x, (int64_t)y); }
 
-/* ---- threads ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------------------------------------- */
 int simt_sync_threads(int kind, int predicate);  /* 0: barrier; 1: how many are true; 2: whether any is; 3: whether all are */
 inline void __syncthreads() { simt_sync_threads(0, 0); }
 inline int __syncthreads_count(int x) { return simt_sync_threads(1, x); }
@@ -187,8 +185,7 @@ inline unsigned __activemask() { return simt_active(); }
 
 /* 0: from a lane, 1: from below, 2: from above, 3: from the lane's number XORed */
 uint64_t simt_shuffle(unsigned mask, uint64_t value, int kind, int which, int width);
-template <class T> inline T simt_shuffled(unsigned mask, T value, int kind, int which, int width)
-{
+template <class T> inline T simt_shuffled(unsigned mask, T value, int kind, int which, int width) {
     static_assert(sizeof(T) <= 8 && std::is_trivially_copyable<T>::value, "a number");
     uint64_t bits = 0;
     memcpy(&bits, &value, sizeof value);
@@ -197,14 +194,21 @@ template <class T> inline T simt_shuffled(unsigned mask, T value, int kind, int 
     return value;
 }
 template <class T> inline T __shfl_sync(unsigned mask, T x, int lane, int width = 32) { return simt_shuffled(mask, x, 0, lane, width); }
-template <class T> inline T __shfl_up_sync(unsigned mask, T x, unsigned d, int width = 32) { return simt_shuffled(mask, x, 1, (int)d, width); }
-template <class T> inline T __shfl_down_sync(unsigned mask, T x, unsigned d, int width = 32) { return simt_shuffled(mask, x, 2, (int)d, width); }
-template <class T> inline T __shfl_xor_sync(unsigned mask, T x, int lanes, int width = 32) { return simt_shuffled(mask, x, 3, lanes, width); }
+template <class T> inline T __shfl_up_sync(unsigned mask, T x, unsigned d, int width = 32) {
+    return simt_shuffled(mask, x, 1, (int)d, width);
+}
+template <class T> inline T __shfl_down_sync(unsigned mask, T x, unsigned d, int width = 32) {
+    return simt_shuffled(mask, x, 2, (int)d, width);
+}
+template <class T> inline T __shfl_xor_sync(unsigned mask, T x, int lanes, int width = 32) {
+    return simt_shuffled(mask, x, 3, lanes, width);
+}
 unsigned simt_ballot(unsigned mask, int predicate);
 inline unsigned __ballot_sync(unsigned mask, int x) { return simt_ballot(mask, x); }
 inline int __any_sync(unsigned mask, int x) { return simt_ballot(mask, x) != 0; }
 inline int __all_sync(unsigned mask, int x) { return simt_ballot(mask, !x) == 0; }
-uint64_t simt_reduce(unsigned mask, uint64_t value, int kind);  /* 0: sum, 1: unsigned max, 2: unsigned min, 3: or, 4: and, 5: int max, 6: int min */
+/* 0: sum, 1: unsigned max, 2: unsigned min, 3: or, 4: and, 5: int max, 6: int min */
+uint64_t simt_reduce(unsigned mask, uint64_t value, int kind);
 inline unsigned __reduce_add_sync(unsigned mask, unsigned x) { return (unsigned)simt_reduce(mask, x, 0); }
 inline unsigned __reduce_max_sync(unsigned mask, unsigned x) { return (unsigned)simt_reduce(mask, x, 1); }
 inline unsigned __reduce_min_sync(unsigned mask, unsigned x) { return (unsigned)simt_reduce(mask, x, 2); }
@@ -217,8 +221,7 @@ inline int __reduce_min_sync(unsigned mask, int x) { return (int)simt_reduce(mas
 /* Every so many others may run: who spins on an atomic does not stop the world. */
 void simt_atomic();
 #define SIMT_ATOMIC(name, value_of)                                                                       \
-    template <class T> inline T name(T *at, typename simt_same<T>::type x)                                \
-    {                                                                                                     \
+    template <class T> inline T name(T *at, typename simt_same<T>::type x) {                              \
         simt_atomic();                                                                                    \
         T old = *at;                                                                                      \
         *at = value_of;                                                                                   \
@@ -233,15 +236,14 @@ SIMT_ATOMIC(atomicAnd, (T)(old & x))
 SIMT_ATOMIC(atomicXor, (T)(old ^ x))
 SIMT_ATOMIC(atomicExch, x)
 #undef SIMT_ATOMIC
-template <class T> inline T atomicCAS(T *at, typename simt_same<T>::type expected, typename simt_same<T>::type x)
-{
+template <class T> inline T atomicCAS(T *at, typename simt_same<T>::type expected, typename simt_same<T>::type x) {
     simt_atomic();
     T old = *at;
     if (old == expected) *at = x;
     return old;
 }
 
-/* ---- the vocabulary of dev/gpu.cuh ---------------------------------------------------------------------------------------------------- */
+/* ---- the vocabulary of dev/gpu.cuh ----------------------------------------------------------------------------------------- */
 uint32_t gpu_shared_address(const void *shared);
 inline float gpu_widen_bf16(uint16_t x) { return __uint_as_float((uint32_t)x << 16); }
 float gpu_widen_f16(uint16_t x);
@@ -249,8 +251,7 @@ uint16_t gpu_bf16(float x);
 uint16_t gpu_f16(float x);
 inline uint32_t gpu_pair_bf16(float first, float second) { return gpu_bf16(first) | (uint32_t)gpu_bf16(second) << 16; }
 inline uint32_t gpu_pair_f16(float first, float second) { return gpu_f16(first) | (uint32_t)gpu_f16(second) << 16; }
-inline float gpu_exp2(float x)
-{
+inline float gpu_exp2(float x) {
     float y = exp2f(x);
     return fabsf(y) < 0x1p-126f ? 0 : y;
 }
@@ -267,7 +268,7 @@ void gpu_barrier_arrive(int id, int threads);
 void gpu_wait_turn(const int32_t *turn, int32_t value);
 void gpu_pass_turn(int32_t *turn, int32_t value);
 
-/* ---- of dev/gpu_sm90.cuh ------------------------------------------------------------------------------------------------------------------ */
+/* ---- of dev/gpu_sm90.cuh --------------------------------------------------------------------------------------------------- */
 void gpu_mbar_init(uint64_t *bar, int arrivals);
 void gpu_mbar_fence_init();
 void gpu_mbar_expect(uint64_t *bar, int bytes);
@@ -275,9 +276,10 @@ void gpu_mbar_arrive(uint64_t *bar);
 void gpu_mbar_wait(uint64_t *bar, int parity);
 void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w);
 inline void gpu_tma_load2(void *shared, const gpu_map *map, uint64_t *bar, int x, int y) { simt_tma_load(2, shared, map, bar, x, y, 0, 0); }
-inline void gpu_tma_load3(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z) { simt_tma_load(3, shared, map, bar, x, y, z, 0); }
-inline void gpu_tma_load4(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w)
-{
+inline void gpu_tma_load3(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z) {
+    simt_tma_load(3, shared, map, bar, x, y, z, 0);
+}
+inline void gpu_tma_load4(void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w) {
     simt_tma_load(4, shared, map, bar, x, y, z, w);
 }
 void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, int x, int y, int z);
@@ -297,9 +299,9 @@ bool gpu_one_of_warp();
 void simt_registers(int count, bool more);
 template <int N> inline void gpu_registers_more() { simt_registers(N, true); }
 template <int N> inline void gpu_registers_fewer() { simt_registers(N, false); }
-inline uint64_t simt_tile(const void *shared, int lead, int stride, uint64_t swizzle)
-{
-    return swizzle << 62 | (uint64_t)(stride >> 4 & 0x3fff) << 32 | (uint64_t)(lead >> 4 & 0x3fff) << 16 | (gpu_shared_address(shared) >> 4 & 0x3fff);
+inline uint64_t simt_tile(const void *shared, int lead, int stride, uint64_t swizzle) {
+    return swizzle << 62 | (uint64_t)(stride >> 4 & 0x3fff) << 32 | (uint64_t)(lead >> 4 & 0x3fff) << 16 |
+           (gpu_shared_address(shared) >> 4 & 0x3fff);
 }
 inline uint64_t gpu_tile_128b(const void *shared, int lead, int stride) { return simt_tile(shared, lead, stride, 1); }
 inline uint64_t gpu_tile_64b(const void *shared, int lead, int stride) { return simt_tile(shared, lead, stride, 2); }
@@ -310,12 +312,10 @@ template <int N> inline void gpu_wgmma_wait() { simt_wgmma_wait(N); }
 template <int n> inline void gpu_keep(float (&)[n]) {}
 struct simt_wgmma { int n; bool f16, a_turned, b_turned, a_in_registers, accumulate; uint64_t a, b; };
 void simt_wgmma_issue(const simt_wgmma &op, float *d, const uint32_t *a);
-template <int N, bool F16, bool TA, bool TB> inline void gpu_wgmma_ss(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate)
-{
+template <int N, bool F16, bool TA, bool TB> inline void gpu_wgmma_ss(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate) {
     simt_wgmma_issue(simt_wgmma{N, F16, TA, TB, false, accumulate, a, b}, d, nullptr);
 }
-template <int N, bool F16, bool TB> inline void gpu_wgmma_rs(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate)
-{
+template <int N, bool F16, bool TB> inline void gpu_wgmma_rs(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
     simt_wgmma_issue(simt_wgmma{N, F16, false, TB, true, accumulate, 0, b}, d, a);
 }
 

@@ -1,9 +1,8 @@
 /* Barriers of a block, mbarriers with transactions, turns between blocks. */
 #include "simt_block.h"
 
-/* ---- barriers 0..15 ------------------------------------------------------------------------------------------------------------------- */
-void simt_barriers_clear(simt_block_state *block)
-{
+/* ---- barriers 0..15 -------------------------------------------------------------------------------------------------------- */
+void simt_barriers_clear(simt_block_state *block) {
     for (simt_barrier &b : block->barrier) {
         b.need = b.arrived = 0;
         b.came.clear();
@@ -12,8 +11,7 @@ void simt_barriers_clear(simt_block_state *block)
 
 /* When as many have come as it needs, those who wait go on. A warp comes as a whole: lanes that stay away are lanes that the hardware would
  * count all the same. */
-static void complete_if(simt_block_state *block, int id)
-{
+static void complete_if(simt_block_state *block, int id) {
     simt_barrier *b = &block->barrier[id];
     if (!b->need || b->arrived < b->need) return;
     std::vector<unsigned> lanes(block->warps.size(), 0);
@@ -28,8 +26,7 @@ static void complete_if(simt_block_state *block, int id)
         if (f->waits == SIMT_BARRIER && f->waits_value == id) simt_wake(f);
 }
 
-static void come(int id, int threads, bool wait, const char *what)
-{
+static void come(int id, int threads, bool wait, const char *what) {
     simt_fiber *self = simt_self();
     if (!id && wait && threads == self->of->alive) {
         simt_sync_threads(0, 0);
@@ -57,8 +54,7 @@ void gpu_barrier_sync(int id, int threads) { come(id, threads, true, "gpu_barrie
 void gpu_barrier_arrive(int id, int threads) { come(id, threads, false, "gpu_barrier_arrive"); }
 
 /* __syncthreads, barrier 0: of all threads that are left. */
-static void complete_block(simt_block_state *block)
-{
+static void complete_block(simt_block_state *block) {
     simt_barrier *b = &block->barrier[0];
     int count = 0;
     for (simt_fiber *f : b->came) count += f->predicate != 0;
@@ -70,8 +66,7 @@ static void complete_block(simt_block_state *block)
     b->came.clear();
 }
 
-int simt_sync_threads(int kind, int predicate)
-{
+int simt_sync_threads(int kind, int predicate) {
     simt_fiber *self = simt_self();
     simt_barrier *b = &self->of->barrier[0];
     self->predicate_kind = kind;
@@ -86,19 +81,17 @@ int simt_sync_threads(int kind, int predicate)
     return self->predicate;
 }
 
-void simt_thread_left(simt_fiber *fiber)
-{
+void simt_thread_left(simt_fiber *fiber) {
     simt_barrier *b = &fiber->of->barrier[0];
     if (!b->arrived) return;
     b->need = fiber->of->alive;
     if (b->arrived == b->need) complete_block(fiber->of);
 }
 
-/* ---- mbarriers: the 8 bytes hold a number by which the simulator finds the state --------------------------------------------------- */
+/* ---- mbarriers: the 8 bytes hold a number by which the simulator finds the state ------------------------------------------- */
 static const uint64_t MBAR_MARK = 0x6d62617272696572;
 
-simt_mbar *simt_mbar_at(simt_block_state *block, const uint64_t *bar, const char *what)
-{
+simt_mbar *simt_mbar_at(simt_block_state *block, const uint64_t *bar, const char *what) {
     uint32_t address = simt_address_of(block, bar, 8, what);
     if (address % 8) simt_fault("%s: mbarrier at shared address 0x%x, no multiple of 8", what, address);
     uint64_t index = *bar ^ MBAR_MARK;
@@ -107,8 +100,7 @@ simt_mbar *simt_mbar_at(simt_block_state *block, const uint64_t *bar, const char
     return &block->mbars[index];
 }
 
-static void mbar_flip_if(simt_block_state *block, simt_mbar *m)
-{
+static void mbar_flip_if(simt_block_state *block, simt_mbar *m) {
     if (m->pending || m->bytes) return;
     m->phase++;
     m->pending = m->expected;
@@ -118,26 +110,24 @@ static void mbar_flip_if(simt_block_state *block, simt_mbar *m)
     }
 }
 
-void gpu_mbar_init(uint64_t *bar, int arrivals)
-{
+void gpu_mbar_init(uint64_t *bar, int arrivals) {
     simt_hopper("gpu_mbar_init");
     simt_fiber *self = simt_self();
     uint32_t address = simt_address_of(self->of, bar, 8, "gpu_mbar_init");
-    if (address % 8 || arrivals < 1 || arrivals >= 1 << 20) simt_fault("gpu_mbar_init: shared address 0x%x, %d arrivals", address, arrivals);
+    if (address % 8 || arrivals < 1 || arrivals >= 1 << 20)
+        simt_fault("gpu_mbar_init: shared address 0x%x, %d arrivals", address, arrivals);
     *bar = MBAR_MARK ^ self->of->mbars.size();
     self->unfenced_mbars.push_back((int)self->of->mbars.size());
     self->of->mbars.push_back(simt_mbar{bar, arrivals, arrivals, 0, 0, false});
 }
 
-void gpu_mbar_fence_init()
-{
+void gpu_mbar_fence_init() {
     simt_fiber *self = simt_self();
     for (int i : self->unfenced_mbars) self->of->mbars[(size_t)i].fenced = true;
     self->unfenced_mbars.clear();
 }
 
-static void mbar_arrive(uint64_t *bar, int bytes, const char *what)
-{
+static void mbar_arrive(uint64_t *bar, int bytes, const char *what) {
     simt_fiber *self = simt_self();
     simt_mbar *m = simt_mbar_at(self->of, bar, what);
     if (m->pending < 1) simt_fault("%s: more arrivals than the %d of a phase", what, m->expected);
@@ -150,16 +140,14 @@ static void mbar_arrive(uint64_t *bar, int bytes, const char *what)
 void gpu_mbar_expect(uint64_t *bar, int bytes) { mbar_arrive(bar, bytes, "gpu_mbar_expect"); }
 void gpu_mbar_arrive(uint64_t *bar) { mbar_arrive(bar, 0, "gpu_mbar_arrive"); }
 
-void simt_mbar_bytes(simt_block_state *block, int index, int bytes)
-{
+void simt_mbar_bytes(simt_block_state *block, int index, int bytes) {
     simt_mbar *m = &block->mbars[(size_t)index];
     m->bytes -= bytes;
     mbar_flip_if(block, m);
 }
 
 /* Woken, it looks again: a barrier that has meanwhile gone on by two phases looks as if it had not moved, as for the hardware. */
-void gpu_mbar_wait(uint64_t *bar, int parity)
-{
+void gpu_mbar_wait(uint64_t *bar, int parity) {
     simt_fiber *self = simt_self();
     if (parity & ~1) simt_fault("gpu_mbar_wait: parity %d", parity);
     if (simt_random) simt_pause();
@@ -170,15 +158,13 @@ void gpu_mbar_wait(uint64_t *bar, int parity)
     }
 }
 
-/* ---- turns between blocks --------------------------------------------------------------------------------------------------------------- */
-void gpu_wait_turn(const int32_t *turn, int32_t value)
-{
+/* ---- turns between blocks -------------------------------------------------------------------------------------------------- */
+void gpu_wait_turn(const int32_t *turn, int32_t value) {
     if (simt_random) simt_pause();
     if (*(const volatile int32_t *)turn != value) simt_wait(SIMT_TURN, "gpu_wait_turn", turn, value);
 }
 
-void gpu_pass_turn(int32_t *turn, int32_t value)
-{
+void gpu_pass_turn(int32_t *turn, int32_t value) {
     *turn = value;
     simt_pause();
 }

@@ -1,13 +1,12 @@
-/* Asynchronous copies: cp.async, and the copy engine with maps of tensors. What is copied to shared memory holds NaN from the call until the
- * copy is performed; what is copied from it is read when the copy is performed. A store is two steps: shared memory is read, and later global
- * memory written. */
+/* Asynchronous copies: cp.async, and the copy engine with maps of tensors. What is copied to shared memory holds NaN from the call until
+ * the copy is performed; what is copied from it is read when the copy is performed. A store is two steps: shared memory is read, and later
+ * global memory written. */
 #include "simt_block.h"
 
 #include <cuda.h>
 
-/* ---- cp.async: performed by the thread that waits ------------------------------------------------------------------------------------- */
-void gpu_copy16(void *shared, const void *global, bool there)
-{
+/* ---- cp.async: performed by the thread that waits -------------------------------------------------------------------------- */
+void gpu_copy16(void *shared, const void *global, bool there) {
     simt_fiber *self = simt_self();
     uint32_t address = simt_address_of(self->of, shared, 16, "gpu_copy16");
     if (address % 16 || (uintptr_t)global % 16) simt_fault("gpu_copy16: shared address 0x%x, global %p: multiples of 16", address, global);
@@ -18,8 +17,7 @@ void gpu_copy16(void *shared, const void *global, bool there)
 
 void gpu_copy_commit() { simt_self()->copy_group++; }
 
-void simt_copy_wait(int groups)
-{
+void simt_copy_wait(int groups) {
     simt_fiber *self = simt_self();
     size_t kept = 0;
     for (size_t i = 0; i < self->copies.size(); i++) {
@@ -32,27 +30,24 @@ void simt_copy_wait(int groups)
     if (simt_random) simt_pause();
 }
 
-void simt_copies_left(simt_fiber *fiber)
-{
+void simt_copies_left(simt_fiber *fiber) {
     if (!fiber->copies.empty()) simt_fault("the thread ends with %d copies of 16 bytes not waited for", (int)fiber->copies.size());
 }
 
-/* ---- the asynchronous view of shared memory ---------------------------------------------------------------------------------------------- */
-void gpu_fence_async()
-{
+/* ---- the asynchronous view of shared memory -------------------------------------------------------------------------------- */
+void gpu_fence_async() {
     simt_fiber *self = simt_self();
     for (uint32_t piece : self->unfenced)
         if (self->of->unfenced[piece] == self->number + 1) self->of->unfenced[piece] = 0;
     self->unfenced.clear();
 }
 
-void simt_fenced(simt_block_state *block, uint32_t address, const char *what)
-{
+void simt_fenced(simt_block_state *block, uint32_t address, const char *what) {
     int writer = block->unfenced[address / 16 & 0x3fff];
     if (writer) simt_fault("%s reads shared address 0x%x, which thread %d wrote without gpu_fence_async behind", what, address, writer - 1);
 }
 
-/* ---- maps ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------------------------------------------------------------ */
 struct tensor {
     uint32_t mark;
     uint8_t bytes, rank, swizzle, is_float;  /* of a number; bytes of the swizzle / 32 */
@@ -66,8 +61,7 @@ static const uint32_t TENSOR_MARK = 0x74656e73;
 
 extern "C" CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *base, const cuuint64_t *dims,
                                            const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *every, CUtensorMapInterleave,
-                                           CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill)
-{
+                                           CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
     tensor t = tensor();
     t.mark = TENSOR_MARK;
     switch (type) {
@@ -96,35 +90,32 @@ extern "C" CUresult cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType
     return CUDA_SUCCESS;
 }
 
-static tensor read_map(const gpu_map *map, int rank, const char *what)
-{
+static tensor read_map(const gpu_map *map, int rank, const char *what) {
     tensor t;
     memcpy((void *)&t, (const void *)map, sizeof t);
     if (t.mark != TENSOR_MARK) simt_fault("%s: this is no map of a tensor", what);
     if (t.rank != rank) simt_fault("%s: a map of %d dimensions", what, t.rank);
     uint64_t last = (uint64_t)t.dims[0] * t.bytes;
     for (int i = 1; i < rank; i++) last += (uint64_t)(t.dims[i] - 1) * t.strides[i - 1];
-    if (!simt_global(t.base, last)) simt_fault("%s: the map's %llu bytes from %p are not all memory of the device", what, (unsigned long long)last, t.base);
+    if (!simt_global(t.base, last))
+        simt_fault("%s: the map's %llu bytes from %p are not all memory of the device", what, (unsigned long long)last, t.base);
     return t;
 }
 
-static int box_bytes(const tensor &t)
-{
+static int box_bytes(const tensor &t) {
     int bytes = t.bytes;
     for (int i = 0; i < t.rank; i++) bytes *= t.box[i];
     return bytes;
 }
 
 /* Bits 4.. of an address XORed with bits 7..: 1, 2 or 3 of them for 32, 64 or 128 bytes. */
-static uint32_t swizzled(uint32_t address, int swizzle)
-{
+static uint32_t swizzled(uint32_t address, int swizzle) {
     uint32_t mask = swizzle == 4 ? 7 : swizzle == 2 ? 3 : swizzle == 1 ? 1 : 0;
     return address ^ (address >> 7 & mask) << 4;
 }
 
 /* Calls visit(number in global memory or NULL where out of bounds, shared address). */
-template <class F> static void visit_box(const tensor &t, uint32_t shared, const int *at, F visit)
-{
+template <class F> static void visit_box(const tensor &t, uint32_t shared, const int *at, F visit) {
     int i[5] = {0, 0, 0, 0, 0}, total = box_bytes(t) / t.bytes;
     for (int n = 0; n < total; n++) {
         bool inside = true;
@@ -139,13 +130,12 @@ template <class F> static void visit_box(const tensor &t, uint32_t shared, const
     }
 }
 
-/* ---- loads ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- loads ----------------------------------------------------------------------------------------------------------------- */
 struct load final : simt_later {
     tensor t;
     uint32_t shared;
     int at[5], bar;
-    simt_later *perform() override
-    {
+    simt_later *perform() override {
         simt_block_state *b = block;
         const tensor &map = t;
         visit_box(map, shared, at, [&](const char *from, uint32_t address) {
@@ -158,8 +148,7 @@ struct load final : simt_later {
     }
 };
 
-void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w)
-{
+void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w) {
     simt_hopper("gpu_tma_load");
     simt_block_state *b = simt_self()->of;
     load *l = new load();
@@ -178,7 +167,7 @@ void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, in
     if (simt_random) simt_pause();
 }
 
-/* ---- stores: shared memory is read, then global memory written; a thread's groups of them ------------------------------------------------ */
+/* ---- stores: shared memory is read, then global memory written; a thread's groups of them ---------------------------------- */
 struct write final : simt_later {
     std::vector<std::pair<char *, std::vector<char>>> pieces;
     bool add;
@@ -186,8 +175,7 @@ struct write final : simt_later {
     simt_block_state *of;
     int64_t block_number;
     int group;
-    simt_later *perform() override
-    {
+    simt_later *perform() override {
         for (auto &piece : pieces) {
             if (!add) memcpy(piece.first, piece.second.data(), piece.second.size());
             for (size_t i = 0; add && i < piece.second.size(); i += 4) {
@@ -212,8 +200,7 @@ struct store final : simt_later {
     int at[5], bytes, group;
     bool add;
     simt_fiber *fiber;
-    simt_later *perform() override
-    {
+    simt_later *perform() override {
         simt_block_state *b = block;
         write *w = new write();
         w->block = nullptr;
@@ -236,8 +223,7 @@ struct store final : simt_later {
     }
 };
 
-static void enqueue_store(store *s)
-{
+static void enqueue_store(store *s) {
     simt_fiber *self = simt_self();
     s->fiber = self;
     s->group = self->bulk_group;
@@ -249,8 +235,7 @@ static void enqueue_store(store *s)
     if (simt_random) simt_pause();
 }
 
-void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, int x, int y, int z)
-{
+void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, int x, int y, int z) {
     simt_hopper("gpu_tma_store");
     store *s = new store();
     s->t = read_map(map, rank, "gpu_tma_store");
@@ -263,8 +248,7 @@ void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, 
     enqueue_store(s);
 }
 
-static void bulk(void *global, const void *shared, int bytes, bool add, const char *what)
-{
+static void bulk(void *global, const void *shared, int bytes, bool add, const char *what) {
     simt_hopper(what);
     store *s = new store();
     s->shared = simt_address_of(simt_self()->of, shared, bytes, what);
@@ -279,15 +263,13 @@ static void bulk(void *global, const void *shared, int bytes, bool add, const ch
 void gpu_bulk_add_f32(float *global, const float *shared, int bytes) { bulk(global, shared, bytes, true, "gpu_bulk_add_f32"); }
 void gpu_bulk_store(void *global, const void *shared, int bytes) { bulk(global, shared, bytes, false, "gpu_bulk_store"); }
 
-void gpu_bulk_commit()
-{
+void gpu_bulk_commit() {
     simt_fiber *self = simt_self();
     self->bulk_group++;
     if (self->bulk_done_group[self->bulk_group % 64]) simt_fault("gpu_bulk_commit: 64 groups under way");
 }
 
-void simt_bulk_wait(int groups, bool read)
-{
+void simt_bulk_wait(int groups, bool read) {
     simt_fiber *self = simt_self();
     const int *under_way = read ? self->bulk_read_group : self->bulk_done_group;
     for (;;) {

@@ -1,5 +1,6 @@
-/* cuBLASLt's product on the host: column-major, sums in float32 in the order of the sum, rounded once. One algorithm, which serves everything,
- * needs no workspace and does not share out the sum; the kernels it stands for read whole pieces of the alignment that was asked for. */
+/* cuBLASLt's product on the host: column-major, sums in float32 in the order of the sum, rounded once. One algorithm, which serves
+ * everything, needs no workspace and does not share out the sum; the kernels it stands for read whole pieces of the alignment that was
+ * asked for. */
 #include "simt_block.h"
 
 #include "cublasLt.h"
@@ -17,26 +18,23 @@ struct simt_blas_product {
 
 static size_t size_of(cudaDataType_t type) { return type == CUDA_R_32F ? 4 : 2; }
 
-static float read(const void *from, int64_t at, cudaDataType_t type)
-{
+static float read(const void *from, int64_t at, cudaDataType_t type) {
     if (type == CUDA_R_32F) return ((const float *)from)[at];
     return simt_widen(((const uint16_t *)from)[at], type == CUDA_R_16F);
 }
 
-static void write(void *to, int64_t at, cudaDataType_t type, float x)
-{
+static void write(void *to, int64_t at, cudaDataType_t type, float x) {
     if (type == CUDA_R_32F) ((float *)to)[at] = x;
     else ((uint16_t *)to)[at] = type == CUDA_R_16F ? gpu_f16(x) : gpu_bf16(x);
 }
 
-static bool lies_on_device(const void *memory, const simt_blas_matrix &m)
-{
+static bool lies_on_device(const void *memory, const simt_blas_matrix &m) {
     return simt_global(memory, (((m.columns - 1) * (size_t)m.lead) + m.rows) * size_of(m.type));
 }
 
 static cublasStatus_t product(const simt_blas_product &p, float alpha, const void *a, const simt_blas_matrix &al, const void *b,
-                              const simt_blas_matrix &bl, float beta, const void *c, const simt_blas_matrix &cl, void *d, const simt_blas_matrix &dl)
-{
+                              const simt_blas_matrix &bl, float beta, const void *c, const simt_blas_matrix &cl, void *d,
+                              const simt_blas_matrix &dl) {
     int64_t m = (int64_t)dl.rows, n = (int64_t)dl.columns, k = (int64_t)(p.turn_a ? al.rows : al.columns);
     std::vector<float> left((size_t)(m * k)), sum((size_t)m);
     for (int64_t q = 0; q < k; q++)
@@ -60,30 +58,27 @@ static cublasStatus_t product(const simt_blas_product &p, float alpha, const voi
 
 extern "C" {
 
-cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
-{
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     *handle = new simt_blas();
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
-{
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     delete handle;
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute, cudaDataType_t scale)
-{
-    if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC) || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *desc, cublasComputeType_t compute, cudaDataType_t scale) {
+    if ((compute != CUBLAS_COMPUTE_32F && compute != CUBLAS_COMPUTE_32F_PEDANTIC) || scale != CUDA_R_32F)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     *desc = new simt_blas_product{CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, CUDA_R_32F, false};
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc)
-{
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
     delete desc;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void *value, size_t bytes)
-{
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t attribute, const void *value,
+                                              size_t bytes) {
     if (bytes != (attribute == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4)) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
     case CUBLASLT_MATMUL_DESC_TRANSA: memcpy(&desc->turn_a, value, bytes); break;
@@ -99,18 +94,17 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type, uint64_t rows, uint64_t columns, int64_t lead)
-{
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType type, uint64_t rows, uint64_t columns,
+                                          int64_t lead) {
     *layout = new simt_blas_matrix{type, rows, columns, lead};
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout)
-{
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
     delete layout;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void *value, size_t bytes)
-{
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, cublasLtMatrixLayoutAttribute_t attribute, const void *value,
+                                                size_t bytes) {
     if (bytes != (attribute == CUBLASLT_MATRIX_LAYOUT_TYPE ? 4 : 8)) return CUBLAS_STATUS_INVALID_VALUE;
     switch (attribute) {
     case CUBLASLT_MATRIX_LAYOUT_TYPE: memcpy(&layout->type, value, bytes); break;
@@ -122,38 +116,35 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, c
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *wish)
-{
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *wish) {
     *wish = new simt_blas_wish();
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t wish)
-{
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t wish) {
     delete wish;
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t attribute, const void *,
-                                                    size_t bytes)
-{
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t, cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *, size_t bytes) {
     return bytes == (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 /* Shapes that belong together, of types that cuBLASLt has: 16 bits of one kind into itself or float32, float32 into float32. */
 static cublasStatus_t allowed(const simt_blas_product *p, const simt_blas_matrix *a, const simt_blas_matrix *b, const simt_blas_matrix *c,
-                              const simt_blas_matrix *d)
-{
+                              const simt_blas_matrix *d) {
     uint64_t m = p->turn_a ? a->columns : a->rows, k = p->turn_a ? a->rows : a->columns;
     uint64_t k_too = p->turn_b ? b->columns : b->rows, n = p->turn_b ? b->rows : b->columns;
-    if (!m || !n || !k || k != k_too || d->rows != m || d->columns != n || c->rows != m || c->columns != n) return CUBLAS_STATUS_INVALID_VALUE;
-    if (a->lead < (int64_t)a->rows || b->lead < (int64_t)b->rows || c->lead < (int64_t)m || d->lead < (int64_t)m) return CUBLAS_STATUS_INVALID_VALUE;
+    if (!m || !n || !k || k != k_too || d->rows != m || d->columns != n || c->rows != m || c->columns != n)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (a->lead < (int64_t)a->rows || b->lead < (int64_t)b->rows || c->lead < (int64_t)m || d->lead < (int64_t)m)
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (a->type != b->type || c->type != d->type || (d->type != a->type && d->type != CUDA_R_32F)) return CUBLAS_STATUS_NOT_SUPPORTED;
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t, int asked,
-                                              cublasLtMatmulHeuristicResult_t found[], int *count)
-{
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t, int asked, cublasLtMatmulHeuristicResult_t found[], int *count) {
     *count = 0;
     cublasStatus_t status = allowed(desc, a, b, c, d);
     if (status || asked < 1) return status ? status : CUBLAS_STATUS_INVALID_VALUE;
@@ -163,9 +154,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *, cublasLtMatmulAlgoConfigAttributes_t attribute, void *value, size_t bytes,
-                                                    size_t *written)
-{
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *, cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void *value, size_t bytes, size_t *written) {
     int32_t x = attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? 1 : 0;
     if (bytes != sizeof x) return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(value, &x, sizeof x);
@@ -173,10 +163,10 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha, const void *a, cublasLtMatrixLayout_t a_layout,
-                              const void *b, cublasLtMatrixLayout_t b_layout, const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t)
-{
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout, const void *beta,
+                              const void *c, cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t *algo, void *, size_t, cudaStream_t) {
     cublasStatus_t status = allowed(desc, a_layout, b_layout, c_layout, d_layout);
     if (status) return status;
     if (algo && algo->data[0] != 1) return CUBLAS_STATUS_INVALID_VALUE;
@@ -192,8 +182,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
 }
 
 /* In place of dev/blas_library_cuda.c. */
-void *kd_blas_symbol(const char *name)
-{
+void *kd_blas_symbol(const char *name) {
 #define X(f) if (!strcmp(name, #f)) return (void *)f;
     X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute)
     X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute) X(cublasLtMatmulPreferenceCreate)

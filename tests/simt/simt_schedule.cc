@@ -38,8 +38,7 @@ static char *thread_local_memory;          /* of the thread that runs the kernel
 static size_t thread_local_bytes;
 static const uint64_t CANARY = 0x6b65646765737461;
 
-uint64_t simt_draw(uint64_t below)
-{
+uint64_t simt_draw(uint64_t below) {
     random_state += 0x9e3779b97f4a7c15;
     uint64_t z = random_state;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
@@ -51,7 +50,7 @@ simt_fiber *simt_self() { return static_cast<simt_fiber *>(simt_now); }
 const char *simt_message() { return message; }
 bool simt_stopped() { return stopped; }
 
-/* ---- switching ------------------------------------------------------------------------------------------------------------------- */
+/* ---- switching ------------------------------------------------------------------------------------------------------------- */
 static void fiber_main();
 
 #if defined(__x86_64__)
@@ -62,8 +61,7 @@ asm(".text\n.globl simt_switch\n.type simt_switch,@function\nsimt_switch:\n"
     "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
     "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nretq\n.size simt_switch,.-simt_switch\n");
 
-static void context_make(simt_fiber *fiber)
-{
+static void context_make(simt_fiber *fiber) {
     void **top = (void **)(fiber->stack + STACK);
     *--top = nullptr;  /* as after a call: the stack is 8 off 16 */
     *--top = (void *)fiber_main;
@@ -72,8 +70,7 @@ static void context_make(simt_fiber *fiber)
 }
 static void context_switch(simt_fiber *from, simt_fiber *to) { simt_switch(&from->stack_pointer, to->stack_pointer); }
 #else
-static void context_make(simt_fiber *fiber)
-{
+static void context_make(simt_fiber *fiber) {
     if (!fiber->stack_pointer) fiber->stack_pointer = malloc(sizeof(ucontext_t));
     ucontext_t *u = (ucontext_t *)fiber->stack_pointer;
     getcontext(u);
@@ -82,8 +79,7 @@ static void context_make(simt_fiber *fiber)
     u->uc_link = nullptr;
     makecontext(u, fiber_main, 0);
 }
-static void context_switch(simt_fiber *from, simt_fiber *to)
-{
+static void context_switch(simt_fiber *from, simt_fiber *to) {
     if (!from->stack_pointer) from->stack_pointer = malloc(sizeof(ucontext_t));
     swapcontext((ucontext_t *)from->stack_pointer, (ucontext_t *)to->stack_pointer);
 }
@@ -92,8 +88,7 @@ static void context_switch(simt_fiber *from, simt_fiber *to)
 #if defined(__SANITIZE_ADDRESS__)
 static void *host_bottom;
 static size_t host_size;
-static void note_host_stack()
-{
+static void note_host_stack() {
     pthread_attr_t attributes;
     pthread_getattr_np(pthread_self(), &attributes);
     pthread_attr_getstack(&attributes, &host_bottom, &host_size);
@@ -103,8 +98,7 @@ static void note_host_stack()
 static void note_host_stack() {}
 #endif
 
-static void switch_to(simt_fiber *to, bool leaving)
-{
+static void switch_to(simt_fiber *to, bool leaving) {
     simt_fiber *from = simt_self();
     simt_now = to;
 #if defined(__SANITIZE_ADDRESS__)
@@ -118,9 +112,8 @@ static void switch_to(simt_fiber *to, bool leaving)
 #endif
 }
 
-/* ---- who runs next ------------------------------------------------------------------------------------------------------------------ */
-static simt_fiber *next_ready(simt_block_state *block)
-{
+/* ---- who runs next --------------------------------------------------------------------------------------------------------- */
+static simt_fiber *next_ready(simt_block_state *block) {
     if (block->ready_first == block->ready.size()) {
         block->ready.clear();
         block->ready_first = 0;
@@ -136,14 +129,12 @@ static simt_fiber *next_ready(simt_block_state *block)
     return block->ready[block->ready_first++];
 }
 
-void simt_wake(simt_fiber *fiber)
-{
+void simt_wake(simt_fiber *fiber) {
     fiber->waits = SIMT_RUNS;
     fiber->of->ready.push_back(fiber);
 }
 
-void simt_wait(simt_wait_kind kind, const char *what, const void *on, int64_t value)
-{
+void simt_wait(simt_wait_kind kind, const char *what, const void *on, int64_t value) {
     simt_fiber *self = simt_self();
     self->waits = kind;
     self->waits_in = what;
@@ -157,8 +148,7 @@ void simt_wait(simt_wait_kind kind, const char *what, const void *on, int64_t va
 
 void simt_pause() { simt_wait(SIMT_RUNS, "pause", nullptr, 0); }
 
-void simt_atomic()
-{
+void simt_atomic() {
     simt_fiber *self = simt_self();
     if (++self->atomics >= (simt_random ? 2 : 64)) simt_pause();
 }
@@ -169,14 +159,17 @@ static void bring(simt_block_state *block);
 
 static jmp_buf performing;  /* where a fault in a copy goes */
 
-static void perform_one()
-{
+static simt_later *perform_or_stop(simt_later *what) {
+    if (setjmp(performing)) return nullptr;
+    return what->perform();
+}
+
+static void perform_one() {
     size_t which = simt_random ? simt_draw(later.size()) : 0;
     simt_later *what = later[which];
     later.erase(later.begin() + (ptrdiff_t)which);
     if (what->block) bring(what->block);
-    simt_later *then = nullptr;
-    if (!setjmp(performing)) then = what->perform();
+    simt_later *then = perform_or_stop(what);
     if (what->block) what->block->under_way--;
     delete what;
     if (then) {
@@ -185,17 +178,15 @@ static void perform_one()
     }
 }
 
-/* ---- faults -------------------------------------------------------------------------------------------------------------------------- */
-static void fault_head(char *out, size_t size)
-{
+/* ---- faults ---------------------------------------------------------------------------------------------------------------- */
+static void fault_head(char *out, size_t size) {
     simt_fiber *self = simt_self();
     if (self && self != &host)
         snprintf(out, size, "%s: block (%u,%u,%u), thread %d: ", kernel, self->block.x, self->block.y, self->block.z, self->number);
     else snprintf(out, size, "%s: ", kernel ? kernel : "launch");
 }
 
-static void fault_note(const char *format, va_list list)
-{
+static void fault_note(const char *format, va_list list) {
     if (stopped) return;
     char head[256];
     fault_head(head, sizeof head);
@@ -205,16 +196,14 @@ static void fault_note(const char *format, va_list list)
     stopped = true;
 }
 
-void simt_stop(const char *format, ...)
-{
+void simt_stop(const char *format, ...) {
     va_list list;
     va_start(list, format);
     fault_note(format, list);
     va_end(list);
 }
 
-void simt_fault(const char *format, ...)
-{
+void simt_fault(const char *format, ...) {
     va_list list;
     va_start(list, format);
     fault_note(format, list);
@@ -224,14 +213,13 @@ void simt_fault(const char *format, ...)
     abort();
 }
 
-void simt_hopper(const char *what)
-{
-    if (simt_capability() < 90) simt_fault("%s needs compute capability 9.0, the device has %d.%d", what, simt_capability() / 10, simt_capability() % 10);
+void simt_hopper(const char *what) {
+    if (simt_capability() < 90)
+        simt_fault("%s needs compute capability 9.0, the device has %d.%d", what, simt_capability() / 10, simt_capability() % 10);
 }
 
-/* ---- memory of a block ------------------------------------------------------------------------------------------------------------------ */
-static int find_thread_local(struct dl_phdr_info *info, size_t, void *)
-{
+/* ---- memory of a block ----------------------------------------------------------------------------------------------------- */
+static int find_thread_local(struct dl_phdr_info *info, size_t, void *) {
     if (info->dlpi_tls_data)
         for (int i = 0; i < info->dlpi_phnum; i++) {
             const ElfW(Phdr) *p = &info->dlpi_phdr[i];
@@ -243,8 +231,7 @@ static int find_thread_local(struct dl_phdr_info *info, size_t, void *)
 }
 
 /* Puts the block's thread-local memory in place. */
-static void bring(simt_block_state *block)
-{
+static void bring(simt_block_state *block) {
     if (running == block) return;
     if (running) memcpy(running->statics.data(), thread_local_memory, thread_local_bytes);
     if (block) memcpy(thread_local_memory, block->statics.data(), thread_local_bytes);
@@ -255,24 +242,22 @@ void *simt_dynamic_shared() { return simt_self()->of->shared; }
 
 static char *statics_base() { return (char *)((uintptr_t)thread_local_memory & ~(uintptr_t)1023); }
 
-bool simt_is_shared(simt_block_state *block, const void *memory, int bytes)
-{
+bool simt_is_shared(simt_block_state *block, const void *memory, int bytes) {
     const char *p = (const char *)memory;
     return (p >= block->shared && p + bytes <= block->shared + block->shared_bytes) ||
            (p >= thread_local_memory && p + bytes <= thread_local_memory + thread_local_bytes);
 }
 
-uint32_t simt_address_of(simt_block_state *block, const void *memory, int bytes, const char *what)
-{
+uint32_t simt_address_of(simt_block_state *block, const void *memory, int bytes, const char *what) {
     if (!simt_is_shared(block, memory, bytes))
-        simt_fault("%s: %d bytes at %p are not shared memory; the block has %d bytes at %p", what, bytes, memory, block->shared_bytes, block->shared);
+        simt_fault("%s: %d bytes at %p are not shared memory; the block has %d bytes at %p", what, bytes, memory, block->shared_bytes,
+                   block->shared);
     const char *p = (const char *)memory;
     if (p >= block->shared && p < block->shared + block->shared_bytes) return (uint32_t)(p - block->shared);
     return (uint32_t)(SIMT_STATIC_AT + (p - statics_base()));
 }
 
-void *simt_shared_at(simt_block_state *block, uint32_t address, int bytes, const char *what)
-{
+void *simt_shared_at(simt_block_state *block, uint32_t address, int bytes, const char *what) {
     char *p = address < SIMT_STATIC_AT ? block->shared + address : statics_base() + (address - SIMT_STATIC_AT);
     if (!simt_is_shared(block, p, bytes))
         simt_fault("%s: reads %d bytes at shared address 0x%x; the block has 0x%x bytes", what, bytes, address, block->shared_bytes);
@@ -281,9 +266,8 @@ void *simt_shared_at(simt_block_state *block, uint32_t address, int bytes, const
 
 uint32_t gpu_shared_address(const void *shared) { return simt_address_of(simt_self()->of, shared, 0, "address of shared memory"); }
 
-/* ---- blocks --------------------------------------------------------------------------------------------------------------------------------- */
-static void fiber_main()
-{
+/* ---- blocks ---------------------------------------------------------------------------------------------------------------- */
+static void fiber_main() {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
@@ -300,8 +284,7 @@ static void fiber_main()
     abort();
 }
 
-static void block_start(simt_block_state *b, int64_t number, dim3 grid, dim3 threads, size_t shared)
-{
+static void block_start(simt_block_state *b, int64_t number, dim3 grid, dim3 threads, size_t shared) {
     b->active = true;
     b->number = number;
     b->threads = b->alive = (int)(threads.x * threads.y * threads.z);
@@ -350,21 +333,20 @@ static void block_start(simt_block_state *b, int64_t number, dim3 grid, dim3 thr
     }
 }
 
-static void block_end(simt_block_state *b)
-{
+static void block_end(simt_block_state *b) {
     int asked = 0;
     for (size_t g = 0; g < b->groups.size(); g++) {
         int threads = b->threads - (int)g * 128 < 128 ? b->threads - (int)g * 128 : 128;
         asked += threads * b->groups[g].registers;
     }
-    if (b->under_way) simt_stop("block %lld ended with %d copies under way that touch its shared memory", (long long)b->number, b->under_way);
+    if (b->under_way)
+        simt_stop("block %lld ended with %d copies under way that touch its shared memory", (long long)b->number, b->under_way);
     else if (asked > SIMT_REGISTERS) simt_stop("its warpgroups ask for %d registers, there are %d", asked, (int)SIMT_REGISTERS);
     b->active = false;
 }
 
 /* Who waits for what, threads in the same place together. */
-static void tell_deadlock()
-{
+static void tell_deadlock() {
     std::string text = "nothing can run any more:";
     char line[256];
     for (simt_block_state &b : resident) {
@@ -388,9 +370,10 @@ static void tell_deadlock()
                 } else if (f->waits == SIMT_MBAR) {
                     for (simt_mbar &m : b.mbars)
                         if (m.at == f->waits_on)
-                            snprintf(line, sizeof line, " (shared + 0x%lx, parity %lld: in phase %lld, %d of %d arrivals and %lld bytes are missing)",
-                                     (long)((char *)m.at - b.shared), (long long)f->waits_value, (long long)m.phase, m.pending, m.expected,
-                                     (long long)m.bytes);
+                            snprintf(line, sizeof line,
+                                     " (shared + 0x%x, parity %lld: in phase %lld, %d of %d arrivals and %lld bytes are missing)",
+                                     simt_address_of(&b, m.at, 8, "mbarrier"), (long long)f->waits_value, (long long)m.phase, m.pending,
+                                     m.expected, (long long)m.bytes);
                 } else if (f->waits == SIMT_TURN)
                     snprintf(line, sizeof line, " (for %lld, it is %d)", (long long)f->waits_value, *(const int32_t *)f->waits_on);
                 text += line;
@@ -402,8 +385,7 @@ static void tell_deadlock()
     simt_stop("%s", text.c_str());
 }
 
-static bool turns_come(simt_block_state *b)
-{
+static bool turns_come(simt_block_state *b) {
     bool any = false;
     for (int i = 0; i < b->threads; i++) {
         simt_fiber *f = &b->fibers[(size_t)i];
@@ -415,8 +397,7 @@ static bool turns_come(simt_block_state *b)
     return any;
 }
 
-void simt_run(const char *name, dim3 grid, dim3 threads, size_t shared, simt_call *what)
-{
+void simt_run(const char *name, dim3 grid, dim3 threads, size_t shared, simt_call *what) {
     const char *seed = getenv("KEDGE_SIMT_SEED");
     simt_random = seed && *seed;
     random_state = simt_random ? strtoull(seed, nullptr, 10) : 0;
@@ -451,7 +432,10 @@ void simt_run(const char *name, dim3 grid, dim3 threads, size_t shared, simt_cal
                 block_end(b);
                 progress = true;
             }
-            if (!stopped && simt_random && !later.empty() && !simt_draw(4)) perform_one();
+            if (!stopped && simt_random && !later.empty() && !simt_draw(4)) {
+                perform_one();
+                progress = true;
+            }
         }
         if (stopped || (!any && started == blocks)) break;
         turn = simt_random ? simt_draw(SIMT_MULTIPROCESSORS) : turn + 1;
