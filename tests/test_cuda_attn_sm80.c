@@ -5,7 +5,6 @@
 
 #if defined(KD_CUDA)
 #include "attn/attn_sm80.h"
-#include "dev/cuda.h"
 
 enum { CARD = 99 << 10, LARGE = 227 << 10 };  /* shared memory of a block: of consumers' cards, of an H100 */
 
@@ -65,7 +64,8 @@ static bool sees(const problem80 *p, int64_t r, int64_t j) {
     return key >= p->plan.start[n];
 }
 
-/* The logit in base 2; slip: what sums in float32, some of them cut off and not rounded, and one exponential change P by, as a part of it. */
+/* The logit in base 2; slip: what sums in float32, some of them cut off and not rounded, and one exponential change P by, as a part
+ * of it. */
 static double logit2(const problem80 *p, int64_t h, int64_t r, int64_t j, double *slip) {
     const int64_t Ep = p->s->Ep, q = (h * p->R + r) * Ep, k = (h / (p->s->H / p->s->G) * p->K + j) * Ep;
     double s = 0, size = 0;
@@ -85,7 +85,8 @@ static void define_forward(problem80 *p) {
     for (int64_t h = 0; h < p->s->H; h++)
         for (int64_t r = 0; r < p->R; r++) {
             const int64_t row = h * p->R + r, g = h / (p->s->H / p->s->G);
-            double *o = p->o + row * Ep, *far = p->far_o + row * Ep, slip, worst = 0x1p-18, sum = 0, most = p->anchor ? p->anchor[row] : -INFINITY;
+            double *o = p->o + row * Ep, *far = p->far_o + row * Ep, slip, worst = 0x1p-18, sum = 0;
+            double most = p->anchor ? p->anchor[row] : -INFINITY;
             for (int64_t j = 0; j < p->K; j++)
                 if (sees(p, r, j)) most = fmax(most, logit2(p, h, r, j, &slip)), worst = fmax(worst, slip);
             for (int64_t e = 0; e < Ep; e++) o[e] = far[e] = 0;
@@ -257,7 +258,8 @@ static void check_backward(const problem80 *p, bool turns) {
     for (int64_t i = 0; i < keys; i++) {
         const int64_t j = i / Ep % p->K;
         bool is_in_a_tile = false;
-        for (int64_t t = 0; t < p->backwards; t++) is_in_a_tile |= j >= p->backward[t].first && j < p->backward[t].first + p->backward[t].count;
+        for (int64_t t = 0; t < p->backwards; t++)
+            is_in_a_tile |= j >= p->backward[t].first && j < p->backward[t].first + p->backward[t].count;
         if (!is_in_a_tile) assert_true(isnan(dk[i]) && isnan(dv[i]));  /* nobody's */
         if (!is_in_a_tile) continue;
         assert_near(dk[i] / sigma, p->dk[i], p->far_dk[i], p, "dk", i / Ep / p->K, j, i % Ep);
@@ -274,7 +276,7 @@ static void every_head_size_and_mode(void **state) {
     for (size_t i = 0; i < 4; i++)
         for (int mode = 0; mode < KD_GPU_MODES; mode++) {
             const setting s = {packed, {0, 0}, {0, 0}, 4, 2, heads[i], heads[i] - (mode == KD_GPU_F16 ? 6 : 0), mode,
-                               (kd_view_type)((i + mode) % 3), mode == KD_GPU_F16 ? 3 : 8, 3};
+                               (kd_view_type)((i + (size_t)mode) % 3), mode == KD_GPU_F16 ? 3 : 8, 3};
             problem80 p;
             set_up(&p, &s);
             run_forward(&p);
@@ -285,12 +287,194 @@ static void every_head_size_and_mode(void **state) {
             tear_down(&p);
         }
 }
+
+/* Rows without keys, keys without rows, rows far behind their keys; with the anchor among the keys, and without. */
+static void some_rows_and_keys_of_a_window(void **state) {
+    static const struct { const window *w; kd_stretch rows, keys; } part[] = {
+        {&plain, {60, 207}, {0, 207}}, {&plain, {0, 207}, {50, 150}}, {&plain, {100, 120}, {3, 110}}, {&packed, {140, 232}, {0, 200}},
+        {&packed, {0, 100}, {20, 232}}, {&plain, {0, 30}, {45, 60}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        for (int all = 0; all < 2; all++) {
+            const setting s = {*part[i].w, part[i].rows, part[i].keys, 3, all ? 3 : 1, heads[i % 4], heads[i % 4] - 2 * (int)i,
+                               (kd_gpu_mode)((i + (size_t)all) % KD_GPU_MODES), (kd_view_type)(i % 3), 0, 2};
+            problem80 p;
+            set_up(&p, &s);
+            run_forward(&p);
+            check_forward(&p);
+            define_backward(&p);
+            for (int turns = 0; turns < 2; turns++) {
+                run_backward(&p, turns, 0);
+                check_backward(&p, turns);
+            }
+            tear_down(&p);
+        }
+}
+
+/* Sharp maxima, which move late: sums are scaled again and again. */
+static void large_logits(void **state) {
+    (void)state;
+    for (int mode = 0; mode < KD_GPU_MODES; mode++) {
+        const setting s = {packed, {0, 0}, {0, 0}, 2, 1, 64, 64, mode, KD_VIEW_F32, 0, 30};
+        problem80 p;
+        set_up(&p, &s);
+        run_forward(&p);
+        check_forward(&p);
+        define_backward(&p);
+        run_backward(&p, true, 0);
+        check_backward(&p, true);
+        tear_down(&p);
+    }
+}
+
+static void *bytes_of(const problem80 *p, kd_array a, int64_t n) {
+    void *bytes = nn_take(n * kd_type_size(a.type));
+    gpu_done(p->ctx->device->get(p->ctx, bytes, a.data, n * kd_type_size(a.type)));
+    return bytes;
+}
+
+/* The gradients of two runs. */
+static void assert_same_gradients(const problem80 *p, kd_array dq, kd_array dk, kd_array dv) {
+    const int64_t rows = p->s->H * p->R * p->s->Ep, keys = p->s->G * p->K * p->s->Ep;
+    nn_assert_same(bytes_of(p, dq, rows), bytes_of(p, p->out_dq, rows), rows * 4);
+    nn_assert_same(bytes_of(p, dk, keys), bytes_of(p, p->out_dk, keys), keys * 4);
+    nn_assert_same(bytes_of(p, dv, keys), bytes_of(p, p->out_dv, keys), keys * 4);
+}
+
+static void less_shared_memory_is_the_same_bits(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        for (int mode = 0; mode < KD_GPU_MODES; mode++) {
+            const setting s = {plain, {0, 0}, {0, 0}, 2, 1, heads[i], heads[i], mode, KD_VIEW_BF16, 0, 2};
+            problem80 p;
+            set_up(&p, &s);
+            run_backward(&p, true, LARGE);
+            kd_array dq = p.out_dq, dk = p.out_dk, dv = p.out_dv;
+            if (heads[i] == 256) {
+                assert_int_equal(kd_attn_sm80_backward_within(&p.x, CARD), KD_ENOTSUP);
+                assert_non_null(strstr(kd_message(), "101376 bytes of shared memory"));
+            } else {
+                run_backward(&p, true, CARD);
+                assert_same_gradients(&p, dq, dk, dv);
+            }
+            define_backward(&p);
+            check_backward(&p, true);
+            tear_down(&p);
+        }
+}
+
+static void any_number_of_multiprocessors_is_the_same_bits(void **state) {
+    const setting s = {packed, {0, 0}, {0, 0}, 4, 2, 128, 128, KD_GPU_BF16, KD_VIEW_BF16, 0, 2};
+    problem80 p;
+    (void)state;
+    set_up(&p, &s);
+    p.x.multiprocessors = 1;
+    run_forward(&p);
+    run_backward(&p, true, 0);
+    kd_array o = p.out, lse = p.out_lse, dq = p.out_dq, dk = p.out_dk, dv = p.out_dv;
+    p.x.multiprocessors = 100;
+    run_forward(&p);
+    run_backward(&p, true, 0);
+    nn_assert_same(bytes_of(&p, o, p.o_numbers), bytes_of(&p, p.out, p.o_numbers), p.o_numbers * 2);
+    nn_assert_same(bytes_of(&p, lse, s.H * p.R), bytes_of(&p, p.out_lse, s.H * p.R), s.H * p.R * 4);
+    assert_same_gradients(&p, dq, dk, dv);
+    tear_down(&p);
+}
+
+/* The same row in tiles that begin elsewhere. */
+static void a_row_does_not_depend_on_the_rows_beside_it(void **state) {
+    enum { FROM = 77, TO = 200 };
+    const setting whole = {plain, {0, 0}, {0, 0}, 2, 1, 64, 64, KD_GPU_F16, KD_VIEW_F32, 0, 8};
+    setting part = whole;
+    problem80 p, p2;
+    (void)state;
+    part.rows = (kd_stretch){FROM, TO};
+    set_up(&p, &whole);
+    run_forward(&p);
+    set_up(&p2, &part);
+    for (int64_t h = 0; h < 2; h++) {  /* the same numbers: device memory of one is read as the other's */
+        int64_t bytes = (int64_t)(TO - FROM) * 64 * 2, row = (h * p.R + FROM) * 64;
+        char *q = nn_take(bytes);
+        gpu_done(p.ctx->device->get(p.ctx, q, (void *)(p.x.q + row), bytes));
+        gpu_done(p.ctx->device->put(p.ctx, (void *)(p2.x.q + h * p2.R * 64), q, bytes));
+    }
+    p2.x.k = p.x.k, p2.x.v = p.x.v;
+    gpu_done(p.ctx->device->finish(p.ctx));
+    run_forward(&p2);
+    const float *o = gpu_read(p.ctx, p.out, p.o_numbers), *o2 = gpu_read(p2.ctx, p2.out, p2.o_numbers);
+    const float *lse = gpu_read(p.ctx, p.out_lse, 2 * p.R), *lse2 = gpu_read(p2.ctx, p2.out_lse, 2 * p2.R);
+    nn_assert_same(o + FROM * 2 * 64, o2, (int64_t)(TO - FROM) * 2 * 64 * 4);
+    for (int64_t h = 0; h < 2; h++) nn_assert_same(lse + h * p.R + FROM, lse2 + h * p2.R, (TO - FROM) * 4);
+    gpu_drop(p.ctx);
+    nn_drop();
+    kd_plan_free(&p.plan);
+    kd_plan_free(&p2.plan);
+    kd_ctx_close(p2.ctx);
+    kd_ctx_close(p.ctx);
+}
+
+/* Both modes are launched, and one runs: which, the device knows. */
+static void numbers_beyond_float16_are_left_to_bf16(void **state) {
+    (void)state;
+    for (int mode = 0; mode < 2; mode++)
+        for (int32_t unfit = 0; unfit < 2; unfit++) {
+            const setting s = {plain, {0, 0}, {0, 0}, 1, 1, 64, 64, mode, KD_VIEW_F32, 0, 2};
+            problem80 p;
+            set_up(&p, &s);
+            p.x.unfit = gpu_put(p.ctx, &unfit, sizeof unfit);
+            p.x.run_if_unfit = mode == KD_GPU_BF16;
+            run_forward(&p);
+            run_backward(&p, true, 0);
+            if ((mode == KD_GPU_BF16) == unfit) {
+                check_forward(&p);
+                define_backward(&p);
+                check_backward(&p, true);
+            } else {
+                const kd_array all[] = {p.out, p.out_lse, p.out_dq, p.out_dk, p.out_dv};
+                const int64_t n[] = {p.o_numbers, p.R, p.R * 64, p.K * 64, p.K * 64};
+                for (size_t i = 0; i < 5; i++) {
+                    const float *x = gpu_read(p.ctx, all[i], n[i]);
+                    for (int64_t j = 0; j < n[i]; j++) assert_true(isnan(x[j]));
+                }
+            }
+            tear_down(&p);
+        }
+}
+
+static void other_heads_have_no_kernel(void **state) {
+    kd_gpu_shape shape;
+    kd_gpu_attn x = {.Ep = 80, .H = 1, .G = 1, .tiles = 1, .multiprocessors = 1};
+    kd_ctx *ctx = gpu_open();
+    (void)state;
+    for (int Ep = 0; Ep <= 512; Ep += 16)
+        for (int mode = 0; mode < KD_GPU_MODES; mode++)
+            assert_int_equal(kd_attn_sm80_shape(&shape, Ep, mode), Ep == 64 || Ep == 96 || Ep == 128 || Ep == 256);
+    assert_int_equal(kd_attn_sm80_forward(&x), KD_ENOTSUP);
+    assert_int_equal(kd_attn_sm80_backward(&x), KD_ENOTSUP);
+    kd_ctx_close(ctx);
+}
+#else
+static void this_build_has_no_kernels(void **state) {
+    (void)state;
+    print_message("skipped: kernels are compiled with CUDA=1 or CUDA=simulated\n");
+    skip();
+}
 #endif
 
 int main(void) {
     const struct CMUnitTest tests[] = {
 #if defined(KD_CUDA)
         cmocka_unit_test(every_head_size_and_mode),
+        cmocka_unit_test(some_rows_and_keys_of_a_window),
+        cmocka_unit_test(large_logits),
+        cmocka_unit_test(less_shared_memory_is_the_same_bits),
+        cmocka_unit_test(any_number_of_multiprocessors_is_the_same_bits),
+        cmocka_unit_test(a_row_does_not_depend_on_the_rows_beside_it),
+        cmocka_unit_test(numbers_beyond_float16_are_left_to_bf16),
+        cmocka_unit_test(other_heads_have_no_kernel),
+#else
+        cmocka_unit_test(this_build_has_no_kernels),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #define KD_ATTN_SM80_H
 
 #include "attn_cuda.h"
+#include "dev/cuda.h"
 
 /* The tiles of the two directions; false: there are none. */
 bool kd_attn_sm80_forward_shape(kd_gpu_shape *shape, int64_t Ep, kd_gpu_mode mode);

@@ -51,11 +51,11 @@ template <bool F16, int EP, int NE> SM80 void add(float (&out)[NE][4], const uin
     }
 }
 
-/* Of 16 rows j of S^T and dP^T: P and dS, rounded, as operands. A row of the warp's sees its keys that are at most `shift` greater, of
- * `keys` that there are; NULL: all. statistics: lse2 and sigma delta of the warp's rows. */
+/* Of sixteen rows, the warp's j-th, of S^T and dP^T: P and dS, rounded, as operands. HIDE: row r of the warp's sees its keys
+ * 0 .. r + shift, of `keys` that there are. statistics: lse2 and sigma delta of the warp's rows. */
 template <class B, bool HIDE>
-SM80 void probabilities(uint32_t (&p)[4], uint32_t (&ds)[4], const float (&s)[2][4], const float (&dp)[2][4], const float *statistics, int j,
-                        float scale2, float sigma, int shift, int keys) {
+SM80 void probabilities(uint32_t (&p)[4], uint32_t (&ds)[4], const float (&s)[B::N][4], const float (&dp)[B::N][4], int j,
+                        const float *statistics, float scale2, float sigma, int shift, int keys) {
     const int lane = (int)threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < 2; n++) {
@@ -64,9 +64,10 @@ SM80 void probabilities(uint32_t (&p)[4], uint32_t (&ds)[4], const float (&s)[2]
         float w[4], d[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            w[i] = gpu_exp2(fmaf(s[n][i], scale2, i % 2 ? -lse2.y : -lse2.x));
-            if (HIDE && (8 * (i / 2) - 16 * j - 8 * n - i % 2 > shift + lane % 4 * 2 - lane / 4 || 8 * (i / 2) >= keys - lane / 4)) w[i] = 0;
-            d[i] = w[i] * fmaf(sigma, dp[n][i], i % 2 ? -delta.y : -delta.x);
+            w[i] = gpu_exp2(fmaf(s[2 * j + n][i], scale2, i % 2 ? -lse2.y : -lse2.x));
+            if (HIDE && (8 * (i / 2) > shift + lane % 4 * 2 - lane / 4 + 16 * j + 8 * n + i % 2 || 8 * (i / 2) >= keys - lane / 4))
+                w[i] = 0;
+            d[i] = w[i] * fmaf(sigma, dp[2 * j + n][i], i % 2 ? -delta.y : -delta.x);
         }
         p[2 * n] = gpu_pair_bf16(w[0], w[1]), p[2 * n + 1] = gpu_pair_bf16(w[2], w[3]);
         ds[2 * n] = sm80_round<B::F16>(d[0], d[1]), ds[2 * n + 1] = sm80_round<B::F16>(d[2], d[3]);
@@ -82,7 +83,8 @@ template <class B> SM80 void put(uint16_t *tile, const uint32_t (&x)[4], int j, 
 }
 
 /* dQ of a block of rows: the warp's part of dS K over keys 0 .. 16 groups - 1, to rows 0..count-1 of `to` when it is its turn. */
-template <class B> SM80 void add_dq(float *to, int count, const uint16_t *ds, const uint16_t *k, int groups, const int32_t *turn, int order) {
+template <class B>
+SM80 void add_dq(float *to, int count, const uint16_t *ds, const uint16_t *k, int groups, const int32_t *turn, int order) {
     constexpr int COLUMNS = B::COLUMNS / B::PASSES;
     const int lane = (int)threadIdx.x % 32, warp = sm80_warp(), row0 = warp / B::ACROSS * 16 * B::M;
     const int tall = sm80_tall<B::EP>(), wide = sm80_wide<B::ROWS>();
@@ -135,10 +137,12 @@ template <class B> SM80 void add_dq(float *to, int count, const uint16_t *ds, co
 template <int EP, int NE> SM80 void write(float *to, int count, const float (&x)[NE][4]) {
     const int lane = (int)threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        const int key = lane / 4 + 8 * i;
+        if (key >= count) continue;
 #pragma unroll
-        for (int n = 0; n < NE; n++)
-            if (lane / 4 + 8 * i < count) *(sm80_pair *)(to + (lane / 4 + 8 * i) * EP + 8 * n + lane % 4 * 2) = {x[n][2 * i], x[n][2 * i + 1]};
+        for (int n = 0; n < NE; n++) *(sm80_pair *)(to + key * EP + 8 * n + lane % 4 * 2) = {x[n][2 * i], x[n][2 * i + 1]};
+    }
 }
 
 /* What the thread fetches for a block of `count` rows: lse2 of one, or sigma delta; of no row, what makes P and dS 0. */
@@ -244,6 +248,7 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
                 sm80_scores<EP, B::MODE>(s, shared + B::K + key0 * EP, shared + B::K_LOW + key0 * EP, q + half * PART * EP,
                                          shared + B::Q_LOW + half * PART * EP, tall, wide);
             if (threadIdx.x == 0) pass_turn(x, pass, pass_to);
+            __syncwarp();
             if constexpr (B::OVER) {
                 gpu_copy_wait<0>();
                 __syncthreads();  /* dO is there */
@@ -252,13 +257,11 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
                 sm80_scores<EP, KD_GPU_BF16>(dp, shared + B::V + key0 * EP, shared, dout + half * PART * EP, shared, tall, wide);
                 const bool hides = see + half * PART < key0 + 15 || tile.count < key0 + 16;
 #pragma unroll
-                for (int j = 0; j < B::N / 2; j++) {
-                    const float(&s2)[2][4] = *(const float(*)[2][4])s[0][2 * j], (&dp2)[2][4] = *(const float(*)[2][4])dp[0][2 * j];
+                for (int j = 0; j < B::N / 2; j++)
                     if (hides)
-                        probabilities<B, true>(p[j], ds[j], s2, dp2, statistics + half * PART, j, x.scale2, sigma, see + half * PART - key0,
-                                               tile.count - key0);
-                    else probabilities<B, false>(p[j], ds[j], s2, dp2, statistics + half * PART, j, x.scale2, sigma, 0, 0);
-                }
+                        probabilities<B, true>(p[j], ds[j], s[0], dp[0], j, statistics + half * PART, x.scale2, sigma,
+                                               see + half * PART - key0, tile.count - key0);
+                    else probabilities<B, false>(p[j], ds[j], s[0], dp[0], j, statistics + half * PART, x.scale2, sigma, 0, 0);
             }
             if constexpr (B::HALVES == 1) {
                 if (works)

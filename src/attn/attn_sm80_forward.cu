@@ -97,7 +97,11 @@ template <typename T> SM80 void put(T *out, const T (&v)[8], int numbers) {
     constexpr int IN_CHUNK = 16 / (int)sizeof(T);
     if (numbers == 8 && !((uintptr_t)out & 15))
 #pragma unroll
-        for (int j = 0; j < 8; j += IN_CHUNK) *(sm80_chunk *)(out + j) = *(const sm80_chunk *)(v + j);
+        for (int j = 0; j < 8; j += IN_CHUNK) {
+            sm80_chunk chunk;
+            memcpy(&chunk, v + j, sizeof chunk);
+            *(sm80_chunk *)(out + j) = chunk;
+        }
     else
 #pragma unroll
         for (int j = 0; j < 8; j++)
@@ -113,22 +117,24 @@ SM80 void store(const kd_gpu_attn &x, int row, int count, int h, const float (&o
         sm80_anew(lane), sm80_anew(place);
         __syncwarp();
 #pragma unroll
-        for (int n = 0; n < EP / 8; n++)
-            *(sm80_pair *)(stage + (place ^ (16 * n & 63)) + (16 * n & ~63)) = {o[PART / 2][n][PART % 2 * 2], o[PART / 2][n][PART % 2 * 2 + 1]};
+        for (int n = 0; n < EP / 8; n++) {
+            const float *pair = o[PART / 2][n] + PART % 2 * 2;
+            *(sm80_pair *)(stage + (place ^ (16 * n & 63)) + (16 * n & ~63)) = {pair[0], pair[1]};
+        }
         __syncwarp();
 #pragma unroll 1
         for (int at = lane; at < 8 * (EP / 8); at += 32) {
             const int r = at / (EP / 8), e = at % (EP / 8) * 8, numbers = min(8, x.E - e);
             const int64_t out = (int64_t)(row + r) * x.o.token_stride + h * x.o.head_stride + e;
             if (r >= count) break;
-            alignas(16) float v[8];
-            *(sm80_chunk *)v = *(const sm80_chunk *)(stage + sm80_at<2 * EP>(r, e / 4));
-            *(sm80_chunk *)(v + 4) = *(const sm80_chunk *)(stage + sm80_at<2 * EP>(r, e / 4 + 1));
+            float v[8];
+            memcpy(v, stage + sm80_at<2 * EP>(r, e / 4), 16);
+            memcpy(v + 4, stage + sm80_at<2 * EP>(r, e / 4 + 1), 16);
             if (x.o.type == KD_VIEW_F32) {
                 put(x.o.data + out, v, numbers);
                 continue;
             }
-            alignas(16) uint16_t w[8];
+            uint16_t w[8];
 #pragma unroll
             for (int j = 0; j < 8; j++) w[j] = x.o.type == KD_VIEW_F16 ? gpu_f16(v[j]) : gpu_bf16(v[j]);
             put(x.o.half + out, w, numbers);
@@ -189,9 +195,9 @@ __global__ void __launch_bounds__(32 * WARPS, RESIDENT) forward(const kd_gpu_att
     constexpr bool SPLIT = MODE == KD_GPU_SPLIT;
     constexpr int THREADS = 32 * WARPS, M = ROWS / (16 * WARPS), N = KEYS / 8;
     KD_SHARED(uint16_t, shared);
-    __shared__ int32_t taken;
     uint16_t *const q = shared, *const q_low = q + SPLIT * ROWS * EP, *const k = q_low + ROWS * EP, *const k_low = k + SPLIT * KEYS * EP,
              *const v = k_low + KEYS * EP;
+    int32_t *const taken = (int32_t *)(v + KEYS * EP);
     const int mine = sm80_warp() * 16 * M;  /* the warp's first row in a tile */
     int tall = sm80_tall<EP>(), wide = sm80_wide<EP>();
 
@@ -199,9 +205,9 @@ __global__ void __launch_bounds__(32 * WARPS, RESIDENT) forward(const kd_gpu_att
 #pragma unroll 1
     for (;;) {
         __syncthreads();  /* nobody needs the tile before any more */
-        if (threadIdx.x == 0) taken = atomicAdd(x.next, 1);
+        if (threadIdx.x == 0) *taken = atomicAdd(x.next, 1);
         __syncthreads();
-        int item = taken;
+        int item = *taken;
         if (item >= x.tiles * x.H) return;
 
         float o[M][EP / 8][4], most[M][2], sum[M][2];
@@ -258,7 +264,7 @@ __global__ void __launch_bounds__(32 * WARPS, RESIDENT) forward(const kd_gpu_att
 
 #define ENTRY(Ep, mode, rows, keys, warps, resident)                                                                               \
     {Ep, mode, forward<Ep, mode, rows, keys, warps, resident>, 32 * warps,                                                         \
-     (mode == KD_GPU_SPLIT ? 2 * (rows + keys) + keys : rows + 2 * keys) * Ep * 2, resident, {rows, 0, 0}}
+     (mode == KD_GPU_SPLIT ? 2 * (rows + keys) + keys : rows + 2 * keys) * Ep * 2 + 16, resident, {rows, 0, 0}}
 
 static const sm80_entry entries[] = {
     ENTRY(64, KD_GPU_BF16, 128, 64, 4, 2), ENTRY(96, KD_GPU_BF16, 128, 64, 4, 2), ENTRY(128, KD_GPU_BF16, 128, 64, 4, 2),
