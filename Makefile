@@ -262,7 +262,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
--include $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
+-include $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(TESTS:=.cu.d) $(BUILD)/tests/simt/test_simt.cu.d $(HELPERS:.o=.d)
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
