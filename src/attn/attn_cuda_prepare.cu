@@ -2,7 +2,8 @@
  * In the same pass over a row, its logit with the anchor, which needs no tile of its own; backward, all that is needed of its output and
  * gradient, and the anchor's share.
  *
- * Threads of a row keep their piece's angle, and go through the heads. */
+ * Threads of a row keep their piece's angle, and go through the heads. All that is read of a head is asked for before the first of it is
+ * written: loads do not pass stores. */
 #include "attn_cuda_rows.cuh"
 
 enum { HEADS_AT_ONCE = 8 };  /* about: of a block, for which it reads angles once */
@@ -23,8 +24,9 @@ template <bool WIDE> __global__ void __launch_bounds__(GPU_ROW_THREADS, 2) pack_
     gpu_angle_at(angle, x, x.angles, anchor && !x.anchor_kept ? 0 : x.rotation[token], p);
     float most = 0;
     for (int g = blockIdx.y * groups; g < x.G && g < (int)(blockIdx.y + 1) * groups; g++) {
-        gpu_piece<WIDE> piece, low;
+        gpu_piece<WIDE> piece, low, value;
         gpu_load_piece(piece, x.k, row, g, p, there);
+        gpu_load_piece(value, x.v, row, g, p, there);
         gpu_turn_rung(piece, angle, x.bf16_products);
         bool all_fit = true;
         gpu_keep_piece(piece, low, x.storage, &all_fit);
@@ -37,15 +39,14 @@ template <bool WIDE> __global__ void __launch_bounds__(GPU_ROW_THREADS, 2) pack_
             gpu_store_piece(k_low, row, g, low, p, there);
             gpu_store_padding(k_low, row, g, x.E, x.Ep, p, there);
         }
-        gpu_load_piece(piece, x.v, row, g, p, there);
-        gpu_store_piece(v, row, g, piece, p, there);
+        gpu_store_piece(v, row, g, value, p, there);
         gpu_store_padding(v, row, g, x.E, x.Ep, p, there);
         if (anchor) {
-            kd_view value = gpu_packed(x.anchor_value, true, false, 1, x.Ep);
-            gpu_store_piece(value, 0, g, piece, p, true);
-            gpu_store_padding(value, 0, g, x.E, x.Ep, p, true);
+            kd_view its_value = gpu_packed(x.anchor_value, true, false, 1, x.Ep);
+            gpu_store_piece(its_value, 0, g, value, p, true);
+            gpu_store_padding(its_value, 0, g, x.E, x.Ep, p, true);
         }
-        most = fmaxf(most, gpu_row_dot(piece, piece, p.lanes));
+        most = fmaxf(most, gpu_row_dot(value, value, p.lanes));
     }
     if (x.most) gpu_note_most(x.most + 1, most);
     if (x.unfit && !x.if_unfit && !fits) *x.unfit = 1;
@@ -119,10 +120,17 @@ template <bool WIDE, bool BACKWARD> __global__ void __launch_bounds__(GPU_ROW_TH
 #pragma unroll
         for (int i = 0; i < gpu_piece<WIDE>::N; i++) dkey.low[i] = dkey.high[i] = dvalue.low[i] = dvalue.high[i] = 0;
         for (int h = g * group; h < (g + 1) * group; h++) {
-            gpu_piece<WIDE> query, low;
-            float logit2 = 0;
+            gpu_piece<WIDE> query, gradient, low;
+            float logit2 = 0, delta = 0, lse2 = 0;
             int64_t at = (int64_t)h * x.rows + row;
             gpu_load_piece(query, x.q, row, h, p, there);
+            if (BACKWARD) {
+                gpu_load_piece(gradient, x.dout, row, h, p, there);
+                gpu_load_piece(low, x.o, row, h, p, there);
+                float lse = there ? x.lse[at] : 0;
+                lse2 = lse == -INFINITY ? INFINITY : KD_LOG2_E * lse;
+                delta = gpu_row_dot(gradient, low, p.lanes);
+            }
             gpu_turn_rung(query, angle, x.bf16_products);
             bool all_fit = true;
             gpu_keep_piece(query, low, x.storage, &all_fit);
@@ -146,13 +154,9 @@ template <bool WIDE, bool BACKWARD> __global__ void __launch_bounds__(GPU_ROW_TH
                 if (there && p.lane == 0) x.anchor_logit2[at] = logit2;
             }
             if (!BACKWARD) continue;
-            gpu_piece<WIDE> gradient;
-            gpu_load_piece(gradient, x.dout, row, h, p, there);
             gpu_store_piece(dout, row, h, gradient, p, there);
             gpu_store_padding(dout, row, h, x.E, x.Ep, p, there);
             most_dout = fmaxf(most_dout, gpu_row_dot(gradient, gradient, p.lanes));
-            gpu_load_piece(low, x.o, row, h, p, there);
-            float delta = gpu_row_dot(gradient, low, p.lanes), lse = there ? x.lse[at] : 0, lse2 = lse == -INFINITY ? INFINITY : KD_LOG2_E * lse;
             most_delta = fmaxf(most_delta, fabsf(delta));
             if (there && p.lane == 0) {
                 x.lse2[at] = lse2;
