@@ -181,11 +181,11 @@ template <int N> GPU void hide(float (&s)[N / 2], const int (&limit)[2], int col
     }
 }
 
-/* s = 2^(scale2 s - level). A row's level follows its maximum once that is LAG higher, and rescale, by which what is summed so far is to be
- * multiplied, is not 1; which any row of the warp's makes true. Maxima and sums are chains over even and over odd columns. A row that sees
- * nothing yet has the level -HUGE_LOGIT: its s become 2^-infinity = 0. */
+/* s = 2^(scale2 s - level). A row's level follows its maximum once that is LAG higher; true if one of the warp did: then what is summed so
+ * far is to be multiplied by `rescale`. Maxima and sums are chains over even and over odd columns. A row that sees nothing yet has the
+ * level -HUGE_LOGIT: its s become 2^-infinity = 0. */
 template <int N> GPU bool exponentials(float (&s)[N / 2], softmax *state, float (&rescale)[2], float scale2) {
-    float most[2][2], sum[2][2];
+    float most[2][2], sum[2][2], before[2];
 #pragma unroll
     for (int i = 0; i < 4; i++) most[i / 2][i % 2] = s[i];
 #pragma unroll
@@ -197,21 +197,26 @@ template <int N> GPU bool exponentials(float (&s)[N / 2], softmax *state, float 
         float all = fmaxf(most[i][0], most[i][1]);
         all = fmaxf(all, __shfl_xor_sync(0xffffffff, all, 1));
         all = fmaxf(all, __shfl_xor_sync(0xffffffff, all, 2)) * scale2;
-        const float level = all > state->level[i] + LAG ? all : state->level[i];
-        rescale[i] = gpu_exp2(state->level[i] - level);
-        state->level[i] = level;
-        sum[i][0] = sum[i][1] = 0;
+        before[i] = state->level[i];
+        state->level[i] = all > before[i] + LAG ? all : before[i];
+    }
+    const bool moved = __any_sync(0xffffffff, state->level[0] != before[0] || state->level[1] != before[1]);
+    if (moved) {
+        rescale[0] = gpu_exp2(before[0] - state->level[0]);
+        rescale[1] = gpu_exp2(before[1] - state->level[1]);
+        state->sum[0] *= rescale[0];
+        state->sum[1] *= rescale[1];
     }
 #pragma unroll
     for (int j = 0; j < N / 8; j++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             s[4 * j + i] = gpu_exp2(fmaf(s[4 * j + i], scale2, -state->level[i / 2]));
-            sum[i / 2][i % 2] += s[4 * j + i];
+            sum[i / 2][i % 2] = j ? sum[i / 2][i % 2] + s[4 * j + i] : s[i];
         }
 #pragma unroll
-    for (int i = 0; i < 2; i++) state->sum[i] = fmaf(state->sum[i], rescale[i], sum[i][0] + sum[i][1]);
-    return __any_sync(0xffffffff, rescale[0] != 1 || rescale[1] != 1);
+    for (int i = 0; i < 2; i++) state->sum[i] += sum[i][0] + sum[i][1];
+    return moved;
 }
 
 /* The exponentials are to run beside products under way, so the assembler must not put them behind the wait for these: what it can be
@@ -369,7 +374,7 @@ template <int E, int MODE> struct consumer {
 
     /* The first block: logits, then p, of its first N keys; o and state as rows begin. */
     template <int N> GPU void begin(float (&s)[N / 2], float (&o)[E / 2], uint32_t (*p)[4], softmax *state, int key) {
-        float rescale[2];
+        float rescale[2] = {1, 1};
         const bool cut = is_cut(key);
         at = behind<M::stages>(at);
         wait_for_keys(at);
@@ -391,7 +396,7 @@ template <int E, int MODE> struct consumer {
 
     /* The next block, and the values of the one before, of which p holds N keys. */
     template <int N> GPU void step(float (&s)[M::keys / 2], float (&o)[E / 2], uint32_t (*p)[4], softmax *state, int key) {
-        float rescale[2];
+        float rescale[2] = {1, 1};
         const bool cut = is_cut(key);
         const place before = at;
         at = behind<M::stages>(at);
