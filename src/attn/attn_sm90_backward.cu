@@ -75,7 +75,7 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     char *shared;
     backward_state<rows> *state;
     int group, warp, lane;
-    int block, low;                        /* blocks of rows done, as a count for barriers: rings of O_STAGES and of low_stages */
+    int block;                             /* blocks of rows done: the count that barriers' stages and phases come from */
     backward_ring q;                       /* of the next block's Q */
 
     GPU int key() const { return 64 * group + 16 * warp + lane / 4; }  /* of S^T this thread has keys key() and key() + 8 of the tile, */
@@ -83,6 +83,7 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     /* The warpgroup as a number that is seen to be the same in all lanes, so that descriptors live in uniform registers, and is asked for
      * anew, so that they do not live long. */
     GPU int own() const { return __shfl_sync(0xffffffff, threadIdx.x / 128, 0) - 1; }
+    GPU int thread() const { return __shfl_sync(0xffffffff, threadIdx.x % 128, threadIdx.x % 32); }  /* of the warpgroup's; likewise */
     GPU uint64_t tile(int at, int lead) const { return gpu_tile_128b(shared + at, lead, 1024); }
     GPU uint64_t q_tile() const { return backward_at(tile(room::q, rows * 128), q.at * room::row_tile); }
     GPU uint64_t o_tile() const { return backward_at(tile(room::dout, rows * 128), stage() * room::row_tile); }
@@ -94,14 +95,14 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
         if (lane == 0) gpu_mbar_arrive(bar);
     }
 
-    /* S^T of the block whose Q comes next. */
-    GPU void begin_s(float (&s)[rows / 2])
+    /* S^T of block n, whose Q comes next. */
+    GPU void begin_s(float (&s)[rows / 2], int n) const
     {
         const int rows_of_keys = own() * 64 * 128;
         gpu_mbar_wait(&state->q_full[q.at], q.parity);
         gpu_keep(s);
         if (room::split) {
-            const int low_stage = low % room::low_count, low_parity = low / room::low_count & 1;
+            const int low_stage = n % room::low_count, low_parity = n / room::low_count & 1;
             gpu_mbar_wait(&state->low_full[low_stage], low_parity);
             gpu_wgmma_fence();
             backward_product<Ep, rows, F16>(s, tile(room::k_low + rows_of_keys, 16), q_tile(), false);
@@ -145,7 +146,7 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
         gpu_wgmma_fence();
         backward_product<Ep, rows, false>(dp, tile(room::v + own() * 64 * 128, 16), o_tile(), false);
         gpu_wgmma_commit();
-        if (room::split) arrive(&state->low_empty[low++ % room::low_count]);
+        if (room::split) arrive(&state->low_empty[block % room::low_count]);
         const backward_look *look = &state->look[stage()];
         if (look->masked) mask(s, look);
         const float *lse = state->lse[stage()] + column();
@@ -203,8 +204,8 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     template <int half> GPU void keep_ds(uint32_t (&ds16)[rows / 16][4], const float (&dp)[rows / 2]) const
     {
         /* stmatrix: lane l has row l % 8 of the matrix of keys l / 8 % 2 and rows l / 16. */
-        char *const at = shared + room::ds + (64 * group + 16 * warp + lane % 16) * 128;
-        const int piece = ((lane / 16) ^ (lane % 8)) * 16;
+        const int me = threadIdx.x % 128, piece = ((me % 32 / 16) ^ (me % 8)) * 16;
+        char *const at = shared + room::ds + (64 * group + me / 32 * 16 + me % 16) * 128;
 #pragma unroll
         for (int i = half * rows / 32; i < (half + 1) * rows / 32; i++) {
 #pragma unroll
@@ -235,8 +236,8 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     /* dQ, which is there, to the warp that carries it out. */
     GPU void hand_dq(float (&dq)[32])
     {
-        const int turned = lane / 4 & 3;
-        char *const to = shared + room::dq + ((Ep == 64 ? 64 * group : 0) + 16 * warp + lane / 4) * Ep * 4 + (Ep == 128 ? group * 256 : 0) + column() * 4;
+        const int me = thread(), turned = me / 4 & 3, row = (Ep == 64 ? 64 * group : 0) + me / 32 * 16 + me % 32 / 4;
+        char *const to = shared + room::dq + row * Ep * 4 + (Ep == 128 ? group * 256 : 0) + me % 4 * 8;
         arrive(&state->o_empty[stage()]);
         arrive(&state->ds_empty);
         backward_turn(dq, turned);
@@ -274,7 +275,7 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_ar
 {
     typedef backward_thread<Ep, MODE> thread;
     auto *state = reinterpret_cast<backward_state<thread::rows> *>(shared + thread::room::state);
-    thread t = {x, shared, state, group, warp, lane, 0, 0, {}};
+    thread t = {x, shared, state, group, warp, lane, 0, {}};
     float dk[Ep / 2], dv[Ep / 2], s[thread::rows / 2], dp[thread::rows / 2], dq[32];
     uint32_t p16[thread::rows / 16][4], ds16[thread::rows / 16][4];
     for (int item = 0;; item++) {
@@ -285,7 +286,7 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_ar
 #pragma unroll
         for (int i = 0; i < Ep / 2; i++) dk[i] = dv[i] = 0;
         gpu_mbar_wait(&state->k_full, item & 1);
-        t.begin_s(s);
+        t.begin_s(s, t.block);
         gpu_wgmma_commit();
         gpu_mbar_wait(&state->v_full, item & 1);
         gpu_wgmma_wait<0>();
@@ -296,7 +297,7 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_ar
             t.begin_dq(dq, dk, ds16);
             const int q_stage = t.q.at;
             t.q.step(thread::room::q_stages);
-            if (left > 1) t.begin_s(s);
+            if (left > 1) t.begin_s(s, t.block + 1);
             gpu_wgmma_commit();
             gpu_wgmma_wait<1>();
             gpu_keep(dq);
