@@ -13,7 +13,8 @@ CBLAS  :=
 MPI    :=
 NCCL   :=
 CUDA   :=
-FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt,-cuda))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if \
+RACES  :=
+FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt$(if $(RACES),-races),-cuda))$(if $(CBLAS),-cblas)$(if $(NCCL),-nccl)$(if \
 	$(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
@@ -102,6 +103,11 @@ KD_CPP   += -DKD_SIMT -Itests/simt -Itests
 KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas -Wno-psabi
 LDLIBS   += -lstdc++
 KEDGE_LIBS += -lstdc++
+# RACES=1: every access of a kernel to shared memory is looked at, by the calls that the thread sanitizer would get.
+ifneq ($(RACES),)
+KD_SIMT_CXX += -DSIMT_RACES
+KD_SIMT_RACES := -fsanitize=thread --param tsan-instrument-func-entry-exit=0 --param tsan-distinguish-volatile=0
+endif
 endif
 # NCCL and the CUDA runtime, wherever toolkits, NVIDIA's packages and its wheels (tools/nccl) put them.
 NCCL_HOME ?= $(firstword $(patsubst %/include/nccl.h,%,$(wildcard $(addsuffix /include/nccl.h,$(CUDA_HOME) /usr /usr/local))))
@@ -208,7 +214,7 @@ ifeq ($(CUDA),simulated)
 $(BUILD)/%.cu.o: %.cu | build/deps
 	@mkdir -p $(@D)
 	$(call say,SIMT,$<)
-	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(KD_SIMT_RACES) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/simt/%.o: tests/simt/%.cc | build/deps
 	@mkdir -p $(@D)
@@ -256,7 +262,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
--include $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(HELPERS:.o=.d)
+-include $(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%.d) $(OBJECTS:.o=.d) $(CLI:.o=.d) $(TESTS:=.d) $(TESTS:=.cu.d) $(BUILD)/tests/simt/test_simt.cu.d $(HELPERS:.o=.d)
 .SECONDARY:
 
 # Every test, the layers, and every header alone.

@@ -21,12 +21,12 @@ static int swizzled(int at, gpu_map_swizzle swizzle) {
 
 /* ---- stmatrix, elect ------------------------------------------------------------------------------------------------------- */
 static __global__ void store_matrices(const uint32_t *d, uint16_t *out, int *chosen) {
-    __shared__ __align__(16) uint16_t rows[2][32 * 8];
+    __shared__ __align__(16) uint16_t rows[2 * 32 * 8];
     int lane = (int)threadIdx.x;
-    gpu_store_matrix4(rows[0] + lane * 8, d + lane * 4);
-    gpu_store_matrix4_t(rows[1] + lane * 8, d + lane * 4);
+    gpu_store_matrix4(rows + lane * 8, d + lane * 4);
+    gpu_store_matrix4_t(rows + 256 + lane * 8, d + lane * 4);
     __syncwarp();
-    for (int i = 0; i < 16; i++) out[lane * 16 + i] = rows[0][lane * 16 + i];  /* both, one behind the other */
+    for (int i = 0; i < 16; i++) out[lane * 16 + i] = rows[lane * 16 + i];  /* both, one behind the other */
     bool one = gpu_one_of_warp(), again = gpu_one_of_warp();
     if (one) atomicAdd(chosen, 1);
     if (one != again) atomicAdd(chosen, 100);

@@ -14,11 +14,8 @@
 /* A build may be without kernels of one kind: those lines then stand here, and its variants serve nothing. */
 #pragma weak kd_attn_sm90_forward_shape
 #pragma weak kd_attn_sm90_backward_shape
-#pragma weak kd_attn_sm80_shape
 #pragma weak kd_attn_sm90_forward
 #pragma weak kd_attn_sm90_backward
-#pragma weak kd_attn_sm80_forward
-#pragma weak kd_attn_sm80_backward
 
 enum {
     BATCH_TOKENS = 1 << 21,  /* tokens x query heads that are as much work as a GPU can want at once */

@@ -62,11 +62,16 @@ static kd_status fill_random(kd_ctx *ctx, void *const memory[3], int64_t side) {
     KD_TRY(kd_new(&number, NUMBERS, sizeof *number));
     kd_status status = KD_OK;
     for (int64_t i = 0; i < NUMBERS; i++) number[i] = kd_bf16_round((float)(2 * kd_random_uniform(1, 0, (uint64_t)i) - 1));
-    for (int m = 0; m < 2; m++)
-        for (int64_t at = 0, all = side * side; at < all && !status; at += NUMBERS) {
-            int64_t count = all - at < NUMBERS ? all - at : NUMBERS;
-            status = ctx->device->put(ctx, (uint16_t *)memory[m] + at, number, count * (int64_t)sizeof *number);
+    int64_t all = side * side, first = all < NUMBERS ? all : NUMBERS;
+    for (int m = 0; m < 2 && !status; m++) {
+        uint16_t *matrix = memory[m];
+        status = ctx->device->put(ctx, matrix, number, first * (int64_t)sizeof *number);
+        for (int64_t at = first, count; at < all && !status; at += count) {  /* what is there once more */
+            count = all - at < at ? all - at : at;
+            status = kd_cuda_try("copying on the GPU", cudaMemcpyAsync(matrix + at, matrix, (size_t)count * sizeof *number,
+                                                                       cudaMemcpyDeviceToDevice, ctx->cuda->stream));
         }
+    }
     free(number);
     return status;
 }

@@ -1,4 +1,5 @@
-/* One element's step of AdamW, whatever its moments are stored as: the definition's operations in the definition's order (adamw.c). */
+/* One element's step of AdamW, whatever its moments are stored as: the definition's operations in the definition's order and so its bits
+ * (adamw.c). Products that are subtracted are rounded before, which the compiler would leave out here and there. */
 #ifndef KD_NN_ADAMW_CUH
 #define KD_NN_ADAMW_CUH
 
@@ -17,7 +18,7 @@ GPU void nn_adamw_element(float *w, float *m, float *v, float g, const kd_adamw_
     g *= f.clip;
     *m = fmaf(g - *m, f.one_beta1, *m);
     *v = fmaf(g * f.one_beta2, g, *v * f.beta2);
-    *w = *w * f.keep - f.rate * (*m / (sqrtf(*v) / f.root + f.eps));
+    *w = __fmul_rn(*w, f.keep) - __fmul_rn(f.rate, *m / (sqrtf(*v) / f.root + f.eps));
 }
 
 #endif

@@ -105,7 +105,8 @@ static inline bool nn_aligned(const void *array, int bytes) { return (uintptr_t)
 
 /* ---- sums in one fixed order ------------------------------------------------------------------------------------------------ */
 
-/* The lanes' sum or maximum, the same in all of them: neighbors first. */
+/* The lanes' sum or maximum, the same in all of them: neighbors first. A product that is summed up is made with __dmul_rn, or the compiler
+ * would fuse it with a lane's own addition. */
 template <class T> GPU T nn_warp_sum(T x)
 {
 #pragma unroll

@@ -2,30 +2,33 @@
  * and the sum of exponentials, and keeps the row's first chunks in shared memory, as many as fit; the gradient then reads the rest
  * again, last chunk first, so that what the second cache still holds of it is found there.
  *
- * A thread's sum is float32 with a second float32 for what the first lost by rounding: a target that is nearly certain keeps its
- * loss's digits. Threads are summed up in double. */
+ * A thread's sum leaves out one number, its largest, which counts as 1: the others are not lost beside it, so that a target that is
+ * nearly certain keeps its loss's digits. Threads are summed up in double. */
 #include "nn_gpu.cuh"
 
 enum { THREADS = 512, CHUNK = 16 * THREADS };  /* logits that all threads look at together */
 
-/* sum e^(x - maximum) = sum + rest */
-typedef struct exponentials { float maximum, sum, rest; } exponentials;
+/* sum e^(x - maximum) = 1 + rest, as soon as there is a maximum. */
+typedef struct exponentials { float maximum, rest; } exponentials;
 
-/* Adds numbers whose maximum is `top`: what is there is scaled to a new maximum. Knuth's exact addition. */
-template <int COUNT> GPU void take_in(exponentials *e, const float (&x)[COUNT], float top)
+/* Adds numbers whose maximum is `top`. A new maximum is taken out of them, and what was there is scaled to it. */
+GPU void take_in(exponentials *e, float (&x)[16], float top)
 {
     if (top > e->maximum) {
-        float scale = nn_exp(e->maximum - top);
-        e->sum *= scale;
-        e->rest *= scale;
+        e->rest = __fmul_rn(e->rest + 1.0f, nn_exp(e->maximum - top));
         e->maximum = top;
-    }
+        bool out = false;
 #pragma unroll
-    for (int j = 0; j < COUNT; j++) {
-        float term = nn_exp(x[j] - e->maximum), sum = e->sum + term, part = sum - e->sum;
-        e->rest += (e->sum - (sum - part)) + (term - part);
-        e->sum = sum;
+        for (int j = 0; j < 16; j++)
+            if (!out && x[j] == top) {
+                x[j] = -INFINITY;
+                out = true;
+            }
     }
+    float sum[4] = {};
+#pragma unroll
+    for (int j = 0; j < 16; j++) sum[j % 4] += nn_exp(x[j] - e->maximum);
+    e->rest += (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 /* A thread has packs of N at chunk + (k * THREADS + thread) * N, k below 16 / N. */
@@ -52,7 +55,7 @@ static __global__ void __launch_bounds__(THREADS, 2) loss_rows(kd_cross_entropy_
             continue;
         }
 
-        exponentials e = {-3.4e38f, 0.0f, 0.0f};  /* finite: a logit of -infinity counts as 0 */
+        exponentials e = {-3.4e38f, 0.0f};  /* finite: a logit of -infinity counts as 0 */
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
             const int64_t first = chunk * CHUNK + (int64_t)threadIdx.x * N;
             float x[16], top = -INFINITY;
@@ -80,7 +83,8 @@ static __global__ void __launch_bounds__(THREADS, 2) loss_rows(kd_cross_entropy_
             take_in(&e, x, top);
         }
         const float maximum = nn_block_max(e.maximum, top_room);
-        const double sum = nn_block_sum(((double)e.sum + (double)e.rest) * (double)nn_exp(e.maximum - maximum), sum_room);
+        const double own = __dmul_rn(1.0 + (double)e.rest, (double)nn_exp(e.maximum - maximum));
+        const double sum = nn_block_sum(own, sum_room);
         if (threadIdx.x == 0) {
             const double loss = log(sum) - ((double)row[target] - (double)maximum);
             a.loss[m] = loss;
@@ -107,11 +111,13 @@ static __global__ void __launch_bounds__(THREADS, 2) loss_rows(kd_cross_entropy_
                 const int64_t v = first + k * THREADS * N;
                 if (v < a.V) {
 #pragma unroll
-                    for (int j = 0; j < N; j++) x[k][j] = v + j == target ? at_target : factor * nn_exp(x[k][j] - maximum);
+                    for (int j = 0; j < N; j++) x[k][j] = factor * nn_exp(x[k][j] - maximum);
                     nn_write<GRADIENT>(a.gradient.data, m * a.V + v, x[k]);
                 }
             }
         }
+        const float one[1] = {at_target};
+        if (target / N % THREADS == (int)threadIdx.x) nn_write<GRADIENT>(a.gradient.data, m * a.V + target, one);  /* by who wrote its pack */
     }
 }
 

@@ -48,6 +48,6 @@ extern "C" kd_status kd_adamw_cuda(kd_ctx *ctx, const void *args, void *workspac
     const kd_adamw_args *a = (const kd_adamw_args *)args;
     (void)workspace;
     if (!a->w16.data) return adamw<KD_VIEW_F32, false>(ctx, a);
-    if (a->w16.type == KD_VIEW_F32) return adamw<KD_VIEW_F32, true>(ctx, a);
+    if (a->w16.type == KD_VIEW_F32) return kd_fail(KD_ENOTSUP, "AdamW on CUDA: a copy of the weights has 16 bits");
     return a->w16.type == KD_VIEW_BF16 ? adamw<KD_VIEW_BF16, true>(ctx, a) : adamw<KD_VIEW_F16, true>(ctx, a);
 }

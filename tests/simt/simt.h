@@ -219,10 +219,10 @@ inline int __reduce_max_sync(unsigned mask, int x) { return (int)simt_reduce(mas
 inline int __reduce_min_sync(unsigned mask, int x) { return (int)simt_reduce(mask, (unsigned)x, 6); }
 
 /* Every so many others may run: who spins on an atomic does not stop the world. */
-void simt_atomic();
+void simt_atomic(const void *at);
 #define SIMT_ATOMIC(name, value_of)                                                                       \
     template <class T> inline T name(T *at, typename simt_same<T>::type x) {                              \
-        simt_atomic();                                                                                    \
+        simt_atomic(at);                                                                                    \
         T old = *at;                                                                                      \
         *at = value_of;                                                                                   \
         return old;                                                                                       \
@@ -237,7 +237,7 @@ SIMT_ATOMIC(atomicXor, (T)(old ^ x))
 SIMT_ATOMIC(atomicExch, x)
 #undef SIMT_ATOMIC
 template <class T> inline T atomicCAS(T *at, typename simt_same<T>::type expected, typename simt_same<T>::type x) {
-    simt_atomic();
+    simt_atomic(at);
     T old = *at;
     if (old == expected) *at = x;
     return old;

@@ -11,7 +11,7 @@ void simt_barriers_clear(simt_block_state *block) {
 
 /* When as many have come as it needs, those who wait go on. A warp comes as a whole: lanes that stay away are lanes that the hardware would
  * count all the same. */
-static void complete_if(simt_block_state *block, int id) {
+static void complete_if(simt_block_state *block, int id, const simt_fiber *last_waits) {
     simt_barrier *b = &block->barrier[id];
     if (!b->need || b->arrived < b->need) return;
     std::vector<unsigned> lanes(block->warps.size(), 0);
@@ -19,6 +19,8 @@ static void complete_if(simt_block_state *block, int id) {
     for (size_t w = 0; w < lanes.size(); w++)
         if (lanes[w] && block->warps[w].alive & ~lanes[w])
             simt_fault("barrier %d: complete with lanes 0x%08x of warp %d, which has 0x%08x", id, lanes[w], (int)w, block->warps[w].alive);
+    (void)last_waits;
+    SIMT_RACE(complete(block, id, b->came, last_waits));
     std::vector<simt_fiber *> came;
     came.swap(b->came);
     b->need = b->arrived = 0;
@@ -42,11 +44,12 @@ static void come(int id, int threads, bool wait, const char *what) {
     b->need = threads;
     b->arrived++;
     b->came.push_back(self);
+    SIMT_RACE(comes(self, id));
     if (b->arrived < b->need && wait) {
         simt_wait(SIMT_BARRIER, what, b, id);
         return;
     }
-    complete_if(self->of, id);
+    complete_if(self->of, id, wait ? self : nullptr);
     if (wait || simt_random) simt_pause();
 }
 
@@ -57,6 +60,7 @@ void gpu_barrier_arrive(int id, int threads) { come(id, threads, false, "gpu_bar
 static void complete_block(simt_block_state *block) {
     simt_barrier *b = &block->barrier[0];
     int count = 0;
+    SIMT_RACE(together(b->came.data(), (int)b->came.size()));
     for (simt_fiber *f : b->came) count += f->predicate != 0;
     for (simt_fiber *f : b->came) {
         f->predicate = f->predicate_kind == 1 ? count : f->predicate_kind == 2 ? count > 0 : count == (int)b->came.size();
@@ -97,6 +101,7 @@ simt_mbar *simt_mbar_at(simt_block_state *block, const uint64_t *bar, const char
     uint64_t index = *bar ^ MBAR_MARK;
     if (index >= block->mbars.size() || block->mbars[index].at != bar)
         simt_fault("%s: at shared + 0x%x there is no mbarrier: not initialized, or overwritten", what, address);
+    SIMT_RACE(check(simt_self(), address, 8, what));
     return &block->mbars[index];
 }
 
@@ -104,6 +109,7 @@ static void mbar_flip_if(simt_block_state *block, simt_mbar *m) {
     if (m->pending || m->bytes) return;
     m->phase++;
     m->pending = m->expected;
+    SIMT_RACE(flip(block, (int)(m - block->mbars.data()), m->phase));
     for (int i = 0; i < block->threads; i++) {
         simt_fiber *f = &block->fibers[(size_t)i];
         if (f->waits == SIMT_MBAR && f->waits_on == m->at && (m->phase & 1) != f->waits_value) simt_wake(f);
@@ -118,6 +124,8 @@ void gpu_mbar_init(uint64_t *bar, int arrivals) {
         simt_fault("gpu_mbar_init: shared address 0x%x, %d arrivals", address, arrivals);
     *bar = MBAR_MARK ^ self->of->mbars.size();
     self->unfenced_mbars.push_back((int)self->of->mbars.size());
+    SIMT_RACE(mbar(self->of, (int)self->of->mbars.size()));
+    SIMT_RACE(access(self, address, 8, true, "gpu_mbar_init", nullptr));
     self->of->mbars.push_back(simt_mbar{bar, arrivals, arrivals, 0, 0, false});
 }
 
@@ -134,6 +142,7 @@ static void mbar_arrive(uint64_t *bar, int bytes, const char *what) {
     if (bytes < 0 || bytes >= 1 << 20) simt_fault("%s: %d bytes", what, bytes);
     m->bytes += bytes;
     m->pending--;
+    SIMT_RACE(arrive(self, (int)(m - self->of->mbars.data())));
     mbar_flip_if(self->of, m);
     if (simt_random) simt_pause();
 }
@@ -153,7 +162,10 @@ void gpu_mbar_wait(uint64_t *bar, int parity) {
     if (simt_random) simt_pause();
     for (;;) {
         simt_mbar *m = simt_mbar_at(self->of, bar, "gpu_mbar_wait");
-        if ((m->phase & 1) != parity) return;
+        if ((m->phase & 1) != parity) {
+            SIMT_RACE(waited(self, (int)(m - self->of->mbars.data())));
+            return;
+        }
         simt_wait(SIMT_MBAR, "gpu_mbar_wait", bar, parity);
     }
 }

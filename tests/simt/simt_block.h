@@ -5,6 +5,7 @@
  *   simt_barriers.cc     barriers of a block, mbarriers, turns between blocks
  *   simt_copy_engine.cc  asynchronous copies
  *   simt_warpgroup.cc    wgmma
+ *   simt_races.cc        accesses to shared memory that nothing orders (RACES=1)
  *   simt_runtime.cc      CUDA's runtime: memory, streams, events, launches
  *   simt_cublas.cc       the part of cuBLASLt that kedge uses */
 #ifndef KD_SIMT_BLOCK_H
@@ -103,6 +104,7 @@ struct simt_block_state {
     simt_barrier barrier[16];
     std::vector<simt_mbar> mbars;
     int under_way;                       /* copies that still touch its shared memory */
+    struct simt_races *races;            /* with RACES=1 */
 };
 
 /* What happens later: performed in the order of issue, or at random. */
@@ -150,6 +152,33 @@ void simt_fenced(simt_block_state *block, uint32_t address, const char *what);
 
 /* ---- simt_warpgroup.cc */
 void simt_wgmma_left(simt_fiber *fiber);
+
+/* ---- simt_races.cc: what happens, told in builds with RACES=1 alone */
+#if defined(SIMT_RACES)
+#define SIMT_RACE(call) simt_race_##call
+#else
+#define SIMT_RACE(call) (void)0
+#endif
+void simt_race_start(simt_block_state *block);
+void simt_race_access(simt_fiber *by, uint32_t address, int bytes, bool write, const char *what, const void *where);
+void simt_race_check(simt_fiber *by, uint32_t address, int bytes, const char *what);  /* reads, and is soon forgotten */
+void simt_race_together(simt_fiber **who, int count);                                 /* each sees what all have seen */
+void simt_race_comes(simt_fiber *who, int barrier);
+void simt_race_complete(simt_block_state *block, int barrier, const std::vector<simt_fiber *> &who, const simt_fiber *last_waits);
+void simt_race_atomic(simt_fiber *by, const void *at);
+void simt_race_fence(simt_fiber *by);
+void simt_race_mbar(simt_block_state *block, int mbar);
+void simt_race_arrive(simt_fiber *by, int mbar);
+void simt_race_flip(simt_block_state *block, int mbar, int64_t phase);
+void simt_race_waited(simt_fiber *by, int mbar);
+void simt_race_load(simt_fiber *by, uint32_t address, int bytes, int mbar, int64_t phase);
+void simt_race_landed(simt_block_state *block, uint32_t address, int bytes);
+void simt_race_copy(simt_fiber *by, uint32_t address, bool lands);
+void simt_race_bulk(simt_fiber *by, uint32_t address, int bytes);
+void simt_race_bulk_waited(simt_fiber *by, int groups);
+void simt_race_wgmma_begin(simt_block_state *block, int group, std::vector<uint32_t> *common);
+void simt_race_wgmma(simt_block_state *block, int group, const std::vector<uint32_t> &common, uint32_t address, int64_t number);
+void simt_race_wgmma_waited(simt_block_state *block, int group, int64_t done);
 
 /* ---- simt_runtime.cc */
 bool simt_global(const void *memory, size_t bytes);  /* whether the device has this memory */

@@ -11,6 +11,7 @@ void gpu_copy16(void *shared, const void *global, bool there) {
     uint32_t address = simt_address_of(self->of, shared, 16, "gpu_copy16");
     if (address % 16 || (uintptr_t)global % 16) simt_fault("gpu_copy16: shared address 0x%x, global %p: multiples of 16", address, global);
     if (there && !simt_global(global, 16)) simt_fault("gpu_copy16: %p is not memory of the device", global);
+    SIMT_RACE(copy(self, address, false));
     memset(shared, 0xff, 16);
     self->copies.push_back(simt_copy{shared, global, there, self->copy_group});
 }
@@ -23,8 +24,11 @@ void simt_copy_wait(int groups) {
     for (size_t i = 0; i < self->copies.size(); i++) {
         simt_copy c = self->copies[i];
         if (c.group >= self->copy_group - groups) self->copies[kept++] = c;
-        else if (c.there) memcpy(c.to, c.from, 16);
-        else memset(c.to, 0, 16);
+        else {
+            SIMT_RACE(copy(self, simt_address_of(self->of, c.to, 16, "gpu_copy_wait"), true));
+            if (c.there) memcpy(c.to, c.from, 16);
+            else memset(c.to, 0, 16);
+        }
     }
     self->copies.resize(kept);
     if (simt_random) simt_pause();
@@ -40,6 +44,7 @@ void gpu_fence_async() {
     for (uint32_t piece : self->unfenced)
         if (self->of->unfenced[piece] == self->number + 1) self->of->unfenced[piece] = 0;
     self->unfenced.clear();
+    SIMT_RACE(fence(self));
 }
 
 void simt_fenced(simt_block_state *block, uint32_t address, const char *what) {
@@ -143,6 +148,7 @@ struct load final : simt_later {
             if (from) memcpy(to, from, map.bytes);
             else memset(to, 0, map.bytes);
         });
+        SIMT_RACE(landed(b, shared, box_bytes(t)));
         simt_mbar_bytes(b, bar, box_bytes(t));
         return nullptr;
     }
@@ -160,6 +166,7 @@ void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, in
     l->bar = (int)(m - b->mbars.data());
     int at[5] = {x, y, z, w, 0};
     memcpy(l->at, at, sizeof at);
+    SIMT_RACE(load(simt_self(), l->shared, box_bytes(l->t), l->bar, m->phase));
     memset(shared, 0xff, (size_t)box_bytes(l->t));
     l->block = b;
     b->under_way++;
@@ -228,6 +235,7 @@ static void enqueue_store(store *s) {
     s->fiber = self;
     s->group = self->bulk_group;
     s->block = self->of;
+    SIMT_RACE(bulk(self, s->shared, s->t.rank ? box_bytes(s->t) : s->bytes));
     self->of->under_way++;
     self->bulk_read_group[s->group % 64]++;
     self->bulk_done_group[s->group % 64]++;
@@ -275,7 +283,10 @@ void simt_bulk_wait(int groups, bool read) {
     for (;;) {
         int left = 0;
         for (int g = self->bulk_group - groups - 1; g >= 0 && g > self->bulk_group - 64; g--) left += under_way[g % 64];
-        if (!left) return;
+        if (!left) {
+            SIMT_RACE(bulk_waited(self, groups));
+            return;
+        }
         simt_wait(SIMT_BULK, read ? "gpu_bulk_wait_read" : "gpu_bulk_wait", nullptr, groups);
     }
 }

@@ -16,6 +16,7 @@
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 enum { STACK = 512 << 10 };
 #else
@@ -148,8 +149,10 @@ void simt_wait(simt_wait_kind kind, const char *what, const void *on, int64_t va
 
 void simt_pause() { simt_wait(SIMT_RUNS, "pause", nullptr, 0); }
 
-void simt_atomic() {
+void simt_atomic(const void *at) {
     simt_fiber *self = simt_self();
+    (void)at;
+    SIMT_RACE(atomic(self, at));
     if (++self->atomics >= (simt_random ? 2 : 64)) simt_pause();
 }
 
@@ -308,6 +311,7 @@ static void block_start(simt_block_state *b, int64_t number, dim3 grid, dim3 thr
     for (simt_warpgroup &g : b->groups) g.registers = SIMT_REGISTERS / b->threads / 8 * 8 > 255 ? 255 : SIMT_REGISTERS / b->threads / 8 * 8;
     simt_barriers_clear(b);
     b->mbars.clear();
+    SIMT_RACE(start(b));
     b->under_way = 0;
     b->ready.clear();
     b->ready_first = 0;
@@ -326,6 +330,9 @@ static void block_start(simt_block_state *b, int64_t number, dim3 grid, dim3 thr
         f->threads = threads;
         f->grid = grid;
         f->stack = b->stacks + (size_t)i * STACK;
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(f->stack, STACK);  /* a kernel that was stopped left its frames there */
+#endif
         *(uint64_t *)f->stack = CANARY;
         b->warps[(size_t)f->warp].alive |= 1u << f->lane;
         context_make(f);

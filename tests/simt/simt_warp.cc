@@ -53,7 +53,11 @@ static void all_of_them(const char *what, int count) {
 }
 
 /* ---- votes, shuffles ------------------------------------------------------------------------------------------------------- */
-void simt_sync_warp(unsigned mask) { simt_meet("__syncwarp", mask, nullptr, [](simt_fiber **, void **, int) {}); }
+static void act_sync(simt_fiber **lane, void **, int count) {
+    (void)lane, (void)count;
+    SIMT_RACE(together(lane, count));
+}
+void simt_sync_warp(unsigned mask) { simt_meet("__syncwarp", mask, nullptr, act_sync); }
 unsigned simt_active() { return 1u << simt_self()->lane; }
 
 struct shuffle { uint64_t value, out; int kind, which, width; };
@@ -207,6 +211,7 @@ static void move_matrices(simt_fiber **lane, void **argument, int count, bool tu
         if (address % 16)
             simt_fault("gpu_%s_matrix4: lane %d gives shared address 0x%x, no multiple of 16", store ? "store" : "load", lane[i]->lane,
                        address);
+        SIMT_RACE(access(lane[i], address, 16, store, store ? "gpu_store_matrix4" : "gpu_load_matrix4", nullptr));
         if (store) {
             lane[i]->of->unfenced[address / 16] = (uint16_t)(lane[i]->number + 1);
             lane[i]->unfenced.push_back(address / 16);

@@ -29,12 +29,14 @@ static uint32_t piece_at(const operand &o, bool turned, int i, int k) {
 }
 
 /* The operand's count by 16 numbers, bits as they lie, into [count][16]. */
-static void fetch(simt_block_state *block, uint16_t *out, uint64_t descriptor, bool turned, int count, bool check) {
+struct order { int group; std::vector<uint32_t> common; int64_t number; };
+static void fetch(simt_block_state *block, uint16_t *out, uint64_t descriptor, bool turned, int count, bool check, const order *order) {
     operand o = decode(descriptor);
     for (int i = 0; i < count; i += turned ? 8 : 1)
         for (int k = 0; k < 16; k += turned ? 1 : 8) {
             uint32_t at = piece_at(o, turned, i, k);
             if (check) simt_fenced(block, at, "wgmma");
+            if (check && order) SIMT_RACE(wgmma(block, order->group, order->common, at, order->number));
             const uint16_t *piece = (const uint16_t *)simt_shared_at(block, at, 16, "wgmma");
             for (int e = 0; e < 8; e++) out[turned ? (i + e) * 16 + k : i * 16 + k + e] = piece[e];
         }
@@ -46,9 +48,10 @@ static uint64_t sum_of(const uint16_t *x, int count) {
     return s;
 }
 
-static void fetch_both(simt_block_state *block, const simt_wgmma &op, uint16_t a[64 * 16], uint16_t b[256 * 16], bool check) {
-    if (!op.a_in_registers) fetch(block, a, op.a, op.a_turned, 64, check);
-    fetch(block, b, op.b, op.b_turned, op.n, check);
+static void fetch_both(simt_block_state *block, const simt_wgmma &op, uint16_t a[64 * 16], uint16_t b[256 * 16], bool check,
+                       const order *order) {
+    if (!op.a_in_registers) fetch(block, a, op.a, op.a_turned, 64, check, order);
+    fetch(block, b, op.b, op.b_turned, op.n, check, order);
 }
 
 static uint64_t sum_both(const simt_wgmma &op, const uint16_t *a, const uint16_t *b) {
@@ -106,7 +109,9 @@ void simt_wgmma_issue(const simt_wgmma &op, float *d, const uint32_t *a) {
     acc->pending++;
     if (++at->issued == 128) {
         uint16_t both[(64 + 256) * 16];
-        fetch_both(self->of, op, both, both + 64 * 16, true);
+        order now = {self->number / 128, std::vector<uint32_t>(), group->first + which};
+        SIMT_RACE(wgmma_begin(self->of, now.group, &now.common));
+        fetch_both(self->of, op, both, both + 64 * 16, true, &now);
         at->sum = sum_both(op, both, both + 64 * 16);
     }
     if (simt_random) simt_pause();
@@ -129,7 +134,7 @@ static void perform(simt_fiber **thread, const simt_wgmma_op *x) {
     static float a[64][16], b[16][256], d[64][256];
     static uint16_t raw_a[64 * 16], raw_b[256 * 16];
     const simt_wgmma &op = x->op;
-    fetch_both(thread[0]->of, op, raw_a, raw_b, false);
+    fetch_both(thread[0]->of, op, raw_a, raw_b, false, nullptr);
     if (sum_both(op, raw_a, raw_b) != x->sum)
         simt_fault("wgmma: its operands in shared memory changed between its issue and its end (A 0x%llx, B 0x%llx)",
                    (unsigned long long)op.a, (unsigned long long)op.b);
@@ -194,6 +199,7 @@ void simt_wgmma_wait(int groups) {
         group->first++;
         delete op;
     }
+    SIMT_RACE(wgmma_waited(self->of, self->number / 128, group->first));
     m->arrived = 0;
     for (int t = 0; t < 128; t++)
         if (m->lane[t] != self) simt_wake(m->lane[t]);

@@ -320,7 +320,95 @@ static void what_is_enqueued_has_not_run(void **state) {
     cudaFree(dx), cudaFreeHost(pinned);
 }
 
+/* ---- races, with RACES=1 --------------------------------------------------------------------------------------------------- */
+#if defined(SIMT_RACES)
+enum { ORDERED, NO_SYNC_WARP, ONLY_SHUFFLED };
+static __global__ void row_of_a_warp(int how, uint32_t *out) {
+    __shared__ __align__(16) uint32_t rows[32 * 4];
+    int lane = (int)threadIdx.x;
+    for (int i = 0; i < 4; i++) rows[(lane ^ 1) * 4 + i] = (uint32_t)i;
+    if (how == ORDERED) __syncwarp();
+    if (how == ONLY_SHUFFLED) out[lane] = __shfl_sync(0xffffffff, (uint32_t)lane, 0);
+    uint32_t d[4];
+    gpu_load_matrix4(d, rows + lane * 4);
+    out[lane] = d[0];
+}
+
+enum { PIPELINED, NOT_EMPTIED, READ_LATE, WRITTEN_OVER, STORED_UNFENCED, FENCED_LATE };
+/* Loads two boxes into one place, one after the other; then a thread writes there and stores it. */
+static __global__ void one_place(MAP map, int how, uint16_t *out) {
+    KD_SHARED(uint16_t, place);
+    __shared__ __align__(8) uint64_t full, empty;
+    int t = (int)threadIdx.x;
+    if (t == 0) {
+        gpu_mbar_init(&full, 1), gpu_mbar_init(&empty, 32);
+        gpu_mbar_fence_init();
+    }
+    __syncthreads();
+    for (int i = 0; i < 2; i++) {
+        if (t == 32) {
+            gpu_mbar_wait(how == NOT_EMPTIED ? &full : &empty, i ^ 1);
+            gpu_mbar_expect(&full, 8192);
+            gpu_tma_load2(place, &map, &full, 0, 0);
+        }
+        if (t >= 32) continue;
+        gpu_mbar_wait(&full, i);
+        uint16_t x = place[t];
+        if (how == READ_LATE) gpu_mbar_arrive(&empty), x = place[t + 1];
+        out[t] = x;
+        if (how != READ_LATE) gpu_mbar_arrive(&empty);
+    }
+    if (how == WRITTEN_OVER && t == 33) place[5] = 1;
+    __syncthreads();
+    if (t == 7) place[t] = 2;
+    if (t == 7 && how != STORED_UNFENCED && how != FENCED_LATE) gpu_fence_async();
+    __syncthreads();
+    if (t == 7 && how == FENCED_LATE) gpu_fence_async();
+    if (t == 0) {
+        gpu_bulk_store(out, place, 128);
+        gpu_bulk_commit();
+        gpu_bulk_wait<0>();
+    }
+}
+
+static void races_are_found(void **state) {
+    (void)state;
+    uint16_t *dx = ones(), *dout = gpu_new<uint16_t>(64);
+    uint32_t *dwords = gpu_new<uint32_t>(64);
+    KD_LAUNCH(neighbours<true>, 1, 64, 0, 0, (float *)dwords);
+    gpu_ok(cudaDeviceSynchronize());
+    KD_LAUNCH(neighbours<false>, 1, 64, 0, 0, (float *)dwords);
+    is_found("race: ");
+    KD_LAUNCH(last_writes, 1, 64, 0, 0, (float *)dwords);
+    is_found("with nothing that orders them");
+    KD_LAUNCH(row_of_a_warp, 1, 32, 0, 0, ORDERED, dwords);
+    gpu_ok(cudaDeviceSynchronize());
+    KD_LAUNCH(row_of_a_warp, 1, 32, 0, 0, NO_SYNC_WARP, dwords);
+    is_found("race: gpu_load_matrix4 reads");
+    KD_LAUNCH(row_of_a_warp, 1, 32, 0, 0, ONLY_SHUFFLED, dwords);
+    is_found("race: gpu_load_matrix4 reads");
+    auto launch = [&](int how) { KD_LAUNCH(one_place, 1, 64, 8192, 0, square_map(dx), how, dout); };
+    launch(PIPELINED);
+    gpu_ok(cudaDeviceSynchronize());
+    launch(NOT_EMPTIED);
+    is_found("race: ");
+    launch(READ_LATE);
+    is_found("race: ");
+    launch(WRITTEN_OVER);
+    is_found("race: ");
+    launch(STORED_UNFENCED);
+    is_found("a bulk store reads shared address 0xe, which thread 7 wrote without gpu_fence_async behind");
+    launch(FENCED_LATE);
+    is_found("a bulk store reads shared address 0xe, which thread 7 wrote without gpu_fence_async behind");
+    cudaFree(dx), cudaFree(dout), cudaFree(dwords);
+}
+#endif
+
 int main(void) {
+#if defined(SIMT_RACES)
+    const struct CMUnitTest races[] = {cmocka_unit_test(races_are_found)};
+    return cmocka_run_group_tests(races, NULL, NULL);
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_missing_barrier_shows_nan),
         cmocka_unit_test(a_race_shows_in_some_order),
