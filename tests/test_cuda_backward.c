@@ -89,7 +89,8 @@ static void statistics(run *r) {
 }
 
 /* Operands of these rows and keys; {0, 0}: all. */
-static void run_init(run *r, kd_ctx *ctx, const window *w, int64_t H, int64_t G, int64_t Ep, kd_gpu_mode mode, kd_stretch rows, kd_stretch keys) {
+static void run_init(run *r, kd_ctx *ctx, const window *w, int64_t H, int64_t G, int64_t Ep, kd_gpu_mode mode, kd_stretch rows,
+                     kd_stretch keys) {
     bool split = mode == KD_GPU_SPLIT;
     kd_view_type type = mode == KD_GPU_F16 ? KD_VIEW_F16 : KD_VIEW_BF16;
     *r = (run){.ctx = ctx, .sigma = {mode == KD_GPU_F16 ? 64 : 1, mode == KD_GPU_F16 ? 1.0f / 64 : 1}};
@@ -169,7 +170,8 @@ static sums sums_of(const run *r) {
     return s;
 }
 
-static void compare_part(const char *part, const float *got, const double *want, const double *bound, int64_t head, int64_t at, int64_t Ep) {
+static void compare_part(const char *part, const float *got, const double *want, const double *bound, int64_t head, int64_t at,
+                         int64_t Ep) {
     for (int64_t e = 0; e < Ep; e++, got++, want++, bound++)
         if (!(fabs(*got - *want) <= *bound * 1.01 + 1e-30))
             fail_msg("%s of head %d at %d, element %d: %.9g, not %.9g within %.3g", part, (int)head, (int)at, (int)e, *got, *want, *bound);
@@ -240,7 +242,8 @@ static void every_mode_and_size_computes_gradients(void **state) {
 /* Rows that begin behind the first key, or before it and see nothing; keys that end before the rows. */
 static void stretches_of_rows_and_keys(void **state) {
     static const struct { kd_stretch rows, keys; } cuts[] = {
-        {{200, 400}, {0, 0}}, {{129, 420}, {101, 417}}, {{0, 0}, {233, 350}}, {{250, 370}, {0, 240}}, {{0, 230}, {240, 420}}, {{300, 301}, {290, 420}},
+        {{200, 400}, {0, 0}},   {{129, 420}, {101, 417}}, {{0, 0}, {233, 350}},
+        {{250, 370}, {0, 240}}, {{0, 230}, {240, 420}},   {{300, 301}, {290, 420}},
     };
     static const window w[] = {{.mask = KD_MASK_FULL, .N = 1, .length = {420}}, {.mask = KD_MASK_ANCHOR, .N = 3, .length = {90, 265, 64}}};
     kd_ctx *ctx = gpu_open();
@@ -292,8 +295,10 @@ static void spoil(const run *r, const void *array, int bytes, int64_t count, int
     uint32_t wild32 = 0x7fc00000;
     uint16_t wild16[] = {0x7fc0, 0xff80, 0x7fff};
     for (int64_t h = 0; h < count; h++)
-        for (int64_t i = (h * rows + from) * Ep; i < (h * rows + to) * Ep; i++)
-            gpu_done(r->ctx->device->put(r->ctx, (char *)(uintptr_t)array + i * bytes, bytes == 4 ? (void *)&wild32 : &wild16[i % 3], bytes));
+        for (int64_t i = (h * rows + from) * Ep; i < (h * rows + to) * Ep; i++) {
+            const void *wild = bytes == 4 ? (const void *)&wild32 : &wild16[i % 3];
+            gpu_done(r->ctx->device->put(r->ctx, (char *)(uintptr_t)array + i * bytes, wild, bytes));
+        }
 }
 
 /* Boxes reach into the documents beside; nothing of them counts, and nothing of theirs is written. */
@@ -305,7 +310,8 @@ static void neighbors_may_be_anything(void **state) {
         for (int s = 0; s < 2; s++) {
             enum { BEFORE = 3, OWN = 150, BEHIND = 5, T = BEFORE + OWN + BEHIND };
             run r;
-            run_init(&r, ctx, &(window){.mask = KD_MASK_DOCUMENT, .N = 3, .length = {BEFORE, OWN, BEHIND}}, 2, 1, sizes[s], (kd_gpu_mode)mode, all, all);
+            const window w = {.mask = KD_MASK_DOCUMENT, .N = 3, .length = {BEFORE, OWN, BEHIND}};
+            run_init(&r, ctx, &w, 2, 1, sizes[s], (kd_gpu_mode)mode, all, all);
             kd_gpu_attn *x = &r.x;
             const uint16_t *of_rows[] = {x->q, x->q_low, x->dout}, *of_keys[] = {x->k, x->k_low, x->v};
             for (int side = 0; side < 2; side++) {

@@ -9,16 +9,17 @@
  *   dV += P^T dO,  dK += dS^T Q      [64 keys, E]      P^T and dS^T stay in registers, which hold them as these products want them
  *   dQ = dS K                        [rows, E]         dS of both warpgroups through shared memory; each makes 64 x 64 numbers of dQ
  *
- * Products run behind the arithmetic: S of the next block is under way with dQ and dK of this one while dQ is handed over, and dV while dS
- * is made. In flight, oldest first, at the head of the loop: S, then dP is added.
+ * Products run behind the arithmetic, as far as registers go round (dK and dV take 128 of 240 for E = 128): dP while P is made, dV in
+ * halves while P and dS are, S of the next block while dQ is handed over. The compiler keeps products asynchronous only if it can see at
+ * every read of a result that it is done, for which it does not look beyond the head of a loop: none is under way there.
  *
- * Why nobody waits forever. Inside a block: every mbarrier has one kind of filler and one kind of emptier, both go through the same items and
- * blocks of rows in the same order, and each waits only for what the other does at that block or before it; the copies are asked for in the
- * order in which they are needed, but that V and K of an item come behind its first Q and dO, which need stages alone that earlier blocks
- * free. Between blocks: a tile waits for its turn at a block of rows until the tile before it in the document has had it. That
- * one stands earlier in the list, so its item (of the same head) was taken earlier by an atomic counter, by a block that is running. A block
- * finishes its items in the order it took them; so the earliest unfinished item of all is under way and waits for none. What of an item is
- * fetched ahead holds nothing that others need.
+ * Why nobody waits forever. Inside a block of threads: every mbarrier has one kind of filler and one kind of emptier, both go through the
+ * same items and blocks of rows in the same order, and each waits only for what the other does at that block or before it; copies are
+ * asked for in the order in which they are needed, but that V and K of an item come behind its first Q and dO, which need stages alone
+ * that earlier blocks of rows free. Between blocks of threads: a tile waits for its turn at a block of rows until the tile before it in
+ * the document has had it. That one stands earlier in the list, so its item for the same head was taken earlier, by an atomic counter, by
+ * threads that are running. They finish their items in the order they took them; so the earliest unfinished item of all is under way and
+ * waits for none. What of an item is fetched ahead holds nothing that others need.
  *
  * The order of sums is fixed: of dK and dV by the walk over heads and rows, of dQ by x->turn. */
 #include "attn_sm90_backward.cuh"
@@ -36,8 +37,8 @@ template <int Ep, int rows, bool F16> GPU void backward_product(float (&s)[rows 
 #pragma unroll
     for (int e = 0; e < Ep / 16; e++) {
         const int half = e / 4, step = e % 4 * 32;
-        gpu_wgmma_ss<rows, F16, false, false>(s, backward_at(k, half * BACKWARD_KEYS * 128 + step), backward_at(q, half * rows * 128 + step),
-                                              accumulate || e > 0);
+        const uint64_t k_now = backward_at(k, half * BACKWARD_KEYS * 128 + step), q_now = backward_at(q, half * rows * 128 + step);
+        gpu_wgmma_ss<rows, F16, false, false>(s, k_now, q_now, accumulate || e > 0);
     }
 }
 
@@ -106,7 +107,8 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
             gpu_mbar_wait(&state->low_full[low_stage], low_parity);
             gpu_wgmma_fence();
             backward_product<Ep, rows, F16>(s, tile(room::k_low + rows_of_keys, 16), q_tile(), false);
-            backward_product<Ep, rows, F16>(s, tile(room::k + rows_of_keys, 16), backward_at(tile(room::q_low, 16), low_stage * room::row_tile), true);
+            const uint64_t q_low = backward_at(tile(room::q_low, 16), low_stage * room::row_tile);
+            backward_product<Ep, rows, F16>(s, tile(room::k + rows_of_keys, 16), q_low, true);
         } else
             gpu_wgmma_fence();
         backward_product<Ep, rows, F16>(s, tile(room::k + rows_of_keys, 16), q_tile(), room::split);
@@ -209,8 +211,10 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
 #pragma unroll
         for (int i = half * rows / 32; i < (half + 1) * rows / 32; i++) {
 #pragma unroll
-            for (int j = 0; j < 4; j++)
-                ds16[i][j] = F16 ? gpu_pair_f16(dp[8 * i + 2 * j], dp[8 * i + 2 * j + 1]) : gpu_pair_bf16(dp[8 * i + 2 * j], dp[8 * i + 2 * j + 1]);
+            for (int j = 0; j < 4; j++) {
+                const float one = dp[8 * i + 2 * j], two = dp[8 * i + 2 * j + 1];
+                ds16[i][j] = F16 ? gpu_pair_f16(one, two) : gpu_pair_bf16(one, two);
+            }
             gpu_store_matrix4(at + i / 4 * BACKWARD_KEYS * 128 + (piece ^ (i % 4 * 32)), ds16[i]);
         }
     }

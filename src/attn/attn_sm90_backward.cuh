@@ -5,8 +5,8 @@
  *   1  carries the blocks' dQ to global memory, when it is their turn
  *   2  fetches log-sum-exps and deltas, and clears rows of a box that are not the document's: a weight of 0 times a neighbor's
  *      infinity would not be 0
- * so that nobody who multiplies waits for memory. They meet at mbarriers: `full` when something is there, `empty` when all who read it have.
- * Boxes that are to be cleared arrive at `raw` instead, and at `full` when they are. */
+ * so that nobody who multiplies waits for memory. They meet at mbarriers: `full` when something is there, `empty` when all who read it
+ * have. Boxes that are to be cleared arrive at `raw` instead, and at `full` when they are. */
 #ifndef KD_ATTN_SM90_BACKWARD_CUH
 #define KD_ATTN_SM90_BACKWARD_CUH
 
@@ -29,8 +29,9 @@ struct backward_arguments {
     float scale2;
 };
 
-/* A tile and a head of keys, which meet a row; blocks -1: no more work. A block of rows for every head of the group, the last rows first, as every tile of a
- * document has those: tiles taken together then meet a block of rows one shortly after the other, and none waits long for its turn. */
+/* A tile and a head of keys, which meet a row; blocks -1: no more work. Blocks of rows are walked from the last, which all tiles of a
+ * document have, each for every head of the group: tiles taken together then meet a block one shortly after the other, and none waits long
+ * for its turn, while from the first block on every one would go at the pace of the longest, head by head. */
 struct backward_work {
     int32_t first, count, other, others, turn, order;
     int32_t g, blocks;
@@ -45,7 +46,8 @@ template <int Ep, kd_gpu_mode MODE> struct backward_room {
     static constexpr bool split = MODE == KD_GPU_SPLIT;
     static constexpr int rows = Ep == 64 ? 128 : 64;
     static constexpr int key_tile = BACKWARD_KEYS * Ep * 2, row_tile = rows * Ep * 2;
-    static constexpr int q_stages = split && Ep == 128 ? 2 : 3, low_stages = !split ? 0 : Ep == 128 ? 1 : 2, low_count = split ? low_stages : 1;
+    static constexpr int q_stages = split && Ep == 128 ? 2 : 3, low_stages = !split ? 0 : Ep == 128 ? 1 : 2;
+    static constexpr int low_count = split ? low_stages : 1;  /* to divide by */
     static constexpr int k = 0, k_low = k + key_tile, v = k_low + (split ? key_tile : 0), q = v + key_tile, q_low = q + q_stages * row_tile,
                          dout = q_low + low_stages * row_tile, ds = dout + BACKWARD_O_STAGES * row_tile, dq = ds + BACKWARD_KEYS * rows * 2,
                          state = dq + rows * Ep * 4;
@@ -96,7 +98,8 @@ template <int rows> GPU void backward_begin(backward_state<rows> *state, float s
     gpu_mbar_init(&state->v_raw, 1), gpu_mbar_init(&state->v_full, 1), gpu_mbar_init(&state->v_empty, multipliers);
     for (int i = 0; i < BACKWARD_Q_STAGES_MOST; i++)
         gpu_mbar_init(&state->q_raw[i], 1), gpu_mbar_init(&state->q_full[i], 1), gpu_mbar_init(&state->q_empty[i], multipliers);
-    for (int i = 0; i < BACKWARD_LOW_STAGES_MOST; i++) gpu_mbar_init(&state->low_full[i], 1), gpu_mbar_init(&state->low_empty[i], multipliers);
+    for (int i = 0; i < BACKWARD_LOW_STAGES_MOST; i++)
+        gpu_mbar_init(&state->low_full[i], 1), gpu_mbar_init(&state->low_empty[i], multipliers);
     for (int i = 0; i < BACKWARD_O_STAGES; i++)
         gpu_mbar_init(&state->o_raw[i], 1), gpu_mbar_init(&state->o_full[i], 2), gpu_mbar_init(&state->o_empty[i], multipliers);
     gpu_mbar_init(&state->ds_empty, multipliers), gpu_mbar_init(&state->dq_full, multipliers), gpu_mbar_init(&state->dq_empty, 1);
@@ -122,7 +125,8 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_fetch(const backward_argum
         const int w = atomicAdd(x.next, 1);
         if (w < x.items) {
             const kd_gpu_tile tile = x.tile[w / x.G];
-            *work = {tile.first, tile.count, tile.other, tile.others, tile.turn, tile.order, w % x.G, (tile.others + room::rows - 1) / room::rows};
+            const int blocks = (tile.others + room::rows - 1) / room::rows;
+            *work = {tile.first, tile.count, tile.other, tile.others, tile.turn, tile.order, w % x.G, blocks};
         } else
             work->blocks = -1;
         gpu_mbar_arrive(&state->item_full[items.at]);
@@ -139,8 +143,9 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_fetch(const backward_argum
             q.step(room::q_stages);
             if (room::split) {
                 gpu_mbar_wait(&state->low_empty[low.at], low.parity ^ 1);
-                gpu_mbar_expect(&state->low_full[low.at], room::row_tile);
-                backward_load(shared + room::q_low + low.at * room::row_tile, &x.q_low, &state->low_full[low.at], Ep, room::rows, row, head);
+                bar = &state->low_full[low.at];
+                gpu_mbar_expect(bar, room::row_tile);
+                backward_load(shared + room::q_low + low.at * room::row_tile, &x.q_low, bar, Ep, room::rows, row, head);
                 low.step(room::low_count);
             }
             gpu_mbar_wait(&state->o_empty[o.at], o.parity ^ 1);
