@@ -1,5 +1,5 @@
 # make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
-# CUDA=1, NCCL=1, CBLAS=1. See CONTRIBUTING.md.
+# CUDA=1 | simulated [RACES=1], NCCL=1, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -100,6 +100,7 @@ ifeq ($(CUDA),simulated)
 SIMT     := $(wildcard tests/simt/*.cc)
 SOURCES  := $(filter-out %/blas_library_cuda.c,$(SOURCES))
 KD_CPP   += -DKD_SIMT -Itests/simt -Itests
+KD_CXX   := $(patsubst clang%,clang++%,$(patsubst gcc%,g++%,$(CC)))
 KD_SIMT_CXX := -x c++ -std=c++17 $(filter-out -std=% -Wstrict-prototypes,$(KD_FLAGS)) -Wno-unknown-pragmas -Wno-psabi
 LDLIBS   += -lstdc++
 KEDGE_LIBS += -lstdc++
@@ -214,12 +215,12 @@ ifeq ($(CUDA),simulated)
 $(BUILD)/%.cu.o: %.cu | build/deps
 	@mkdir -p $(@D)
 	$(call say,SIMT,$<)
-	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(KD_SIMT_RACES) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(KD_CXX) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(KD_SIMT_RACES) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/simt/%.o: tests/simt/%.cc | build/deps
 	@mkdir -p $(@D)
 	$(call say,SIMT,$<)
-	$(Q)$(CC:gcc%=g++%) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(KD_CXX) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
 endif
 
 # What the build says of itself is compiled last: a new commit alone makes nothing again.

@@ -68,15 +68,21 @@ static inline void gpu_collect(kd_ctx *gpu, float *to, const kd_view *x, int64_t
     free(host);
 }
 
-/* Forward and backward by this variant, into the parts of `out`, contiguous, of the rows and keys alone. False: it does not serve this problem
- * here. */
+static inline const kd_variant *gpu_serving(const kd_ctx *gpu, const kd_op *op, int64_t variant, const kd_attn *a) {
+    const kd_variant *v = &op->variant[variant];
+    return kd_isa_serves(gpu->isa, v->isa) && (!v->supports || v->supports(a)) ? v : NULL;
+}
+
+/* Forward and backward by this variant, into the parts of `out`, contiguous, of the rows and keys alone; where it serves one direction alone, the
+ * other is by the one that would be chosen. False: it serves none here. */
 static inline bool gpu_attention(float *out[PARTS], kd_ctx *gpu, const problem *x, int64_t variant, const gpu_run_of *r) {
-    const kd_variant *forward = &kd_attn_forward_op.variant[variant], *backward = &kd_attn_backward_op.variant[variant];
     kd_attn a = x->a;
     kd_rope rope;
     a.rows = r->rows, a.keys = r->keys;
-    if (!kd_isa_serves(gpu->isa, forward->isa) || !kd_isa_serves(gpu->isa, backward->isa)) return false;
-    if ((forward->supports && !forward->supports(&a)) || (backward->supports && !backward->supports(&a))) return false;
+    const kd_variant *forward = gpu_serving(gpu, &kd_attn_forward_op, variant, &a), *backward = gpu_serving(gpu, &kd_attn_backward_op, variant, &a);
+    if (!forward && !backward) return false;
+    if (!forward) forward = kd_op_choose(gpu, &kd_attn_forward_op, &a);
+    if (!backward) backward = kd_op_choose(gpu, &kd_attn_backward_op, &a);
     int64_t T = x->plan.T, H = a.H, G = a.G, E = a.E, gap = r->gap ? r->gap : GPU_GAP;
     kd_stretch rows = kd_attn_rows(&a), keys = kd_attn_keys(&a);
     int64_t R = kd_stretch_count(rows), K = kd_stretch_count(keys);
@@ -166,16 +172,13 @@ static inline void gpu_naive_row(const problem *x, const kd_rung *rung, int64_t 
     most = anchor_logit;
     for (int64_t j = start; j <= i; j++) most = fmax(most, s[j] = scale * gpu_naive_dot(query, key + j * E, E));
     sum = exp(anchor_logit - most);
-    for (int64_t e = 0; e < E; e++) o[e] = sum * va[e];
-    for (int64_t j = start; j <= i; j++) {
-        double p = exp(s[j] - most);
-        sum += p;
-        for (int64_t e = 0; e < E; e++) o[e] += gpu_bf16_of(p) * gpu_bf16_of(x->v[(j * G + g) * E + e]);
-    }
+    for (int64_t j = start; j <= i; j++) sum += exp(s[j] - most);
     double lse = most + log(sum), delta = 0;
     out[PART_LSE][h * T + i] = (float)lse;
+    for (int64_t e = 0; e < E && anchor; e++) o[e] = exp(anchor_logit - lse) * va[e];
+    for (int64_t j = start; j <= i; j++)
+        for (int64_t e = 0; e < E; e++) o[e] += gpu_bf16_of(exp(s[j] - lse)) * gpu_bf16_of(x->v[(j * G + g) * E + e]);
     for (int64_t e = 0; e < E; e++) {
-        o[e] /= sum;
         delta += o[e] * dout[e];
         out[PART_O][(i * H + h) * E + e] = (float)o[e];
     }

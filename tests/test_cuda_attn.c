@@ -42,6 +42,7 @@ static void open_shape(problem *x, const shape *s, kd_precision precision) {
 
 static const char *name_of(int64_t variant) { return kd_attn_forward_op.variant[variant].name; }
 static bool is_plain(int64_t variant) { return !strcmp(name_of(variant), "cuda-plain"); }
+static bool is_atomic(int64_t variant) { return !strcmp(name_of(variant), "sm90-atomic"); }
 
 /* The problem's results, until free. */
 static float *results_of(const problem *x) {
@@ -67,8 +68,8 @@ static int64_t count_bad(const problem *x, const error naive[PARTS], const char 
     int64_t bad = 0;
     for (int part = 0; part < PARTS; part++) {
         error e = part_error(x, part);
-        double floor = floor_of(x, variant) * (1 + e.size);
-        if (e.most <= 2 * naive[part].most + floor && e.rms <= 2 * naive[part].rms + floor / 3) continue;
+        double floor = floor_of(x, variant) * (1 + e.size), luck = is_plain(variant) ? 0 : 0x1p-8 * e.size;  /* of the one number that is furthest off */
+        if (e.most <= 2 * naive[part].most + floor + luck && e.rms <= 2 * naive[part].rms + floor / 3) continue;
         print_error("%s, %s, %s, %s: off by %.2g, rms %.2g; done plainly %.2g, %.2g of %.2g\n", what, kd_precision_name(x->a.precision), name_of(variant),
                     part_name[part], e.most, e.rms, naive[part].most, naive[part].rms, e.size);
         bad++;
@@ -130,9 +131,9 @@ static void gradients_may_be_of_any_size(void **state) {
                 naive_errors(naive, &x, is_plain(variant), kd_rung_of(&x.a)->storage);
                 for (int part = PART_DQ; part < PARTS; part++) {
                     error e = part_error(&x, part);
-                    if (e.most <= 2 * naive[part].most + floor_of(&x, variant) * e.size) continue;
+                    if (e.rms <= 2 * naive[part].rms + floor_of(&x, variant) * e.size) continue;
                     print_error("dout times %g, %s, %s, %s: off by %.2g; done plainly %.2g of %.2g\n", size[i], kd_precision_name(p), name_of(variant),
-                                part_name[part], e.most, naive[part].most, e.size);
+                                part_name[part], e.rms, naive[part].rms, e.size);
                     bad++;
                 }
             }
@@ -195,7 +196,7 @@ static void a_run_can_be_repeated(void **state) {
             open_shape(&x, &shapes[6], p);
             gpu_problem_round(&x, run.type);
             gpu_parts(out, &x);
-            if (strcmp(name_of(variant), "sm90-atomic") && gpu_attention(out, gpu, &x, variant, &run)) {
+            if (!is_atomic(variant) && gpu_attention(out, gpu, &x, variant, &run)) {
                 float *kept = results_of(&x);
                 for (int part = 0; part < PARTS; part++) first[part] = kept + x.out.from[part];
                 assert_true(gpu_attention(out, gpu, &x, variant, &run));
@@ -223,7 +224,7 @@ static void views_of_16_bits_are_the_widened_numbers(void **state) {
             open_shape(&x, &shapes[i == 1 ? 5 : 6], i == 1 ? KD_PRECISION_BF16_STORE : KD_PRECISION_F16_STORE);
             gpu_problem_round(&x, narrow.type);
             gpu_parts(out, &x);
-            if (strcmp(name_of(variant), "sm90-atomic") && gpu_attention(out, gpu, &x, variant, &narrow)) {
+            if (!is_atomic(variant) && gpu_attention(out, gpu, &x, variant, &narrow)) {
                 float *kept = results_of(&x);
                 double *read = oracle_new(x.out.from[PART_DQ], sizeof *read);  /* the backward reads the rounded output */
                 for (int64_t n = 0; n < x.out.from[PART_DQ]; n++) read[n] = kept[n];

@@ -195,6 +195,22 @@ static void in_float32_it_is_near_the_host(void **state) {
 
 /* ---- bf16 ----------------------------------------------------------------------------------------------------------------------- */
 
+/* Not the plain kernels, which serve whatever nothing else does. */
+static void attention_in_bf16_is_for_tensor_cores(void **state) {
+    (void)state;
+    model m;
+    open_model(&m, gpu_open(), &shapes[0], in_bf16, false);
+    m.model->plan = m.view;
+    kd_attn a = kd_layer_attn(m.model, kd_acts(m.model, 0), 0);
+    a.dout = a.dq = a.q, a.dk = a.dv = a.k;
+    const kd_variant *forward = kd_op_choose(m.ctx, &kd_attn_forward_op, &a), *backward = kd_op_choose(m.ctx, &kd_attn_backward_op, &a);
+    assert_true(forward && backward);
+    print_message("forward %s, backward %s\n", forward->name, backward->name);
+    assert_true(!strncmp(forward->name, "sm", 2) && !strncmp(backward->name, "sm", 2));
+    close_model(&m);
+    nn_drop();
+}
+
 /* Losses of a network that computes in float32 and rounds weights and every output to bf16: what bf16 costs a plain implementation. */
 static double *naive_losses(const shape *s) {
     model m;
@@ -418,6 +434,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bf16_needs_a_gpu_and_both_types),
         cmocka_unit_test(in_float32_it_is_near_the_host),
+        cmocka_unit_test(attention_in_bf16_is_for_tensor_cores),
         cmocka_unit_test(in_bf16_it_is_as_near_as_bf16_is),
         cmocka_unit_test(runs_give_the_same_bits),
         cmocka_unit_test(what_lies_in_the_hosts_memory_changes_no_bit),

@@ -12,9 +12,7 @@
 #include "attn_windows.h"
 
 /* A build may be without kernels of one kind: those lines then stand here, and its variants serve nothing. */
-#pragma weak kd_attn_sm90_forward_shape
 #pragma weak kd_attn_sm90_backward_shape
-#pragma weak kd_attn_sm90_forward
 #pragma weak kd_attn_sm90_backward
 
 enum {
