@@ -17,17 +17,21 @@ kd_status gpu_map_init(gpu_map *map, gpu_map_type type, int rank, const void *ba
     if (rank < 1 || rank > 5) return kd_fail(KD_EARG, "gpu_map_init: %d dimensions, of 1 to 5", rank);
     void *symbol = NULL;
     enum cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found) != cudaSuccess ||
-        found != cudaDriverEntryPointSuccess)
+#if CUDART_VERSION >= 12050
+    cudaError_t code = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &symbol, 12000, cudaEnableDefault, &found);
+#else
+    cudaError_t code = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &symbol, cudaEnableDefault, &found);
+#endif
+    if (code != cudaSuccess || found != cudaDriverEntryPointSuccess)
         return kd_fail(KD_ENOTSUP, "the CUDA driver has no cuTensorMapEncodeTiled");
     CUtensorMap encoded;
-    CUresult code = ((encode_tiled *)symbol)(
+    CUresult refused = ((encode_tiled *)symbol)(
         &encoded, type == GPU_MAP_F32 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_UINT16, (cuuint32_t)rank,
         (void *)base, dims, strides, box, every, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzles[swizzle],
         CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (code != CUDA_SUCCESS)
+    if (refused != CUDA_SUCCESS)
         return kd_fail(KD_EARG, "cuTensorMapEncodeTiled: error %d for %d dimensions, the innermost of %llu numbers, of which a box has %u",
-                       (int)code, rank, (unsigned long long)dims[0], box[0]);
+                       (int)refused, rank, (unsigned long long)dims[0], box[0]);
     __builtin_memcpy(map, &encoded, sizeof encoded);
     return KD_OK;
 }

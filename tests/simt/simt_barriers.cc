@@ -176,7 +176,10 @@ void gpu_wait_turn(const int32_t *turn, int32_t value) {
     if (*(const volatile int32_t *)turn != value) simt_wait(SIMT_TURN, "gpu_wait_turn", turn, value);
 }
 
+/* What the thread's bulk stores write must be in global memory: who waits for the turn would not see it. */
 void gpu_pass_turn(int32_t *turn, int32_t value) {
+    for (int left : simt_self()->bulk_done_group)
+        if (left) simt_fault("gpu_pass_turn while %d bulk stores of the thread are under way", left);
     *turn = value;
     simt_pause();
 }

@@ -160,7 +160,7 @@ static void wrong_loads_are_found(void **state) {
     cudaFree(dx), cudaFree(dout);
 }
 
-enum { UNFENCED, NOT_AWAITED, TOO_EARLY, OUT_OF_BOUNDS };
+enum { UNFENCED, NOT_AWAITED, TOO_EARLY, OUT_OF_BOUNDS, TURN_TOO_EARLY };
 static __global__ void store_wrongly(int how, uint32_t *out) {
     KD_SHARED(uint32_t, tile);
     int lane = (int)threadIdx.x;
@@ -172,25 +172,31 @@ static __global__ void store_wrongly(int how, uint32_t *out) {
         gpu_bulk_store(how == OUT_OF_BOUNDS ? out + 64 : out, tile, 512);
         gpu_bulk_commit();
         if (how == TOO_EARLY) tile[5] = 2;
+        if (how == TURN_TOO_EARLY) {
+            gpu_bulk_wait_read<0>();
+            gpu_pass_turn((int32_t *)out + 127, 1);
+        }
         if (how != NOT_AWAITED) gpu_bulk_wait<0>();
     }
 }
 
 static void wrong_stores_are_found(void **state) {
     (void)state;
-    uint32_t *dout = gpu_new<uint32_t>(128);
+    uint32_t *dout = gpu_new<uint32_t>(256);
     KD_LAUNCH(store_wrongly, 1, 32, 512, 0, UNFENCED, dout);
     is_found("without gpu_fence_async behind");
     if (!getenv("KEDGE_SIMT_SEED")) {  /* it may have happened by chance */
         KD_LAUNCH(store_wrongly, 1, 32, 512, 0, NOT_AWAITED, dout);
         is_found("copies under way that touch its shared memory");
+        KD_LAUNCH(store_wrongly, 1, 32, 512, 0, TURN_TOO_EARLY, dout + 128);
+        is_found("gpu_pass_turn while 1 bulk stores of the thread are under way");
         KD_LAUNCH(store_wrongly, 1, 32, 512, 0, TOO_EARLY, dout);
         uint32_t *out = gpu_fetch(dout, 128);
         assert_int_equal(out[4], 1);
         assert_int_equal(out[5], 2);
         free(out);
     }
-    KD_LAUNCH(store_wrongly, 1, 32, 512, 0, OUT_OF_BOUNDS, dout);
+    KD_LAUNCH(store_wrongly, 1, 32, 512, 0, OUT_OF_BOUNDS, dout + 128);
     is_found("are not all memory of the device");
     cudaFree(dout);
 }
