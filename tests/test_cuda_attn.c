@@ -208,6 +208,35 @@ static void a_run_can_be_repeated(void **state) {
         }
 }
 
+/* A long window's heads are served a few at a time. */
+static void batches_of_heads_do_not_matter(void **state) {
+    (void)state;
+    if (!gpu) skip();
+    const gpu_run_of run = {.type = ALL(BF16)};
+    int64_t block = gpu->block;
+    for (int64_t variant = 0; variant < kd_attn_forward_op.count; variant++)
+        for (kd_precision p = KD_PRECISION_EXACT; p <= KD_PRECISION_BF16_STORE; p++) {
+            problem x;
+            float *out[PARTS];
+            shape s = shapes[5];
+            s.H = 8, s.G = 4;
+            open_shape(&x, &s, p);
+            gpu_problem_round(&x, run.type);
+            gpu_parts(out, &x);
+            gpu->block = 1;  /* one key/value head at a time */
+            if (!is_atomic(variant) && gpu_attention(out, gpu, &x, variant, &run)) {
+                float *kept = results_of(&x);
+                gpu->block = 3 * x.plan.T * 2 / 512 + 1;  /* three, then the last */
+                assert_true(gpu_attention(out, gpu, &x, variant, &run));
+                /* What float16's gradients are scaled by is a batch's own. */
+                nn_assert_same(kept, x.out.f, x.out.from[p == KD_PRECISION_F16_STORE ? PART_DQ : PARTS] * (int64_t)sizeof(float));
+                free(kept);
+            }
+            gpu->block = block;
+            problem_free(&x);
+        }
+}
+
 /* Views of 16 bits, with gaps of any width: to the bit what the widened numbers give, rounded once. */
 static void views_of_16_bits_are_the_widened_numbers(void **state) {
     (void)state;
@@ -407,6 +436,7 @@ int main(void) {
         cmocka_unit_test(what_float16_cannot_hold_is_kept_in_bf16),
 #endif
         cmocka_unit_test(a_run_can_be_repeated),
+        cmocka_unit_test(batches_of_heads_do_not_matter),
         cmocka_unit_test(views_of_16_bits_are_the_widened_numbers),
         cmocka_unit_test(parts_of_a_window_keep_to_the_definition),
         cmocka_unit_test(a_documents_output_does_not_know_its_neighbours),

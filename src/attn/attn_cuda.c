@@ -16,7 +16,7 @@
 #pragma weak kd_attn_sm90_backward
 
 enum {
-    BATCH_TOKENS = 1 << 21,  /* tokens x query heads that are as much work as a GPU can want at once */
+    BATCH_BLOCKS = 512,      /* of ctx->block tokens x query heads: as much work as a GPU can want at once */
     COUNTERS = 16,           /* 32-bit words: see counters */
 };
 
@@ -96,7 +96,7 @@ static void place(work *w, const kd_ctx *ctx, const kd_attn *a, const kernels *k
     *w = (work){.a = a, .k = k, .group = a->H / a->G};
     int64_t Ep = padded_size(k, a, w->shape);
     kd_gpu_call *c = &w->call;
-    w->batch = max(1, min(a->G, BATCH_TOKENS / (max(rows, keys) * w->group)));
+    w->batch = max(1, min(a->G, BATCH_BLOCKS * ctx->block / (max(rows, keys) * w->group)));
     int64_t G = w->batch, H = G * w->group;
     bool anchors = ctx->measuring == KD_MEASURE_ANY ? a->keys.from == 0 : kd_attn_sees_anchor(a), pair = rung->storage == KD_STORE_PAIR && !k->plain;
     *c = (kd_gpu_call){.rows = (int32_t)rows, .keys = (int32_t)keys, .H = (int32_t)H, .G = (int32_t)G, .E = (int32_t)a->E, .Ep = (int32_t)Ep,
