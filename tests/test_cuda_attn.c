@@ -327,7 +327,6 @@ static void parts_of_a_window_keep_to_the_definition(void **state) {
                         error e = part_error(&x, part);
                         if (e.most <= most * (1 + e.size) && e.rms <= most / 3 * (1 + e.size)) continue;
                         print_error("%s, rows %lld..%lld, keys %lld..%lld, %s, %s, %s: off by %.2g of %.2g\n", shapes[i + 3].what,
-                                    
                                     (long long)run.rows.from, (long long)run.rows.to, (long long)run.keys.from, (long long)run.keys.to,
                                     kd_precision_name(precision[p]), name_of(variant), part_name[part], e.most, e.size);
                         bad++;
