@@ -28,7 +28,7 @@ template <int EP_, int MODE_, int KEYS_, int ROWS_, int HALVES_, int STAGES_, bo
     static constexpr int N = ROWS / 8 / HALVES, NE = EP / 8 / HALVES;   /* eights of rows of S^T, of columns of dK and dV: a warp's */
     static constexpr int DOWN = WARPS == 8 && EP % 64 ? 4 : 2, ACROSS = WARPS / DOWN;  /* warps over dQ */
     static constexpr int M = ROWS / 16 / DOWN, COLUMNS = EP / ACROSS;   /* sixteens of rows, columns of dQ: a warp's */
-    static constexpr int PASSES = M * COLUMNS > 96 ? 2 : 1;            /* over its columns: dK and dV leave no more registers */
+    static constexpr int PASSES = M * COLUMNS > 128 ? 4 : M * COLUMNS > 96 ? 2 : 1;            /* over its columns: dK and dV leave no more registers */
     /* places in shared memory, in 16-bit numbers */
     static constexpr int K = 0, K_LOW = K + KEYS * EP, V = K_LOW + SPLIT * KEYS * EP, Q = V + KEYS * EP, Q_LOW = Q + STAGES * ROWS * EP,
                          DOUT = Q_LOW + SPLIT * ROWS * EP, P = DOUT + STAGES * ROWS * EP, DS = OVER ? DOUT : P + (HALVES - 1) * KEYS * ROWS,
@@ -332,7 +332,7 @@ template <class B> __global__ void __launch_bounds__(B::THREADS, 1) backward(con
     {Ep, mode, backward<build<Ep, mode, keys, rows, halves, stages, over>>, build<Ep, mode, keys, rows, halves, stages, over>::THREADS, \
      build<Ep, mode, keys, rows, halves, stages, over>::BYTES, resident, {0, keys, rows}}
 
-/* Of several for a head size and a mode, with the same tiles, the one that needs most shared memory first. */
+/* Of several for a head size and a mode the one that needs most shared memory first; the last does with what consumers' cards have. */
 static const sm80_entry entries[] = {
     ENTRY(64, KD_GPU_BF16, 128, 64, 1, 2, false, 1),
     ENTRY(96, KD_GPU_BF16, 128, 64, 1, 2, false, 1),
@@ -340,16 +340,19 @@ static const sm80_entry entries[] = {
     ENTRY(128, KD_GPU_BF16, 128, 64, 1, 2, false, 1),
     ENTRY(128, KD_GPU_BF16, 128, 64, 1, 1, true, 1),
     ENTRY(256, KD_GPU_BF16, 64, 64, 2, 1, false, 1),
+    ENTRY(256, KD_GPU_BF16, 32, 32, 2, 1, false, 2),
     ENTRY(64, KD_GPU_F16, 128, 64, 1, 2, false, 1),
     ENTRY(96, KD_GPU_F16, 128, 64, 1, 2, false, 1),
     ENTRY(96, KD_GPU_F16, 128, 64, 1, 1, false, 1),
     ENTRY(128, KD_GPU_F16, 128, 64, 1, 2, false, 1),
     ENTRY(128, KD_GPU_F16, 128, 64, 1, 1, true, 1),
     ENTRY(256, KD_GPU_F16, 64, 64, 2, 1, false, 1),
+    ENTRY(256, KD_GPU_F16, 32, 32, 2, 1, false, 2),
     ENTRY(64, KD_GPU_SPLIT, 128, 64, 1, 1, false, 1),
     ENTRY(96, KD_GPU_SPLIT, 64, 64, 1, 1, false, 2),
     ENTRY(128, KD_GPU_SPLIT, 64, 32, 1, 1, false, 2),
     ENTRY(256, KD_GPU_SPLIT, 64, 32, 2, 1, false, 1),
+    ENTRY(256, KD_GPU_SPLIT, 16, 32, 2, 1, false, 2),
 };
 
 static const sm80_entry *entry_of(int64_t Ep, kd_gpu_mode mode, int shared_bytes) {
@@ -358,15 +361,22 @@ static const sm80_entry *entry_of(int64_t Ep, kd_gpu_mode mode, int shared_bytes
     return NULL;
 }
 
-extern "C" bool kd_attn_sm80_backward_shape(kd_gpu_shape *shape, int64_t Ep, kd_gpu_mode mode) {
-    const sm80_entry *e = entry_of(Ep, mode, INT_MAX);
+/* Shared memory that a block of the current device may have; where there is no device, as much as any kernel wants. */
+static int shared_limit(void) {
+    int device, bytes;
+    if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) return INT_MAX;
+    return bytes;
+}
+
+extern "C" bool kd_attn_sm80_backward_shape(kd_gpu_shape *shape, int64_t Ep, kd_gpu_mode mode, int shared_bytes) {
+    const sm80_entry *e = entry_of(Ep, mode, shared_bytes);
     if (e) *shape = e->shape;
     return e != NULL;
 }
 
 extern "C" bool kd_attn_sm80_shape(kd_gpu_shape *shape, int64_t Ep, kd_gpu_mode mode) {
     kd_gpu_shape forward;
-    if (!kd_attn_sm80_forward_shape(&forward, Ep, mode) || !kd_attn_sm80_backward_shape(shape, Ep, mode)) return false;
+    if (!kd_attn_sm80_forward_shape(&forward, Ep, mode) || !kd_attn_sm80_backward_shape(shape, Ep, mode, shared_limit())) return false;
     shape->rows = forward.rows;
     return true;
 }
@@ -384,9 +394,4 @@ extern "C" kd_status kd_attn_sm80_backward_within(const kd_gpu_attn *x, int shar
     return kd_cuda_launched("attention backward");
 }
 
-extern "C" kd_status kd_attn_sm80_backward(const kd_gpu_attn *x) {
-    int device, bytes;
-    KD_TRY(kd_cuda_try("cudaGetDevice", cudaGetDevice(&device)));
-    KD_TRY(kd_cuda_try("cudaDeviceGetAttribute", cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)));
-    return kd_attn_sm80_backward_within(x, bytes);
-}
+extern "C" kd_status kd_attn_sm80_backward(const kd_gpu_attn *x) { return kd_attn_sm80_backward_within(x, shared_limit()); }

@@ -9,6 +9,7 @@
  *   dV += P^T dO,  dK += dS^T Q      [64 keys, E]      P^T and dS^T stay in registers, which hold them as these products want them
  *   dQ = dS K                        [rows, E]         dS of both warpgroups through shared memory; each makes 64 x 64 numbers of dQ
  *
+ *
  * Products run behind the arithmetic, as far as registers go round (dK and dV take 128 of 240 for E = 128): dP while P is made, dV in
  * halves while P and dS are, S of the next block while dQ is handed over. The compiler keeps products asynchronous only if it can see at
  * every read of a result that it is done, for which it does not look beyond the head of a loop: none is under way there.
@@ -75,16 +76,21 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     const backward_arguments &x;
     char *shared;
     backward_state<rows> *state;
-    int group, warp, lane;
+    int group, lane;
     int block;                             /* blocks of rows done: the count that barriers' stages and phases come from */
     backward_ring q;                       /* of the next block's Q */
 
-    GPU int key() const { return 64 * group + 16 * warp + lane / 4; }  /* of S^T this thread has keys key() and key() + 8 of the tile, */
-    GPU int column() const { return 2 * (lane % 4); }                  /* and from column() on two of every 8 rows */
     /* The warpgroup as a number that is seen to be the same in all lanes, so that descriptors live in uniform registers, and is asked for
      * anew, so that they do not live long. */
     GPU int own() const { return __shfl_sync(0xffffffff, threadIdx.x / 128, 0) - 1; }
     GPU int thread() const { return __shfl_sync(0xffffffff, threadIdx.x % 128, threadIdx.x % 32); }  /* of the warpgroup's; likewise */
+    /* Of S^T this thread has keys key() and key() + 8 of the tile, and from column() on two of every 8 rows. */
+    GPU int key() const
+    {
+        const int me = thread();
+        return 64 * group + me / 32 * 16 + me % 32 / 4;
+    }
+    GPU int column() const { return 2 * (lane % 4); }
     GPU uint64_t tile(int at, int lead) const { return gpu_tile_128b(shared + at, lead, 1024); }
     GPU uint64_t q_tile() const { return backward_at(tile(room::q, rows * 128), q.at * room::row_tile); }
     GPU uint64_t o_tile() const { return backward_at(tile(room::dout, rows * 128), stage() * room::row_tile); }
@@ -148,6 +154,8 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
         gpu_wgmma_fence();
         backward_product<Ep, rows, false>(dp, tile(room::v + own() * 64 * 128, 16), o_tile(), false);
         gpu_wgmma_commit();
+        gpu_wgmma_wait<1>();
+        gpu_keep(s);
         if (room::split) arrive(&state->low_empty[block % room::low_count]);
         const backward_look *look = &state->look[stage()];
         if (look->masked) mask(s, look);
@@ -163,15 +171,15 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     /* A key is seen from a row on. What is not there sees nothing and is seen by none. */
     GPU void mask(float (&s)[rows / 2], const backward_look *look) const
     {
-        const int from = max(look->from + key(), 0), from8 = max(look->from + key() + 8, 0), to = look->to;
-        const unsigned span = key() < look->count ? max(to - from, 0) : 0, span8 = key() + 8 < look->count ? max(to - from8, 0) : 0;
+        const int key = this->key(), from = max(look->from + key, 0), from8 = max(look->from + key + 8, 0), to = look->to;
+        const unsigned span = key < look->count ? max(to - from, 0) : 0, span8 = key + 8 < look->count ? max(to - from8, 0) : 0;
+        const int begin = column() - from, begin8 = column() - from8;
 #pragma unroll
         for (int i = 0; i < rows / 8; i++) {
-            const int at = column() + 8 * i;
-            s[4 * i] = (unsigned)(at - from) < span ? s[4 * i] : -INFINITY;
-            s[4 * i + 1] = (unsigned)(at + 1 - from) < span ? s[4 * i + 1] : -INFINITY;
-            s[4 * i + 2] = (unsigned)(at - from8) < span8 ? s[4 * i + 2] : -INFINITY;
-            s[4 * i + 3] = (unsigned)(at + 1 - from8) < span8 ? s[4 * i + 3] : -INFINITY;
+            s[4 * i] = (unsigned)(begin + 8 * i) < span ? s[4 * i] : -INFINITY;
+            s[4 * i + 1] = (unsigned)(begin + 8 * i + 1) < span ? s[4 * i + 1] : -INFINITY;
+            s[4 * i + 2] = (unsigned)(begin8 + 8 * i) < span8 ? s[4 * i + 2] : -INFINITY;
+            s[4 * i + 3] = (unsigned)(begin8 + 8 * i + 1) < span8 ? s[4 * i + 3] : -INFINITY;
         }
     }
 
@@ -206,7 +214,7 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     template <int half> GPU void keep_ds(uint32_t (&ds16)[rows / 16][4], const float (&dp)[rows / 2]) const
     {
         /* stmatrix: lane l has row l % 8 of the matrix of keys l / 8 % 2 and rows l / 16. */
-        const int me = threadIdx.x % 128, piece = ((me % 32 / 16) ^ (me % 8)) * 16;
+        const int me = thread(), piece = ((me % 32 / 16) ^ (me % 8)) * 16;
         char *const at = shared + room::ds + (64 * group + me / 32 * 16 + me % 16) * 128;
 #pragma unroll
         for (int i = half * rows / 32; i < (half + 1) * rows / 32; i++) {
@@ -261,10 +269,11 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
     /* dK and dV of the tile's keys, which are written once. */
     GPU void write(const float (&dk)[Ep / 2], const float (&dv)[Ep / 2], const backward_work &work) const
     {
+        const int key = this->key();
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            if (key() + 8 * half >= work.count) continue;
-            const int64_t at = ((int64_t)work.g * x.keys + work.first + key() + 8 * half) * Ep + column();
+            if (key + 8 * half >= work.count) continue;
+            const int64_t at = ((int64_t)work.g * x.keys + work.first + key + 8 * half) * Ep + column();
 #pragma unroll
             for (int i = 0; i < Ep / 8; i++) {
                 *reinterpret_cast<backward_two *>(x.dk + at + 8 * i) = backward_two{dk[4 * i + 2 * half], dk[4 * i + 2 * half + 1]};
@@ -275,11 +284,11 @@ template <int Ep, kd_gpu_mode MODE> struct backward_thread {
 };
 
 /* The two warpgroups. */
-template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_arguments &x, char *shared, int group, int warp, int lane)
+template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_arguments &x, char *shared, int group, int lane)
 {
     typedef backward_thread<Ep, MODE> thread;
     auto *state = reinterpret_cast<backward_state<thread::rows> *>(shared + thread::room::state);
-    thread t = {x, shared, state, group, warp, lane, 0, {}};
+    thread t = {x, shared, state, group, lane, 0, {}};
     float dk[Ep / 2], dv[Ep / 2], s[thread::rows / 2], dp[thread::rows / 2], dq[32];
     uint32_t p16[thread::rows / 16][4], ds16[thread::rows / 16][4];
     for (int item = 0;; item++) {
@@ -293,23 +302,29 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_multiply(const backward_ar
         t.begin_s(s, t.block);
         gpu_wgmma_commit();
         gpu_mbar_wait(&state->v_full, item & 1);
-        gpu_wgmma_wait<0>();
-        do {
-            gpu_keep(s);
-            t.weigh(s, dp, p16, dv);
-            t.differentiate(ds16, s, dp, p16, dv);
+        t.weigh(s, dp, p16, dv);
+        t.differentiate(ds16, s, dp, p16, dv);
+        while (--left) {
             t.begin_dq(dq, dk, ds16);
             const int q_stage = t.q.at;
             t.q.step(thread::room::q_stages);
-            if (left > 1) t.begin_s(s, t.block + 1);
+            t.begin_s(s, t.block + 1);
             gpu_wgmma_commit();
             gpu_wgmma_wait<1>();
             gpu_keep(dq);
             t.arrive(&state->q_empty[q_stage]);
-            if (left == 1) t.arrive(&state->k_empty), t.arrive(&state->v_empty);
             t.hand_dq(dq);
-            gpu_wgmma_wait<0>();
-        } while (--left);
+            t.weigh(s, dp, p16, dv);
+            t.differentiate(ds16, s, dp, p16, dv);
+        }
+        t.arrive(&state->v_empty);
+        t.begin_dq(dq, dk, ds16);
+        gpu_wgmma_wait<0>();
+        gpu_keep(dq);
+        t.arrive(&state->k_empty);
+        t.arrive(&state->q_empty[t.q.at]);
+        t.q.step(thread::room::q_stages);
+        t.hand_dq(dq);
         gpu_keep(dk);
         gpu_keep(dv);
         t.write(dk, dv, state->item[at]);
@@ -338,7 +353,7 @@ attn_sm90_backward(const __grid_constant__ backward_arguments x)
             backward_assist<Ep, MODE>(x, shared, lane);
     } else {
         gpu_registers_more<240>();
-        backward_multiply<Ep, MODE>(x, shared, group - 1, warp, lane);
+        backward_multiply<Ep, MODE>(x, shared, group - 1, lane);
     }
 }
 
