@@ -11,10 +11,6 @@
 #include "attn_variants.h"
 #include "attn_windows.h"
 
-/* A build may be without kernels of one kind: those lines then stand here, and its variants serve nothing. */
-#pragma weak kd_attn_sm90_backward_shape
-#pragma weak kd_attn_sm90_backward
-
 enum {
     BATCH_BLOCKS = 512,      /* of ctx->block tokens x query heads: as much work as a GPU can want at once */
     COUNTERS = 16,           /* 32-bit words: see counters */
@@ -56,7 +52,6 @@ static int64_t padded_size(const kernels *k, const kd_attn *a, kd_gpu_shape shap
             return size[i];
         }
         shape[1] = (kd_gpu_shape){0};
-        if (!k->shape) continue;
         if (k->shape(&shape[0], size[i], mode) && (mode != KD_GPU_F16 || k->shape(&shape[1], size[i], KD_GPU_BF16))) return size[i];
     }
     return 0;

@@ -189,7 +189,7 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_carry(const backward_argum
             int32_t *turn = x.turn ? x.turn + (int64_t)head * x.turns + work->turn + walk.block : NULL;
             gpu_mbar_wait(&state->dq_full, parity);
             parity ^= 1;
-            if (turn && order) gpu_wait_turn(turn, order);
+            if (turn && order) gpu_wait_turn(turn, order), gpu_fence_async_global();
             if (turn && !order) gpu_bulk_store(to, dq, bytes);
             else gpu_bulk_add_f32(to, dq, bytes);
             gpu_bulk_commit();
@@ -197,6 +197,7 @@ template <int Ep, kd_gpu_mode MODE> GPU void backward_carry(const backward_argum
             gpu_mbar_arrive(&state->dq_empty);
             if (turn) {
                 gpu_bulk_wait<0>();
+                gpu_fence_async_global();
                 gpu_pass_turn(turn, order + 1);
             }
         }

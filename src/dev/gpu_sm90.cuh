@@ -81,6 +81,8 @@ GPU void gpu_bulk_commit(void) { asm volatile("cp.async.bulk.commit_group;" ::: 
 template <int N> GPU void gpu_bulk_wait(void) { asm volatile("cp.async.bulk.wait_group %0;" :: "n"(N) : "memory"); }
 template <int N> GPU void gpu_bulk_wait_read(void) { asm volatile("cp.async.bulk.wait_group.read %0;" :: "n"(N) : "memory"); }
 GPU void gpu_fence_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/* The same between what a thread has seen or passed on in global memory (turns) and bulk copies there, its own before or behind. */
+GPU void gpu_fence_async_global(void) { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 /* ---- the warp: stmatrix, the counterparts of ldmatrix in gpu.cuh ------------------------------------------------------------ */
 GPU void gpu_store_matrix4(void *row, const uint32_t d[4]) {

@@ -293,6 +293,7 @@ void simt_bulk_wait(int groups, bool read);
 template <int N> inline void gpu_bulk_wait() { simt_bulk_wait(N, false); }
 template <int N> inline void gpu_bulk_wait_read() { simt_bulk_wait(N, true); }
 void gpu_fence_async();
+inline void gpu_fence_async_global() {}
 void gpu_store_matrix4(void *row, const uint32_t d[4]);
 void gpu_store_matrix4_t(void *row, const uint32_t d[4]);
 bool gpu_one_of_warp();

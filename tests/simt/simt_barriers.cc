@@ -14,9 +14,9 @@ void simt_barriers_clear(simt_block_state *block) {
 static void complete_if(simt_block_state *block, int id, const simt_fiber *last_waits) {
     simt_barrier *b = &block->barrier[id];
     if (!b->need || b->arrived < b->need) return;
-    std::vector<unsigned> lanes(block->warps.size(), 0);
-    for (simt_fiber *f : b->came) lanes[(size_t)f->warp] |= 1u << f->lane;
-    for (size_t w = 0; w < lanes.size(); w++)
+    unsigned lanes[32] = {0};
+    for (simt_fiber *f : b->came) lanes[f->warp] |= 1u << f->lane;
+    for (size_t w = 0; w < block->warps.size(); w++)
         if (lanes[w] && block->warps[w].alive & ~lanes[w])
             simt_fault("barrier %d: complete with lanes 0x%08x of warp %d, which has 0x%08x", id, lanes[w], (int)w, block->warps[w].alive);
     (void)last_waits;

@@ -157,16 +157,18 @@ struct load final : simt_later {
 void simt_tma_load(int rank, void *shared, const gpu_map *map, uint64_t *bar, int x, int y, int z, int w) {
     simt_hopper("gpu_tma_load");
     simt_block_state *b = simt_self()->of;
-    load *l = new load();
-    l->t = read_map(map, rank, "gpu_tma_load");
-    l->shared = simt_address_of(b, shared, box_bytes(l->t), "gpu_tma_load");
-    if (l->shared % 128) simt_fault("gpu_tma_load: shared address 0x%x, no multiple of 128", l->shared);
+    tensor t = read_map(map, rank, "gpu_tma_load");
+    uint32_t address = simt_address_of(b, shared, box_bytes(t), "gpu_tma_load");
+    if (address % 128) simt_fault("gpu_tma_load: shared address 0x%x, no multiple of 128", address);
     simt_mbar *m = simt_mbar_at(b, bar, "gpu_tma_load");
     if (!m->fenced) simt_fault("gpu_tma_load: the mbarrier was initialized without gpu_mbar_fence_init behind");
+    SIMT_RACE(load(simt_self(), address, box_bytes(t), (int)(m - b->mbars.data()), m->phase));
+    load *l = new load();
+    l->t = t;
+    l->shared = address;
     l->bar = (int)(m - b->mbars.data());
     int at[5] = {x, y, z, w, 0};
     memcpy(l->at, at, sizeof at);
-    SIMT_RACE(load(simt_self(), l->shared, box_bytes(l->t), l->bar, m->phase));
     memset(shared, 0xff, (size_t)box_bytes(l->t));
     l->block = b;
     b->under_way++;
@@ -207,9 +209,11 @@ struct store final : simt_later {
     int at[5], bytes, group;
     bool add;
     simt_fiber *fiber;
+    write *made;         /* not yet handed on */
+    ~store() override { delete made; }
     simt_later *perform() override {
         simt_block_state *b = block;
-        write *w = new write();
+        write *w = made = new write();
         w->block = nullptr;
         w->add = add;
         w->fiber = fiber;
@@ -226,6 +230,7 @@ struct store final : simt_later {
         else visit_box(t, shared, at, [&](char *to, uint32_t address) { take(to, address, t.bytes); });
         fiber->bulk_read_group[group % 64]--;
         if (fiber->waits == SIMT_BULK) simt_wake(fiber);
+        made = nullptr;
         return w;
     }
 };
@@ -235,7 +240,6 @@ static void enqueue_store(store *s) {
     s->fiber = self;
     s->group = self->bulk_group;
     s->block = self->of;
-    SIMT_RACE(bulk(self, s->shared, s->t.rank ? box_bytes(s->t) : s->bytes));
     self->of->under_way++;
     self->bulk_read_group[s->group % 64]++;
     self->bulk_done_group[s->group % 64]++;
@@ -245,12 +249,15 @@ static void enqueue_store(store *s) {
 
 void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, int x, int y, int z) {
     simt_hopper("gpu_tma_store");
+    tensor t = read_map(map, rank, "gpu_tma_store");
+    if (add && !t.is_float) simt_fault("gpu_tma_add3: a map of float32 is needed");
+    uint32_t address = simt_address_of(simt_self()->of, shared, box_bytes(t), "gpu_tma_store");
+    if (address % 128) simt_fault("gpu_tma_store: shared address 0x%x, no multiple of 128", address);
+    SIMT_RACE(bulk(simt_self(), address, box_bytes(t)));
     store *s = new store();
-    s->t = read_map(map, rank, "gpu_tma_store");
+    s->t = t;
     s->add = add;
-    if (add && !s->t.is_float) simt_fault("gpu_tma_add3: a map of float32 is needed");
-    s->shared = simt_address_of(simt_self()->of, shared, box_bytes(s->t), "gpu_tma_store");
-    if (s->shared % 128) simt_fault("gpu_tma_store: shared address 0x%x, no multiple of 128", s->shared);
+    s->shared = address;
     int at[5] = {x, y, z, 0, 0};
     memcpy(s->at, at, sizeof at);
     enqueue_store(s);
@@ -258,11 +265,13 @@ void simt_tma_store(int rank, bool add, const gpu_map *map, const void *shared, 
 
 static void bulk(void *global, const void *shared, int bytes, bool add, const char *what) {
     simt_hopper(what);
-    store *s = new store();
-    s->shared = simt_address_of(simt_self()->of, shared, bytes, what);
-    if (s->shared % 16 || (uintptr_t)global % 16 || bytes <= 0 || bytes % 16)
-        simt_fault("%s: shared address 0x%x, global %p, %d bytes: multiples of 16", what, s->shared, global, bytes);
+    uint32_t address = simt_address_of(simt_self()->of, shared, bytes, what);
+    if (address % 16 || (uintptr_t)global % 16 || bytes <= 0 || bytes % 16)
+        simt_fault("%s: shared address 0x%x, global %p, %d bytes: multiples of 16", what, address, global, bytes);
     if (!simt_global(global, (size_t)bytes)) simt_fault("%s: %d bytes at %p are not all memory of the device", what, bytes, global);
+    SIMT_RACE(bulk(simt_self(), address, bytes));
+    store *s = new store();
+    s->shared = address;
     s->t.base = (char *)global;
     s->bytes = bytes;
     s->add = add;

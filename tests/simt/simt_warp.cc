@@ -6,8 +6,8 @@
 /* ---- meetings -------------------------------------------------------------------------------------------------------------- */
 static void act_and_wake(simt_warp_state *warp, size_t which) {
     simt_meeting *m = warp->meetings[which];
-    warp->meetings.erase(warp->meetings.begin() + (ptrdiff_t)which);
     m->act(m->lane, m->argument, m->arrived);
+    warp->meetings.erase(warp->meetings.begin() + (ptrdiff_t)which);
     for (int i = 0; i < m->arrived; i++)
         if (m->lane[i]->waits == SIMT_MEETS) simt_wake(m->lane[i]);
     delete m;
