@@ -1,5 +1,5 @@
-/* Attention's problems on a GPU, or the one that the host plays: a problem's numbers in views of any type on the device, and what one variant
- * makes of them. And the bound for kernels that round: the same roundings, done plainly. */
+/* Attention's problems on a GPU, or the one that the host plays: a problem's numbers in views of any type on the device, and what one
+ * variant makes of them. And the bound for kernels that round: the same roundings, done plainly. */
 #ifndef ATTN_GPU_H
 #define ATTN_GPU_H
 
@@ -63,7 +63,8 @@ static inline void gpu_collect(kd_ctx *gpu, float *to, const kd_view *x, int64_t
             if (x->type == KD_VIEW_F32) memcpy(to + t * n + i, at, sizeof *to);
             else to[t * n + i] = x->type == KD_VIEW_BF16 ? kd_bf16_widen(*(const uint16_t *)at) : kd_f16_widen(*(const uint16_t *)at);
         }
-        for (int64_t i = n * size; i < x->token_stride * size; i++) assert_int_equal((unsigned char)host[t * x->token_stride * size + i], 0xff);
+        for (int64_t i = n * size; i < x->token_stride * size; i++)
+            assert_int_equal((unsigned char)host[t * x->token_stride * size + i], 0xff);
     }
     free(host);
 }
@@ -73,13 +74,14 @@ static inline const kd_variant *gpu_serving(const kd_ctx *gpu, const kd_op *op, 
     return kd_isa_serves(gpu->isa, v->isa) && (!v->supports || v->supports(a)) ? v : NULL;
 }
 
-/* Forward and backward by this variant, into the parts of `out`, contiguous, of the rows and keys alone; where it serves one direction alone, the
- * other is by the one that would be chosen. False: it serves none here. */
+/* Forward and backward by this variant, into the parts of `out`, contiguous, of the rows and keys alone; where it serves one direction
+ * alone, the other is by the one that would be chosen. False: it serves none here. */
 static inline bool gpu_attention(float *out[PARTS], kd_ctx *gpu, const problem *x, int64_t variant, const gpu_run_of *r) {
     kd_attn a = x->a;
     kd_rope rope;
     a.rows = r->rows, a.keys = r->keys;
-    const kd_variant *forward = gpu_serving(gpu, &kd_attn_forward_op, variant, &a), *backward = gpu_serving(gpu, &kd_attn_backward_op, variant, &a);
+    const kd_variant *forward = gpu_serving(gpu, &kd_attn_forward_op, variant, &a);
+    const kd_variant *backward = gpu_serving(gpu, &kd_attn_backward_op, variant, &a);
     if (!forward && !backward) return false;
     if (!forward) forward = kd_op_choose(gpu, &kd_attn_forward_op, &a);
     if (!backward) backward = kd_op_choose(gpu, &kd_attn_backward_op, &a);
@@ -157,11 +159,12 @@ static inline double gpu_naive_dot(const double *x, const double *y, int64_t E) 
 
 /* One row: P rounded to bf16 before it meets values (v, dout: bf16), dS rounded to bf16, or to float16 times sigma; the rest in double. All
  * of the window; the anchor, whose share is float32, is not rounded. dk, dv: [T, E] sums of this key/value head, dk of turned keys. */
-static inline void gpu_naive_row(const problem *x, const kd_rung *rung, int64_t n, int64_t h, int64_t i, const double *key, double sigma, float *out[PARTS],
-                                 double *dk, double *dv) {
+static inline void gpu_naive_row(const problem *x, const kd_rung *rung, int64_t n, int64_t h, int64_t i, const double *key, double sigma,
+                                 float *out[PARTS], double *dk, double *dv) {
     const kd_attn *a = &x->a;
     int64_t T = x->plan.T, H = a->H, E = a->E, g = h * a->G / H, G = a->G, start = x->plan.start[n];
-    double query[KD_HEAD_MOST], distant[KD_HEAD_MOST], o[KD_HEAD_MOST] = {0}, dq[KD_HEAD_MOST] = {0}, *s = oracle_new(T, sizeof *s), most, sum, scale;
+    double query[KD_HEAD_MOST], distant[KD_HEAD_MOST], o[KD_HEAD_MOST] = {0}, dq[KD_HEAD_MOST] = {0}, *s = oracle_new(T, sizeof *s),
+        most, sum, scale;
     const double *dout = x->dout + (i * H + h) * E, *va = x->v + g * E;
     bool anchor = x->plan.anchors, kept = kd_anchor_is_kept(a);
     scale = a->scale > 0 ? a->scale : 1 / sqrt((double)E);
@@ -233,7 +236,8 @@ static inline void gpu_naive(float *out[PARTS], const problem *x, kd_storage sto
         memset(dk, 0, (size_t)(2 * T * E) * sizeof *dk);
         for (int64_t n = -x->plan.anchors; n < x->plan.N; n++)
             for (int64_t t = n < 0 ? 0 : x->plan.start[n]; t < (n < 0 ? 1 : x->plan.start[n + 1]); t++)
-                gpu_naive_keep(key + t * E, x->k + (t * G + g) * E, x, n < 0 ? kd_attn_position(&x->a, 0) : kd_attn_rotation(&x->a, n, t), &rung);
+                gpu_naive_keep(key + t * E, x->k + (t * G + g) * E, x,
+                               n < 0 ? kd_attn_position(&x->a, 0) : kd_attn_rotation(&x->a, n, t), &rung);
         for (int64_t h = g * group; h < (g + 1) * group; h++) {
             if (x->plan.anchors) gpu_naive_anchor(x, h, key, &rung, out, dv);
             for (int64_t n = 0; n < x->plan.N; n++)

@@ -62,16 +62,19 @@ static void naive_errors(error naive[PARTS], problem *x, bool plain, kd_storage 
 }
 
 /* cuda-plain multiplies pairs whole, the definition three of their four products. */
-static double floor_of(const problem *x, int64_t variant) { return x->a.precision == KD_PRECISION_SPLIT && is_plain(variant) ? 2e-5 : 1e-6; }
+static double floor_of(const problem *x, int64_t variant) {
+    return x->a.precision == KD_PRECISION_SPLIT && is_plain(variant) ? 2e-5 : 1e-6;
+}
 
 static int64_t count_bad(const problem *x, const error naive[PARTS], const char *what, int64_t variant) {
     int64_t bad = 0;
     for (int part = 0; part < PARTS; part++) {
         error e = part_error(x, part);
-        double floor = floor_of(x, variant) * (1 + e.size), luck = is_plain(variant) ? 0 : 0x1p-8 * e.size;  /* of the one number that is furthest off */
+        /* luck: of the one number that is furthest off */
+        double floor = floor_of(x, variant) * (1 + e.size), luck = is_plain(variant) ? 0 : 0x1p-8 * e.size;
         if (e.most <= 2 * naive[part].most + floor + luck && e.rms <= 2 * naive[part].rms + floor / 3) continue;
-        print_error("%s, %s, %s, %s: off by %.2g, rms %.2g; done plainly %.2g, %.2g of %.2g\n", what, kd_precision_name(x->a.precision), name_of(variant),
-                    part_name[part], e.most, e.rms, naive[part].most, naive[part].rms, e.size);
+        print_error("%s, %s, %s, %s: off by %.2g, rms %.2g; done plainly %.2g, %.2g of %.2g\n", what, kd_precision_name(x->a.precision),
+                    name_of(variant), part_name[part], e.most, e.rms, naive[part].most, naive[part].rms, e.size);
         bad++;
     }
     return bad;
@@ -101,7 +104,8 @@ static void every_variant_keeps_to_the_definition(void **state) {
         }
     for (int64_t variant = 0; variant < kd_attn_forward_op.count; variant++)
         if (kd_attn_forward_op.variant[variant].isa >= KD_ISA_SM80)
-            print_message("%s: %lld problems%s\n", name_of(variant), (long long)ran[variant], ran[variant] ? "" : ", skipped: it has no kernel for them here");
+            print_message("%s: %lld problems%s\n", name_of(variant), (long long)ran[variant],
+                          ran[variant] ? "" : ", skipped: it has no kernel for them here");
     assert_int_equal(bad, 0);
 }
 
@@ -132,8 +136,8 @@ static void gradients_may_be_of_any_size(void **state) {
                 for (int part = PART_DQ; part < PARTS; part++) {
                     error e = part_error(&x, part);
                     if (e.rms <= 2 * naive[part].rms + floor_of(&x, variant) * e.size) continue;
-                    print_error("dout times %g, %s, %s, %s: off by %.2g; done plainly %.2g of %.2g\n", size[i], kd_precision_name(p), name_of(variant),
-                                part_name[part], e.rms, naive[part].rms, e.size);
+                    print_error("dout times %g, %s, %s, %s: off by %.2g; done plainly %.2g of %.2g\n", size[i], kd_precision_name(p),
+                                name_of(variant), part_name[part], e.rms, naive[part].rms, e.size);
                     bad++;
                 }
             }
@@ -290,7 +294,8 @@ static void define_part(double *d[PARTS], const problem *x, kd_stretch rows, kd_
 static void parts_of_a_window_keep_to_the_definition(void **state) {
     (void)state;
     if (!gpu) skip();
-    static const struct { int rows_from, rows_to, keys_from, keys_to; } cut[] = {{2, 4, 0, 2}, {0, 2, 0, 4}, {1, 3, 1, 4}, {0, 1, 2, 4}, {3, 4, 0, 4}};
+    static const struct { int rows_from, rows_to, keys_from, keys_to; } cut[] = {
+        {2, 4, 0, 2}, {0, 2, 0, 4}, {1, 3, 1, 4}, {0, 1, 2, 4}, {3, 4, 0, 4}};
     const kd_precision precision[] = {KD_PRECISION_EXACT, KD_PRECISION_F16_STORE, KD_PRECISION_BF16_STORE};
     int64_t bad = 0;
     for (int i = 0; i < 4; i++)
@@ -301,8 +306,9 @@ static void parts_of_a_window_keep_to_the_definition(void **state) {
                 open_shape(&whole, &shapes[i + 3], precision[p]);
                 problem_define(&whole);
                 int64_t T = x.plan.T, H = x.a.H, G = x.a.G, E = x.a.E;
-                gpu_run_of run = {.rows = {T * cut[c].rows_from / 4, T * cut[c].rows_to / 4}, .keys = {T * cut[c].keys_from / 4, T * cut[c].keys_to / 4},
-                                  .type = ALL(F32), .o = whole.out.d, .lse = whole.out.d + whole.out.from[PART_LSE]};
+                gpu_run_of run = {.rows = {T * cut[c].rows_from / 4, T * cut[c].rows_to / 4},
+                                  .keys = {T * cut[c].keys_from / 4, T * cut[c].keys_to / 4}, .type = ALL(F32),
+                                  .o = whole.out.d, .lse = whole.out.d + whole.out.from[PART_LSE]};
                 int64_t R = kd_stretch_count(run.rows), K = kd_stretch_count(run.keys);
                 const int64_t count[PARTS] = {R * H * E, R * H, R * H * E, K * G * E, K * G * E};
                 double *d[PARTS];
@@ -320,9 +326,9 @@ static void parts_of_a_window_keep_to_the_definition(void **state) {
                             if (isinf(d[part][n]) && d[part][n] == f[part][n]) d[part][n] = f[part][n] = 0;
                         error e = part_error(&x, part);
                         if (e.most <= most * (1 + e.size) && e.rms <= most / 3 * (1 + e.size)) continue;
-                        print_error("%s, rows %lld..%lld, keys %lld..%lld, %s, %s, %s: off by %.2g of %.2g\n", shapes[i + 3].what, (long long)run.rows.from,
-                                    (long long)run.rows.to, (long long)run.keys.from, (long long)run.keys.to, kd_precision_name(precision[p]),
-                                    name_of(variant), part_name[part], e.most, e.size);
+                        print_error("%s, rows %lld..%lld, keys %lld..%lld, %s, %s, %s: off by %.2g of %.2g\n", shapes[i + 3].what,
+                                    (long long)run.rows.from, (long long)run.rows.to, (long long)run.keys.from, (long long)run.keys.to,
+                                    kd_precision_name(precision[p]), name_of(variant), part_name[part], e.most, e.size);
                         bad++;
                     }
                     define_part(d, &x, run.rows, run.keys, run.o, run.lse);
@@ -355,9 +361,11 @@ static void a_documents_output_does_not_know_its_neighbours(void **state) {
             gpu_parts(b, &y);
             if (gpu_attention(a, gpu, &x, variant, &run)) {
                 assert_true(gpu_attention(b, gpu, &y, variant, &run));
-                nn_assert_same(a[PART_O] + x.plan.start[1] * H * E, b[PART_O] + y.plan.start[0] * H * E, 130 * H * E * (int64_t)sizeof(float));
+                nn_assert_same(a[PART_O] + x.plan.start[1] * H * E, b[PART_O] + y.plan.start[0] * H * E,
+                               130 * H * E * (int64_t)sizeof(float));
                 for (int64_t h = 0; h < H; h++)
-                    nn_assert_same(a[PART_LSE] + h * x.plan.T + x.plan.start[1], b[PART_LSE] + h * y.plan.T + y.plan.start[0], 130 * (int64_t)sizeof(float));
+                    nn_assert_same(a[PART_LSE] + h * x.plan.T + x.plan.start[1], b[PART_LSE] + h * y.plan.T + y.plan.start[0],
+                                   130 * (int64_t)sizeof(float));
             }
             problem_free(&x);
             problem_free(&y);

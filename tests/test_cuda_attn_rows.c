@@ -28,8 +28,8 @@ static void put_rotations(packed *p) {
     p->c.origin = p->x.plan.position[0];
 }
 
-static void packed_init(packed *p, const window *w, int64_t E, kd_frame frame, kd_precision precision, int64_t positions, int32_t moved, kd_view_type type,
-                        int64_t gap, bool plain) {
+static void packed_init(packed *p, const window *w, int64_t E, kd_frame frame, kd_precision precision, int64_t positions, int32_t moved,
+                        kd_view_type type, int64_t gap, bool plain) {
     *p = (packed){0};
     problem_init(&p->x, host, w, H, G, E, frame, 2);
     problem_set_precision(&p->x, precision, positions);
@@ -41,7 +41,8 @@ static void packed_init(packed *p, const window *w, int64_t E, kd_frame frame, k
     kd_stretch all = {0, T};
     kd_gpu_call *c = &p->c;
     *c = (kd_gpu_call){.rows = (int32_t)T, .keys = (int32_t)T, .H = H, .G = G, .E = (int32_t)E, .Ep = (int32_t)Ep, .scale = 0.125f,
-                       .sees_anchor = p->x.plan.anchors, .anchor_row = p->x.plan.anchors, .anchor_kept = kd_anchor_is_kept(&p->x.a), .plain = plain,
+                       .sees_anchor = p->x.plan.anchors, .anchor_row = p->x.plan.anchors, .anchor_kept = kd_anchor_is_kept(&p->x.a),
+                       .plain = plain,
                        .bf16_products = rung->bf16_products, .angles = rung->angles, .storage = rung->storage, .table = p->rope.table,
                        .exact = p->rope.exact, .coarse = p->rope.coarse, .fine = p->rope.fine, .stream = gpu->cuda->stream};
     put_rotations(p);
@@ -49,7 +50,8 @@ static void packed_init(packed *p, const window *w, int64_t E, kd_frame frame, k
     c->q = gpu_view(gpu, p->x.q, all, H, E, type, gap);
     c->k = gpu_view(gpu, p->x.k, all, G, E, type, gap);
     c->v = gpu_view(gpu, p->x.v, all, G, E, type, gap);
-    c->packed_q = gpu_take(gpu, H * T * Ep * size), c->packed_k = gpu_take(gpu, G * T * Ep * size), c->packed_v = gpu_take(gpu, G * T * Ep * size);
+    c->packed_q = gpu_take(gpu, H * T * Ep * size);
+    c->packed_k = gpu_take(gpu, G * T * Ep * size), c->packed_v = gpu_take(gpu, G * T * Ep * size);
     if (rung->storage == KD_STORE_PAIR && !plain) c->q_low = gpu_take(gpu, H * T * Ep * 2), c->k_low = gpu_take(gpu, G * T * Ep * 2);
     c->anchor_logit2 = gpu_take(gpu, H * T * 4), c->anchor_value = gpu_take(gpu, G * Ep * 4);
     c->most = gpu_put(gpu, (int32_t[3]){0}, 12);
@@ -91,8 +93,8 @@ static void check_turned(const packed *p, const void *device, const void *device
                 float expected = e < E ? kept[e] + (c->plain && rung->storage == KD_STORE_PAIR ? low[e] : 0) : 0;
                 float number = number_of(got, at, c->plain, rung->storage == KD_STORE_F16);
                 if (memcmp(&number, &expected, sizeof number) && !(number == 0 && expected == 0))
-                    fail_msg("%s, token %lld, turned by %d, head %lld, element %lld: %.9g, not %.9g", rung->name, (long long)t, r, (long long)h,
-                             (long long)e, number, expected);
+                    fail_msg("%s, token %lld, turned by %d, head %lld, element %lld: %.9g, not %.9g", rung->name, (long long)t, r,
+                             (long long)h, (long long)e, number, expected);
                 if (device_low) assert_true(number_of(got_low, at, false, false) == (e < E ? low[e] : 0));
             }
         }
@@ -101,7 +103,8 @@ static void check_turned(const packed *p, const void *device, const void *device
     free(got_low);
 }
 
-static const window windows[] = {{.mask = KD_MASK_ANCHOR, .N = 3, .length = {40, 1, 93}}, {.mask = KD_MASK_DOCUMENT, .cuts = 2, .N = 2, .length = {70, 33}}};
+static const window windows[] = {{.mask = KD_MASK_ANCHOR, .N = 3, .length = {40, 1, 93}},
+                                 {.mask = KD_MASK_DOCUMENT, .cuts = 2, .N = 2, .length = {70, 33}}};
 
 static void what_is_kept_is_the_hosts_to_the_bit(void **state) {
     (void)state;
@@ -115,8 +118,8 @@ static void what_is_kept_is_the_hosts_to_the_bit(void **state) {
             for (int bits = 0; bits < 4; bits++) {
                 packed p;
                 bool plain = bits & 1 || kd_ladder[precision].storage == KD_STORE_F32;
-                packed_init(&p, &windows[i % 2], kind[i].E, bits & 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, precision, kind[i].positions, kind[i].moved,
-                            kind[i].type, kind[i].gap, plain);
+                packed_init(&p, &windows[i % 2], kind[i].E, bits & 2 ? KD_FRAME_DOCUMENT : KD_FRAME_WINDOW, precision, kind[i].positions,
+                            kind[i].moved, kind[i].type, kind[i].gap, plain);
                 check_turned(&p, p.c.packed_q, p.c.q_low, p.x.q, H);
                 check_turned(&p, p.c.packed_k, p.c.k_low, p.x.k, G);
                 packed_free(&p);
@@ -170,7 +173,8 @@ static void the_anchor_is_met_as_its_frame_says(void **state) {
 static void what_float16_cannot_hold_is_noticed(void **state) {
     (void)state;
     if (!gpu) skip();
-    static const struct { float number; bool unfit; } row[] = {{65504, false}, {65519, true}, {-1e30f, true}, {INFINITY, false}, {NAN, false}, {3, false}};
+    static const struct { float number; bool unfit; } row[] = {
+        {65504, false}, {65519, true}, {-1e30f, true}, {INFINITY, false}, {NAN, false}, {3, false}};
     for (int i = 0; i < 6; i++)
         for (int key = 0; key < 2; key++) {
             packed p;

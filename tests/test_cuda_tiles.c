@@ -24,7 +24,8 @@ enum { WINDOWS = sizeof windows / sizeof *windows, SHAPES = sizeof shapes / size
 
 /* Rows and keys whole, and cut in many ways; quarters of T, to that many tokens more or less. */
 static const struct { int rows_from, rows_to, keys_from, keys_to, more; } cuts[] = {
-    {0, 0, 0, 0, 0}, {0, 4, 0, 4, 0}, {2, 4, 0, 0, 0}, {1, 3, 0, 0, 7}, {0, 0, 1, 2, 0}, {2, 4, 0, 2, -5}, {0, 2, 2, 4, 3}, {1, 2, 1, 2, 1}, {3, 4, 0, 1, 0},
+    {0, 0, 0, 0, 0}, {0, 4, 0, 4, 0}, {2, 4, 0, 0, 0}, {1, 3, 0, 0, 7}, {0, 0, 1, 2, 0}, {2, 4, 0, 2, -5}, {0, 2, 2, 4, 3}, {1, 2, 1, 2, 1},
+    {3, 4, 0, 1, 0},
     {1, 3, 2, 4, -9},
 };
 enum { CUTS = sizeof cuts / sizeof *cuts };

@@ -12,8 +12,8 @@ static bool not_eager(const void *args) { return !kd_rung_of(args)->eager; }
 #define ON_CUDA(name, isa, function) \
     KD_ON_CUDA({name, isa, kd_attn_supports_##function, kd_attn_workspace_##function, kd_attn_##function})
 
-/* sm90-atomic adds to dq in whatever order tiles come: faster, and other bits in every run. It stands behind a variant that serves as much, so
- * it is taken by its name alone. */
+/* sm90-atomic adds to dq in whatever order tiles come: faster, and other bits in every run. It stands behind a variant that serves as
+ * much, so it is taken by its name alone. */
 static const kd_variant attn_forward_variants[] = {
     ON_CUDA("sm90", KD_ISA_SM90, forward_sm90)
     ON_CUDA("sm90-atomic", KD_ISA_SM90, forward_sm90)

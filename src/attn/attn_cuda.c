@@ -93,9 +93,10 @@ static void place(work *w, const kd_ctx *ctx, const kd_attn *a, const kernels *k
     kd_gpu_call *c = &w->call;
     w->batch = max(1, min(a->G, BATCH_BLOCKS * ctx->block / (max(rows, keys) * w->group)));
     int64_t G = w->batch, H = G * w->group;
-    bool anchors = ctx->measuring == KD_MEASURE_ANY ? a->keys.from == 0 : kd_attn_sees_anchor(a), pair = rung->storage == KD_STORE_PAIR && !k->plain;
-    *c = (kd_gpu_call){.rows = (int32_t)rows, .keys = (int32_t)keys, .H = (int32_t)H, .G = (int32_t)G, .E = (int32_t)a->E, .Ep = (int32_t)Ep,
-                       .sees_anchor = anchors, .plain = k->plain};
+    bool anchors = ctx->measuring == KD_MEASURE_ANY ? a->keys.from == 0 : kd_attn_sees_anchor(a);
+    bool pair = rung->storage == KD_STORE_PAIR && !k->plain;
+    *c = (kd_gpu_call){.rows = (int32_t)rows, .keys = (int32_t)keys, .H = (int32_t)H, .G = (int32_t)G, .E = (int32_t)a->E,
+                       .Ep = (int32_t)Ep, .sees_anchor = anchors, .plain = k->plain};
 
     w->counters = kd_arena_take(arena, COUNTERS, sizeof(int32_t));
     w->zeros = COUNTERS * (int64_t)sizeof(int32_t);
@@ -205,8 +206,9 @@ static kd_status prepare(const kd_gpu_call *c, bool backward) {
 static kd_gpu_attn kernel_call(const work *w, const kd_ctx *ctx, const kd_gpu_call *c, const kd_gpu_list *list, bool again) {
     kd_gpu_attn x = {.rows = c->rows, .keys = c->keys, .H = c->H, .G = c->G, .Ep = c->Ep, .E = c->E, .lead = c->first_row - c->first_key,
                      .mode = again ? KD_GPU_BF16 : mode_of(w->a), .scale2 = c->scale * KD_LOG2_E, .tile = list->tile,
-                     .tiles = (int32_t)list->tiles, .next = &w->counters->next[again], .q = c->packed_q, .q_low = c->q_low, .k = c->packed_k,
-                     .k_low = c->k_low, .v = c->packed_v, .anchor_logit2 = c->anchor_logit2, .anchor_value = c->anchor_value,
+                     .tiles = (int32_t)list->tiles, .next = &w->counters->next[again], .q = c->packed_q, .q_low = c->q_low,
+                     .k = c->packed_k, .k_low = c->k_low,
+                     .v = c->packed_v, .anchor_logit2 = c->anchor_logit2, .anchor_value = c->anchor_value,
                      .unfit = c->unfit, .run_if_unfit = again, .o = c->o, .lse = w->k->backward ? NULL : (float *)c->lse,
                      .dout = c->packed_dout, .lse2 = c->lse2, .delta = c->delta, .sigma = c->sigma, .dq = c->packed_dq, .dk = c->packed_dk,
                      .dv = c->packed_dv, .turn = w->turn, .turns = (int32_t)list->turns, .multiprocessors = ctx->cuda->multiprocessors,
@@ -281,7 +283,8 @@ static bool not_eager(const kd_attn *a) { return !kd_rung_of(a)->eager; }
     kd_status kd_attn_##name(kd_ctx *ctx, const void *args, void *workspace) { return run(ctx, args, &name##_kernels, workspace); }
 
 VARIANT(forward_sm90, serves(&forward_sm90_kernels, args), .shape = kd_attn_sm90_forward_shape, .run = kd_attn_sm90_forward)
-VARIANT(backward_sm90, serves(&backward_sm90_kernels, args), .shape = kd_attn_sm90_backward_shape, .run = kd_attn_sm90_backward, .backward = true)
+VARIANT(backward_sm90, serves(&backward_sm90_kernels, args), .shape = kd_attn_sm90_backward_shape, .run = kd_attn_sm90_backward,
+        .backward = true)
 VARIANT(backward_sm90_atomic, serves(&backward_sm90_kernels, args), .shape = kd_attn_sm90_backward_shape, .run = kd_attn_sm90_backward,
         .backward = true, .atomic = true)
 VARIANT(forward_sm80, serves(&forward_sm80_kernels, args), .shape = kd_attn_sm80_shape, .run = kd_attn_sm80_forward)

@@ -32,8 +32,8 @@ typedef struct kd_gpu_attn {
     const uint16_t *v;              /* [G][keys][Ep] bf16 */
     const float *anchor_logit2;     /* [H][rows] base 2: scale2 * the anchor's logit before scaling; NULL: there is no anchor */
     const float *anchor_value;      /* [G][Ep] */
-    const int32_t *unfit;           /* not 0: a number was beyond float16. The kernel of mode F16 returns at once if it is set, that of BF16,
-                                       when run_if_unfit, if it is not */
+    const int32_t *unfit;           /* not 0: a number was beyond float16. The kernel of mode F16 returns at once if it is set, that of
+                                       BF16, when run_if_unfit, if it is not */
     bool run_if_unfit;
     /* forward */
     kd_view o;                      /* rows of it are packed rows; E elements each */

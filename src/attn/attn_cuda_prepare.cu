@@ -70,7 +70,8 @@ template <bool WIDE> GPU void anchor_key(gpu_piece<WIDE> &key, const kd_gpu_call
 }
 
 /* The block's rows added up, into parts[block][g][which]. All threads call; `sum` is a static shared array. */
-template <bool WIDE> GPU void add_rows(const kd_gpu_call &x, gpu_piece<WIDE> &piece, int g, int which, const gpu_row_place &p, float (*sum)[KD_HEAD_MOST])
+template <bool WIDE> GPU void add_rows(const kd_gpu_call &x, gpu_piece<WIDE> &piece, int g, int which, const gpu_row_place &p,
+                                       float (*sum)[KD_HEAD_MOST])
 {
     constexpr int N = gpu_piece<WIDE>::N;
     int warp = threadIdx.x / 32;
@@ -96,7 +97,8 @@ template <bool WIDE> GPU void add_rows(const kd_gpu_call &x, gpu_piece<WIDE> &pi
 }
 
 /* Key/value heads as above, with their query heads. */
-template <bool WIDE, bool BACKWARD> __global__ void __launch_bounds__(GPU_ROW_THREADS, BACKWARD ? 1 : 2) pack_queries(const kd_gpu_call x, int groups)
+template <bool WIDE, bool BACKWARD>
+__global__ void __launch_bounds__(GPU_ROW_THREADS, BACKWARD ? 1 : 2) pack_queries(const kd_gpu_call x, int groups)
 {
     __shared__ float sum[GPU_ROW_THREADS / 32][KD_HEAD_MOST];
     if (x.if_unfit && !*x.unfit) return;
@@ -204,8 +206,8 @@ __global__ void __launch_bounds__(STRIPS * KD_HEAD_MOST) sum_parts(const kd_gpu_
     x.sums[at] = (float)sum;
 }
 
-/* What float16's dS is multiplied by: |dS| <= |dout| |v| + |delta|, which then is between 2^14 and 2^15, half of what float16 holds or less. A
- * power of two, so that nothing is rounded. Where a bound is 0, infinite or not a number, there is nothing to save. */
+/* What float16's dS is multiplied by: |dS| <= |dout| |v| + |delta|, which then is between 2^14 and 2^15, half of what float16 holds or
+ * less. A power of two, so that nothing is rounded. Where a bound is 0, infinite or not a number, there is nothing to save. */
 __global__ void choose_sigma(const kd_gpu_call x)
 {
     float dout = __int_as_float(x.most[0]), value = __int_as_float(x.most[1]), delta = __int_as_float(x.most[2]), sigma = 1;

@@ -71,7 +71,10 @@ GPU void gpu_load8(float *out, const kd_view &x, int64_t at)
     gpu_widen_pair(out + 6, a.w, x.type);
 }
 
-GPU uint32_t gpu_narrow_pair(float first, float second, bool f16) { return f16 ? gpu_pair_f16(first, second) : gpu_pair_bf16(first, second); }
+GPU uint32_t gpu_narrow_pair(float first, float second, bool f16)
+{
+    return f16 ? gpu_pair_f16(first, second) : gpu_pair_bf16(first, second);
+}
 
 GPU void gpu_store8_half(uint16_t *to, const float *x, bool f16)
 {
@@ -94,7 +97,8 @@ GPU void gpu_store8_f32(float *to, const float *x)
 GPU int64_t gpu_view_at(const kd_view &x, int64_t row, int64_t head) { return row * x.token_stride + head * x.head_stride; }
 
 /* A piece of a row of a view; zeros in threads that have none, and where !there. */
-template <bool WIDE> GPU void gpu_load_piece(gpu_piece<WIDE> &out, const kd_view &x, int64_t row, int64_t head, const gpu_row_place &p, bool there)
+template <bool WIDE> GPU void gpu_load_piece(gpu_piece<WIDE> &out, const kd_view &x, int64_t row, int64_t head, const gpu_row_place &p,
+                                             bool there)
 {
 #pragma unroll
     for (int i = 0; i < gpu_piece<WIDE>::N; i++) out.low[i] = out.high[i] = 0;
@@ -114,7 +118,8 @@ template <bool WIDE> GPU void gpu_load_piece(gpu_piece<WIDE> &out, const kd_view
 }
 
 /* Rounded once, to nearest, ties to even. */
-template <bool WIDE> GPU void gpu_store_piece(const kd_view &to, int64_t row, int64_t head, const gpu_piece<WIDE> &x, const gpu_row_place &p, bool there)
+template <bool WIDE> GPU void gpu_store_piece(const kd_view &to, int64_t row, int64_t head, const gpu_piece<WIDE> &x,
+                                              const gpu_row_place &p, bool there)
 {
     if (!there || !p.busy) return;
     int64_t at = gpu_view_at(to, row, head) + p.from;
@@ -184,7 +189,8 @@ GPU void gpu_make_angle(float *cosine, float *sine, const kd_gpu_call &x, kd_ang
         double a = __dadd_rn(1, -y / 90), b = __dadd_rn(1, -y / 72);
         a = __dadd_rn(1, -__dmul_rn(y / 56, a)), a = __dadd_rn(1, -__dmul_rn(y / 30, a)), a = __dadd_rn(1, -__dmul_rn(y / 12, a));
         a = __dadd_rn(1, -__dmul_rn(y / 2, a));
-        b = __dadd_rn(1, -__dmul_rn(y / 42, b)), b = __dadd_rn(1, -__dmul_rn(y / 20, b)), b = __dmul_rn(d, __dadd_rn(1, -__dmul_rn(y / 6, b)));
+        b = __dadd_rn(1, -__dmul_rn(y / 42, b)), b = __dadd_rn(1, -__dmul_rn(y / 20, b));
+        b = __dmul_rn(d, __dadd_rn(1, -__dmul_rn(y / 6, b)));
         double turned = __dadd_rn(__dmul_rn(c, a), -__dmul_rn(s, b));
         s = __dadd_rn(__dmul_rn(s, a), __dmul_rn(c, b));
         c = turned;

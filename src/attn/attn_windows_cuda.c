@@ -1,5 +1,5 @@
-/* The windows seen last, by what they hold. A training step goes through its layers with one or a few; each would otherwise be cut anew, and
- * its positions copied, for every layer and direction. */
+/* The windows seen last, by what they hold. A training step goes through its layers with one or a few; each would otherwise be cut anew,
+ * and its positions copied, for every layer and direction. */
 #include "attn_windows.h"
 
 #include <stdlib.h>
@@ -89,8 +89,8 @@ static bool same(const void *x, const void *y, int64_t count, int64_t size) { re
 static bool is_window_of(const kd_gpu_window *w, const kd_attn *a) {
     const kd_plan *plan = a->plan;
     kd_stretch rows = kd_attn_rows(a), keys = kd_attn_keys(a);
-    return w->used && w->T == plan->T && w->N == plan->N && w->anchors == plan->anchors && w->frame == a->frame && w->rows.from == rows.from &&
-           w->rows.to == rows.to && w->keys.from == keys.from && w->keys.to == keys.to &&
+    return w->used && w->T == plan->T && w->N == plan->N && w->anchors == plan->anchors && w->frame == a->frame &&
+           w->rows.from == rows.from && w->rows.to == rows.to && w->keys.from == keys.from && w->keys.to == keys.to &&
            same(w->start, plan->start, plan->N + 1, sizeof *plan->start) && same(w->base, plan->base, plan->N, sizeof *plan->base) &&
            same(w->position, plan->position, plan->T, sizeof *plan->position);
 }
