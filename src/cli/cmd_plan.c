@@ -28,7 +28,7 @@ static const struct { const char *what, *key; size_t at; } memory_row[] = {
     {"moments", "moments", offsetof(kd_estimate, moments)}, {"activations", "activations", offsetof(kd_estimate, activations)},
     {"scratch", "scratch", offsetof(kd_estimate, scratch)}, {"windows of a step", "windows", offsetof(kd_estimate, plans)},
     {"documents and program", "program", offsetof(kd_estimate, program)},
-    {"most while reading", "reading", offsetof(kd_estimate, reading)}, {"beside it, in files", "files", offsetof(kd_estimate, files)},
+    {"most while reading", "reading", offsetof(kd_estimate, reading)}, {"in files, or the host", "files", offsetof(kd_estimate, files)},
 };
 enum { MEMORY_ROWS = sizeof memory_row / sizeof *memory_row, FILES = MEMORY_ROWS - 1 };
 
