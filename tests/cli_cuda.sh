@@ -56,6 +56,32 @@ try info runs/bf16/step-4 --json
 try export runs/bf16/step-4 exported; ok $code "and exported"
 try train run.yaml --set output=runs/half --set steps=5 --set device=host --set model.rope.precision=f16-store --resume
 [ $code -eq 0 ] && grep -q 'made with device cuda, going on with host: the bits may differ' err; ok $? "the host goes on, and says that bits may differ"
+try train run.yaml $half --set output=runs/far --set offload.state=host --set offload.activations=host --set recompute=layer
+ok $code "state and inputs of layers in the host's memory"
+[ "$(sum runs/far/step-4)" = "$(sum runs/bf16/step-4)" ]; ok $? "change no bit"
+try train run.yaml $half --set dtype.moments=i8 --set output=runs/i8; ok $code "moments in 8 bits"
+try train run.yaml $half --set dtype.moments=i8 --set output=runs/i8-half --set steps=2
+try train run.yaml $half --set dtype.moments=i8 --set output=runs/i8-half --resume
+[ "$(sum runs/i8-half/step-4)" = "$(sum runs/i8/step-4)" ] && [ "$(sum runs/i8/step-4)" != "$(sum runs/bf16/step-4)" ]
+ok $? "are others, and resumed bit for bit"
+try plan run.yaml $half --no-time; [ $code -eq 0 ] && grep -q 'precision f16-store' out; ok $? "a plan of the GPU's memory"
+
+try bench attention --device cuda --tokens 96 --heads 2 --groups 1 --size 64 --documents 2 --anchor --seconds 0 --json
+[ $code -eq 0 ] && grep -q '"device": "cuda", "precision": "f16-store", "variant": "sm' out; ok $? "attention is timed on the GPU"
+try bench step --device cuda --preset tiny --window 64 --windows 1 --steps 1 --recompute layer --moments host --offload --json
+[ $code -eq 0 ] && grep -q '"device": "cuda", "dtype": "bf16", "moments": "host"' out; ok $? "and a step"
+try bench rope --device cuda --tokens 48 --heads 1 --size 64 --time-tokens 48 --time-heads 1 --json
+python3 - <<'PYTHON'
+import json
+rows = [json.loads(line) for line in open("out")]
+mean = {(r["precision"], r["frame"], r["shift"]): r["mean"] for r in rows if r["bench"] == "rope rows"}
+order = ["exact", "split", "f16-store", "bf16-store"]
+for shift in 16, 1 << 20:
+    ladder = [mean[p, "window", shift] for p in order]
+    assert ladder == sorted(ladder) and ladder[3] > 2 * ladder[2] > 20 * ladder[1] > 40 * ladder[0], ladder
+assert all(x == 0 for (p, frame, s), x in mean.items() if frame == "document")
+PYTHON
+ok $? "the ladder of precisions as the GPU's kernels have it; by document nothing moves"
 try train run.yaml --set model.rope.precision=bf16-eager --set output=runs/no
 [ $code -eq 1 ] && grep -q 'device cuda, dtype f32, precision bf16-eager: .*no variant serves' err; ok $? "a precision that no kernel has is refused at the start"
 echo done

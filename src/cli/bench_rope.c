@@ -21,7 +21,7 @@ enum { COLUMNS = sizeof table_column / sizeof *table_column };
 typedef struct options {
     kd_rope_bench bench;
     int64_t threads;
-    const char *theta, *svg;
+    const char *device, *theta, *svg;
     bool json, no_time;
 } options;
 
@@ -106,11 +106,58 @@ static kd_status draw(const char *path, kd_rope_change (*change)[SHIFTS], const 
     return status;
 }
 
+/* On a GPU: rows of attention, and what a precision takes beside bf16-store, which others have. */
+static kd_status measure_device(kd_ctx *ctx, const options *o) {
+    double base[2] = {0}, took[2] = {0};
+    if (!o->json) {
+        printf("rows of attention: sum of changes over a row when all positions grow by that much, mean / largest; then the first key's share\n"
+               "%-10s  %-10s  %-8s", "precision", "variant", "frame");
+        for (int i = 0; i < COLUMNS; i++) printf("  %25lld", (long long)shifts[table_column[i]]);
+        printf("\n");
+    }
+    for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISIONS; p++) {
+        const kd_plan plan = {.T = o->bench.tokens, .N = 1};
+        const kd_attn asked = {.plan = &plan, .precision = p, .H = o->bench.heads, .G = o->bench.heads, .E = o->bench.size};
+        const kd_variant *variant = kd_op_choose(ctx, &kd_attn_forward_op, &asked);
+        for (kd_frame frame = KD_FRAME_WINDOW; variant && frame <= KD_FRAME_DOCUMENT; frame++) {
+            kd_rope_change c[SHIFTS];
+            KD_TRY(kd_rope_bench_rows(c, ctx, &o->bench, p, frame, shifts, SHIFTS));
+            for (int i = 0; i < SHIFTS && o->json; i++)
+                printf("{\"bench\": \"rope rows\", \"device\": \"%s\", \"variant\": \"%s\", \"precision\": \"%s\", \"frame\": \"%s\", \"shift\": "
+                       "%lld, \"mean\": %.4g, \"max\": %.4g, \"first_key\": %.4g}\n", o->device, variant->name, kd_precision_name(p), frames[frame],
+                       (long long)shifts[i], c[i].rms, c[i].most, c[i].size);
+            if (o->json) continue;
+            printf("%-10s  %-10s  %-8s", kd_precision_name(p), variant->name, frames[frame]);
+            for (int i = 0; i < COLUMNS; i++) {
+                const kd_rope_change *x = &c[table_column[i]];
+                printf("  %8.1e /%8.1e %5.1f%%", x->rms, x->most, 100 * x->size);
+            }
+            printf("\n");
+            fflush(stdout);
+        }
+    }
+    if (o->no_time) return KD_OK;
+    KD_TRY(kd_rope_bench_cost(base, ctx, &o->bench, KD_PRECISION_BF16_STORE));
+    if (!o->json) printf("\nforward and backward of %lld tokens, %lld heads: milliseconds, and over bf16-store's\n", (long long)o->bench.time_tokens, (long long)o->bench.time_heads);
+    static const kd_precision timed[] = {KD_PRECISION_BF16_STORE, KD_PRECISION_F16_STORE, KD_PRECISION_SPLIT};
+    for (int i = 0; i < 3; i++) {
+        KD_TRY(kd_rope_bench_cost(took, ctx, &o->bench, timed[i]));
+        printf(o->json ? "{\"bench\": \"rope cost\", \"precision\": \"%s\", \"forward_ms\": %.4g, \"over\": %.4f, \"backward_ms\": %.4g, \"backward_over\": %.4f}\n"
+                       : "%-10s  %8.3f %6.3f   %8.3f %6.3f\n",
+               kd_precision_name(timed[i]), 1e3 * took[0], took[0] / base[0], 1e3 * took[1], took[1] / base[1]);
+    }
+    return KD_OK;
+}
+
 static kd_status run(const options *o) {
     kd_rope_change change[KD_PRECISIONS][SHIFTS];
     kd_ctx *ctx;
     kd_status status;
-    KD_TRY(kd_ctx_open(&ctx, o->threads));
+    KD_TRY(kd_ctx_open_device(&ctx, o->device, o->threads));
+    if (!ctx->device->host_may_touch) {
+        status = o->svg ? kd_fail(KD_ENOTSUP, "bench rope: --svg draws logits, which a host alone shows") : measure_device(ctx, o);
+        goto done;
+    }
     KD_GO(measure_changes(change, ctx, o));
     if (o->svg) KD_GO(draw(o->svg, change, o));
     if (!o->no_time) KD_GO(measure_times(ctx, o));
@@ -135,7 +182,7 @@ static kd_status check(options *o) {
 
 int kd_bench_rope(int argc, char **argv) {
     options o = {.bench = {.tokens = 256, .heads = 8, .size = 128, .samples = 4, .time_tokens = 2048, .time_documents = 1,
-                           .time_heads = 1, .rounds = 31}, .theta = "1e4"};
+                           .time_heads = 1, .rounds = 31}, .device = "host", .theta = "1e4"};
     const kd_option option[] = {
         {"--heads", KD_INTEGER, &o.bench.heads, "N", "whose logits are compared"},
         {"--samples", KD_INTEGER, &o.bench.samples, "N", "of queries and keys of each"},
@@ -146,6 +193,7 @@ int kd_bench_rope(int argc, char **argv) {
         {"--time-documents", KD_INTEGER, &o.bench.time_documents, "N", "of equal length, that it is cut into"},
         {"--time-heads", KD_INTEGER, &o.bench.time_heads, "N", "of that window"},
         {"--rounds", KD_INTEGER, &o.bench.rounds, "N", "pairs of runs of each precision"},
+        {"--device", KD_TEXT, &o.device, "NAME", "host, cuda or cuda:N: rows of attention of its own kernels instead of logits"},
         {"--no-time", KD_FLAG, &o.no_time, NULL, "compares logits alone"},
         {"--threads", KD_INTEGER, &o.threads, "N", "one for each core unless given"},
         {"--svg", KD_TEXT, &o.svg, "FILE", "the changes as curves over the shift"},

@@ -18,6 +18,13 @@ typedef struct kd_rope_change { double most, rms, size; } kd_rope_change;
 kd_status kd_rope_bench_change(kd_rope_change *change, kd_ctx *ctx, const kd_rope_bench *bench, kd_precision precision,
                                kd_frame frame, const int64_t *shift, int64_t shifts);
 
+/* The same of rows of attention, by whatever kernels the context has (bench_rope_device.c): most and rms become the largest and the mean sum of
+ * |change| over a row, size the first key's share of all change. */
+kd_status kd_rope_bench_rows(kd_rope_change *change, kd_ctx *ctx, const kd_rope_bench *bench, kd_precision precision, kd_frame frame,
+                             const int64_t *shift, int64_t shifts);
+/* Seconds of a forward and of a backward of one document of time_tokens. */
+kd_status kd_rope_bench_cost(double took[2], kd_ctx *ctx, const kd_rope_bench *bench, kd_precision precision);
+
 /* Attention forward of one precision over exact by the same variant: of the best times, and the median of the pairs, which
  * a machine with other work moves by more than there is to see. Rates are those of the best times. */
 typedef struct kd_rope_time {
