@@ -70,6 +70,14 @@ def machine():
     return re.sub(r"[^a-z0-9]+", "-", f"{name} {CORES} cores {about()['instruction_set']}").strip("-")
 
 
+def gpu_csv():
+    """The CSV of this machine's first GPU."""
+    gpus = about().get("gpus")
+    if not isinstance(gpus, list):
+        raise Failed(f"kedge finds no GPU: {gpus or 'it was built without CUDA'}")
+    return ROOT / "bench" / "results" / (re.sub(r"[^a-z0-9]+", "-", gpus[0].split(",")[0].lower()).strip("-") + ".csv")
+
+
 def median(values):
     values = sorted(values)
     return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measure import Failed, Results, Table, bench, main, median, need, peer_arguments, percent, thousands
+from measure import Failed, Results, Table, bench, gpu_csv, main, median, need, peer_arguments, percent, thousands
 from torch_masks import documents_of, pairs_of, reason, sight_of
 
 
@@ -118,7 +118,7 @@ def body():
         torch = need("torch", folder, options.threads)
         if not torch.cuda.is_available():
             raise Failed("PyTorch finds no GPU")
-        results = Results(options.csv)
+        results = Results(options.csv or gpu_csv())
         table = Table(f"Attention, bf16, {torch.cuda.get_device_name()}, torch {torch.__version__}; TFLOP/s of useful operations, share of a bf16 "
                       f"product's rate, medians of {options.rounds} rounds", ["program:16", "what:8", "T:5", "N:4", "E:4", "H:G:5", "TFLOP/s:7",
                                                                               "of limit:8", "kedge over it:13", "anchor:7"])

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from measure import Failed, Results, Table, bench, main, median, need, peer_arguments, percent, thousands
+from measure import Failed, Results, Table, bench, gpu_csv, main, median, need, peer_arguments, percent, thousands
 from torch_masks import reason
 
 GIB = 2**30
@@ -67,7 +67,7 @@ def peer_rate(torch, transformers, options, window, compiled):
 
 def kedge_rate(options, window, mask):
     line, = bench("step", "--device", options.device, "--config", options.config, "--window", window, "--windows", 1, "--leaves", options.leaves,
-                  "--recompute", "layer", "--steps", options.steps, "--mask", mask, "--moments", options.moments,
+                  "--recompute", "layer", "--steps", options.steps, "--mask", mask, "--moments", options.moments, *(["--offload"] if options.offload else []),
                   *(["--length", options.length] if mask != "full" else []))
     return line
 
@@ -80,6 +80,7 @@ def body():
     parser.add_argument("--length", type=int, default=4096, help="tokens of a document behind the anchor (default %(default)s)")
     parser.add_argument("--leaves", type=int, default=1)
     parser.add_argument("--moments", default="f32", help="of kedge: f32, i8, or host (default %(default)s)")
+    parser.add_argument("--offload", action="store_true", help="of kedge: inputs of layers in the host's memory")
     parser.add_argument("--steps", type=int, default=2, help="timed, after one that is not (default %(default)s)")
     parser.add_argument("--no-peer", action="store_true", help="kedge alone")
     options = parser.parse_args()
@@ -90,7 +91,7 @@ def body():
             torch, transformers = need("torch", folder, options.threads), need("transformers", folder, options.threads)
             if not torch.cuda.is_available():
                 raise Failed("PyTorch finds no GPU")
-        results = Results(options.csv)
+        results = Results(options.csv or gpu_csv())
         table = Table(f"A training step of one window, {options.config}; tokens/s, share of a bf16 product's rate (useful operations), GiB of the device",
                       ["program:26", "mask:8", "T:5", "tokens/s:8", "of limit:8", "GiB:6"])
         for window in (int(t[:-1]) * 1024 if t.endswith("K") else int(t) for t in options.windows.split(",")):

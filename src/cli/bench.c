@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli.h"
+#include "dev/peak.h"
 #include "subcommands.h"
 
 static const kd_subcommand benches[] = {
@@ -30,6 +31,11 @@ kd_status kd_bench_now(double *seconds, kd_ctx *ctx) {
     if (ctx->device->finish) KD_TRY(ctx->device->finish(ctx));
     *seconds = kd_now();
     return KD_OK;
+}
+
+kd_status kd_bench_copies(double *bytes_per_second, kd_ctx *ctx) {
+    *bytes_per_second = 0;
+    return ctx->device->host_may_touch ? KD_OK : kd_peak_bandwidth(bytes_per_second, ctx);
 }
 
 int kd_cmd_bench(int argc, char **argv) {

@@ -12,6 +12,9 @@ kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name);
 /* Seconds since some moment, once all that was enqueued has run. */
 kd_status kd_bench_now(double *seconds, kd_ctx *ctx);
 
+/* Bytes a second that copies within a GPU's memory read and write, the other limit there; of a host 0. */
+kd_status kd_bench_copies(double *bytes_per_second, kd_ctx *ctx);
+
 int kd_bench_attention(int argc, char **argv);
 int kd_bench_gemm(int argc, char **argv);
 int kd_bench_step(int argc, char **argv);

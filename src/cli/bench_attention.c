@@ -39,6 +39,7 @@ typedef struct bench {
     kd_rope rope;
     kd_attn a;
     kd_arena arena;
+    double copies;            /* bytes a second, of a GPU */
 } bench;
 
 /* By the number of kd_view_type. */
@@ -177,6 +178,7 @@ static void print(const bench *b, const kd_variant *variant, bool backward, cons
                (long long)o->heads, (long long)o->groups, (long long)kd_pool_threads(b->ctx->pool), r->seconds, r->rate * 1e-9,
                r->peak * 1e-9, r->ratio, (long long)r->runs, of_full);
         if (full) printf(", \"time_of_full\": %.5f", r->seconds / full->seconds);
+        if (b->copies > 0) printf(", \"copy_gbytes\": %.1f", b->copies * 1e-9);
         printf("}\n");
     } else {
         printf("%-8s %-9s %7lld %6.4g %4lld %3lld %3lld %3lld %9.1f %9.1f %6.1f%% %8.4f", variant->name, direction[backward],
@@ -217,6 +219,7 @@ static kd_status measure_all(const options *o) {
     KD_GO(kd_bench_has(ctx, &kd_attn_forward_op, o->variant));
     KD_GO(kd_bench_windows_open(&windows, &o->window));
     KD_GO(bench_open(&b, o, ctx, &windows));
+    KD_GO(kd_bench_copies(&b.copies, ctx));
     if (o->against_full) {
         KD_GO(kd_bench_windows_full(&windows, b.windows.tokens));
         KD_GO(bench_open(&full, o, ctx, &windows));
@@ -225,6 +228,8 @@ static kd_status measure_all(const options *o) {
     drawn.pack = NULL;
     KD_GO(kd_bench_windows_open(&windows, &drawn));
     KD_GO(bench_open(&small, o, ctx, &windows));
+    small.copies = b.copies;
+    if (!o->json && b.copies > 0) printf("peak: a bf16 product of 8192^3; copies within the memory: %.0f GB/s read and written\n", b.copies * 1e-9);
     if (!o->json)
         printf("%-8s %-9s %7s %6s %4s %3s %3s %3s %9s %9s %7s %8s%s\n", "variant", "direction", "T", "N", "E", "H", "G",
                "thr", "GF/s", "peak", "ratio", "pairs", o->against_full ? "     time" : "");

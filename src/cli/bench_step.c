@@ -147,7 +147,7 @@ static int64_t memory_used(const bench *b) {
     return all - left;
 }
 
-static void print(const bench *b, const options *o, double seconds, double peak) {
+static void print(const bench *b, const options *o, double seconds, double peak, double copies) {
     double useful, executed, tokens = (double)b->tokens, all = 0;
     struct { double seconds; int64_t calls; char name[40]; } part[KD_CLOCK_OPS];
     count_flops(&useful, &executed, b);
@@ -168,19 +168,22 @@ static void print(const bench *b, const options *o, double seconds, double peak)
                (long long)kd_pool_threads(b->ctx->pool), kd_isa_name(b->ctx->isa), recompute, seconds, tokens / seconds, useful / seconds * 1e-9,
                executed / seconds * 1e-9, peak * 1e-9, useful / seconds / peak, executed / seconds / peak, (long long)memory_used(b));
         for (int64_t i = 0; i < b->clock.parts; i++) printf("%s\"%s\": %.5g", i ? ", " : "", part[i].name, part[i].seconds);
-        printf("}}\n");
+        printf("}");
+        if (copies > 0) printf(", \"copy_gbytes\": %.1f", copies * 1e-9);
+        printf("}\n");
         return;
     }
     printf("%.4g seconds a step, %.0f tokens/s; useful %.1f GF/s, %.1f%% of the peak of %.1f; executed %.1f%%; recompute %s; %.2f GiB\n", seconds,
            tokens / seconds, useful / seconds * 1e-9, 100 * useful / seconds / peak, peak * 1e-9, 100 * executed / seconds / peak, recompute,
            (double)memory_used(b) * 0x1p-30);
+    if (copies > 0) printf("peak: a bf16 product of 8192^3; copies within the memory: %.0f GB/s read and written\n", copies * 1e-9);
     printf("%-24s %8s %10s %7s\n", "part", "calls", "seconds", "share");
     for (int64_t i = 0; i < b->clock.parts; i++)
         printf("%-24s %8lld %10.4g %6.1f%%\n", part[i].name, (long long)part[i].calls, part[i].seconds, 100 * part[i].seconds / all);
 }
 
 static kd_status run(const options *o) {
-    double took[STEPS_MOST], peak[STEPS_MOST];
+    double took[STEPS_MOST], peak[STEPS_MOST], copies;
     bench b;
     KD_TRY(bench_open(&b, o));
     kd_status status;
@@ -196,7 +199,8 @@ static kd_status run(const options *o) {
     }
     qsort(took, (size_t)o->steps, sizeof *took, ascending);
     qsort(peak, (size_t)o->steps, sizeof *peak, ascending);
-    print(&b, o, took[o->steps / 2], peak[o->steps - 1]);
+    KD_GO(kd_bench_copies(&copies, b.ctx));
+    print(&b, o, took[o->steps / 2], peak[o->steps - 1], copies);
 done:
     bench_close(&b);
     return status;
