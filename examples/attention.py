@@ -10,7 +10,7 @@ P = c.POINTER
 
 class PlanOptions(c.Structure):
     _fields_ = [("mask", c.c_int), ("reset", c.c_bool), ("anchor_is_bos", c.c_bool), ("lead_bos", c.c_bool),
-                ("predict_boundary", c.c_bool), ("predict_first", c.c_bool), ("bos", c.c_int32)]
+                ("predict_boundary", c.c_bool), ("predict_first", c.c_bool), ("bos", c.c_int32), ("offset", c.c_int32)]
 
 
 class Plan(c.Structure):

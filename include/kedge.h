@@ -89,6 +89,7 @@ typedef struct kd_plan_options {
     bool predict_boundary;    /* a document's last token is trained on the next token of the window */
     bool predict_first;       /* a BOS is trained on its document's first token */
     int32_t bos;              /* the id used for BOS and anchor */
+    int32_t offset;           /* added to every position: to see what large ones do. At least 0 */
 } kd_plan_options;
 
 /* One document's share of the window. */
@@ -111,7 +112,7 @@ KD_API int64_t kd_plan_tokens(const kd_plan_options *options, const kd_piece *pi
                               const kd_chunk *chunk, int64_t chunks);
 
 /* Lays out a window: BOS and tags are placed, positions and targets fixed in window order, then documents are
- * joined by a stable sort. A shared anchor stands at position 0. Every piece must have at least one chunk (a chunk may be
+ * joined by a stable sort. A shared anchor stands at position 0, plus the offset. Every piece must have at least one chunk (a chunk may be
  * empty).
  * plan is overwritten; free with kd_plan_free. KD_EARG with values, KD_ENOMEM. */
 KD_API kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *options, const kd_piece *piece, int64_t pieces,

@@ -94,4 +94,19 @@ ok $code "and the run goes on"
 sed -i '/"sliding_window"/d' model/config.json
 try train run.yaml --set "$init" --set window=8K --set output=x
 says 2 "lets a token see 4096 tokens, the window has 8192"
+
+# An offset of all positions: by document the same bits, by window at precision exact nearly the same, in bf16 others.
+for at in 0 1M; do for how in document:exact window:exact window:bf16-store; do
+    try train run.yaml --set mask=document --set model.rope.frame=${how%:*} --set model.rope.precision=${how#*:} --set offset=$at --set output=runs/at-$at-$how
+done; done
+[ $code -eq 0 ] && [ "$(weights runs/at-0-document:exact/step-4)" = "$(weights runs/at-1M-document:exact/step-4)" ]
+ok $? "an offset of positions changes no bit by document"
+python3 - <<'PYTHON'
+import json
+def first(run): return next(x["loss"] for x in map(json.loads, open(f"runs/{run}/metrics.jsonl")) if "grad_norm" in x)
+exact, half = ([first(f"at-{at}-window:{how}") for at in ("0", "1M")] for how in ("exact", "bf16-store"))
+assert abs(exact[0] - exact[1]) < 2e-6 and half[0] != half[1], (exact, half)
+PYTHON
+ok $? "by window nearly none when exact, and others in bf16"
+try train run.yaml --set offset=9M --set output=runs/x; says 2 'offset: 9437184 is outside'
 echo done

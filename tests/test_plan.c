@@ -198,6 +198,33 @@ static void every_row_of_the_paper_is_a_setting_of_the_switches(void **state) {
     }
 }
 
+/* Positions and what frame document subtracts grow alike; nothing else changes. */
+static void an_offset_moves_positions_alone(void **state) {
+    (void)state;
+    const int32_t token[] = {5, 6, 7, 8, 9};
+    const kd_piece piece[] = {{NULL, 0, -1}, {NULL, 0, 4}};
+    const kd_chunk chunk[] = {{0, token, 3, NULL}, {1, token + 3, 2, NULL}};
+    for (int mask = KD_MASK_FULL; mask <= KD_MASK_ANCHOR; mask++)
+        for (int flags = 0; flags < 4; flags++) {
+            kd_plan_options o = {.mask = (kd_mask)mask, .reset = flags & 1, .anchor_is_bos = flags & 2, .lead_bos = flags & 2, .bos = 1};
+            kd_plan a, b;
+            assert_int_equal(kd_plan_init(&a, &o, piece, 2, chunk, 2), KD_OK);
+            o.offset = 1 << 20;
+            assert_int_equal(kd_plan_init(&b, &o, piece, 2, chunk, 2), KD_OK);
+            assert_true(a.T == b.T && a.N == b.N && a.anchors == b.anchors);
+            assert_memory_equal(a.start, b.start, (size_t)(a.N + 1) * sizeof *a.start);
+            for (int64_t t = 0; t < a.T; t++) {
+                assert_int_equal(b.position[t], a.position[t] + (1 << 20));
+                assert_true(a.token[t] == b.token[t] && a.target[t] == b.target[t] && a.depth[t] == b.depth[t]);
+            }
+            for (int64_t n = 0; n < a.N; n++) assert_int_equal(b.base[n], a.base[n] + (1 << 20));
+            kd_plan_free(&a);
+            kd_plan_free(&b);
+            o.offset = -1;
+            assert_int_equal(kd_plan_init(&a, &o, piece, 2, chunk, 2), KD_EARG);
+        }
+}
+
 static void a_document_counts_its_relative_positions_from_its_text(void **state) {
     (void)state;
     text x;
@@ -275,6 +302,7 @@ int main(void) {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(every_combination_of_switches_is_its_dense_mask),
         cmocka_unit_test(every_row_of_the_paper_is_a_setting_of_the_switches),
+        cmocka_unit_test(an_offset_moves_positions_alone),
         cmocka_unit_test(a_document_counts_its_relative_positions_from_its_text),
         cmocka_unit_test(an_empty_piece_is_no_document),
         cmocka_unit_test(a_bos_without_text_is_not_trained_on_a_neighbour),

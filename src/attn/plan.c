@@ -33,6 +33,7 @@ int64_t kd_plan_tokens(const kd_plan_options *o, const kd_piece *piece, int64_t 
 static kd_status check(const kd_plan_options *o, const kd_piece *piece, int64_t pieces, const kd_chunk *chunk,
                        int64_t chunks) {
     if (pieces < 0 || chunks < 0) return kd_fail(KD_EARG, "a plan of %lld pieces", (long long)pieces);
+    if (o->offset < 0 || o->offset > 1 << 24) return kd_fail(KD_EARG, "an offset of positions of %lld: 0 to 2^24", (long long)o->offset);
     if (o->predict_first && shared_anchor(o))
         return kd_fail(KD_EARG, "first: predict needs a BOS in every document: a shared anchor has no one document");
     for (int64_t n = 0; n < pieces; n++)
@@ -157,9 +158,10 @@ kd_status kd_plan_init(kd_plan *plan, const kd_plan_options *o, const kd_piece *
     for (int64_t n = 0; n < N; n++) {
         int64_t from = plan->start[plan->N], to = plan->start[n + 1];  /* start[n] may hold a later one by now */
         if (to == from) continue;
-        plan->base[plan->N] = base_of(plan->position + from, to - from);
+        plan->base[plan->N] = base_of(plan->position + from, to - from) + o->offset;
         plan->start[++plan->N] = to;
     }
+    for (int64_t t = 0; t < T; t++) plan->position[t] += o->offset;
 done:
     free(at);
     free(work);

@@ -105,6 +105,7 @@ static kd_status prepare(kd_windows *w, const kd_corpus *corpus, const kd_window
         .predict_boundary = options->predict_boundary,
         .predict_first = options->predict_first,
         .bos = tokenizer->bos >= 0 ? tokenizer->bos : tokenizer->eos,
+        .offset = (int32_t)options->offset,
     };
     KD_TRY(check_specials(w));
     KD_TRY(encode_tags(w));

@@ -21,6 +21,7 @@ typedef struct kd_window_options {
     bool reset, anchor_is_bos, interleave, tag, truncate;
     bool predict_boundary, predict_first;
     kd_separator separator;
+    int64_t offset;            /* of every position (kd_plan_options) */
     int64_t shortest;          /* text tokens of a document's rest that is still taken into the next window; 0 is 1 */
     uint64_t seed;             /* of the order of windows and of the interleaved cuts */
 } kd_window_options;

@@ -123,6 +123,8 @@ const kd_run_row kd_run_schema[] = {
      .about = "what a token sees: full: all before it; document: its own document; anchor: its own document and the window's first token"},
     {"positions", KD_RUN_SWITCH, "running", AT(window.reset), .word = POSITIONS,
      .about = "running over the window, or reset in each document"},
+    {"offset", KD_RUN_SIZE, "0", AT(window.offset), .range = "[0, 8388608]",
+     .about = "added to every position: what large ones do to a precision; with frame document or precision exact nearly nothing"},
     {"interleave", KD_RUN_BOOL, "false", AT(window.interleave),
      .about = "cuts documents into chunks and shuffles them over the window"},
     {"tag", KD_RUN_BOOL, "false", AT(window.tag),

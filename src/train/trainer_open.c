@@ -77,7 +77,8 @@ kd_model_options kd_trainer_model_options(const kd_trainer *t) {
     const kd_run_file *run = t->run;
     int64_t windows = run->batch_windows / run->data_ranks;
     return (kd_model_options){.window = run->window.window, .windows = windows, .micro = run->micro < windows ? run->micro : windows,
-                              .leaves = run->leaves, .frame = run->frame, .recompute = run->recompute, .training = true,
+                              .positions = run->window.window + 1 + run->window.offset, .leaves = run->leaves, .frame = run->frame,
+                              .recompute = run->recompute, .training = true,
                               .activations = run->activations, .weights = run->weights, .precision = run->precision, .sequence = t->sequence,
                               .mode = run->mode, .data = t->data, .world = t->world,
                               .zero = run->zero, .files = run->offload_activations,

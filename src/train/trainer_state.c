@@ -13,10 +13,10 @@ static json_t *identity(const kd_trainer *t) {
     const kd_window_options *w = &run->window;
     char hash[20];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)t->train.windows.hash);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:s, s:s}",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:i, s:s, s:s}",
                      "seed", (json_int_t)run->seed, "window", (json_int_t)w->window, "batch_windows",
                      (json_int_t)run->batch_windows, "leaves", (json_int_t)run->leaves, "frame", (json_int_t)run->frame,
-                     "precision", kd_precision_name(run->precision), "reset", w->reset, "anchor_is_bos", w->anchor_is_bos, "interleave", w->interleave, "tag", w->tag,
+                     "offset", (json_int_t)w->offset, "precision", kd_precision_name(run->precision), "reset", w->reset, "anchor_is_bos", w->anchor_is_bos, "interleave", w->interleave, "tag", w->tag,
                      "truncate", w->truncate, "predict_boundary", w->predict_boundary, "predict_first",
                      w->predict_first, "separator", (int)w->separator, "mask",
                      w->mask == KD_MASK_FULL       ? "full"
@@ -177,6 +177,7 @@ kd_status kd_trainer_load(kd_trainer *t, const char *folder) {
     json_t *said = json_object_get(state, "must_agree");
     if (json_is_object(said) && !json_object_get(said, "precision"))  /* from before there were others */
         json_object_set_new(said, "precision", json_string("exact"));
+    if (json_is_object(said) && !json_object_get(said, "offset")) json_object_set_new(said, "offset", json_integer(0));
     KD_GO(check_identity(t, said, path));
     warn_variants(t, json_object_get(state, "made_by"), path);
     KD_GO(kd_model_load(t->model, folder));
