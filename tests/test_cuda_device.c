@@ -87,9 +87,9 @@ static void a_context_knows_its_device(void **state) {
 }
 
 static void kedge_isa_caps_its_own_kind(void **state) {
+    kd_ctx *ctx = gpu_open();  /* skips where there is no GPU */
     const char *old = getenv("KEDGE_ISA");
     char *kept = old ? strdup(old) : NULL;
-    kd_ctx *ctx = gpu_open();
     kd_isa best = ctx->isa;
     (void)state;
     kd_ctx_close(ctx);
