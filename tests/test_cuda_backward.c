@@ -264,11 +264,11 @@ static void stretches_of_rows_and_keys(void **state) {
 /* With turns every run gives the same bits; without, dk and dv do. In the simulator the second run's order is drawn. */
 static void the_same_bits_run_by_run(void **state) {
     enum { AGAIN = 4 };
-    const char *seed = getenv("KEDGE_SIMT_SEED");
-    char *kept = seed ? strdup(seed) : NULL;
     kd_ctx *ctx = gpu_open();
     (void)state;
     if (!is_served(ctx)) skip();
+    const char *seed = getenv("KEDGE_SIMT_SEED");
+    char *kept = seed ? strdup(seed) : NULL;
     for (int s = 0; s < 2; s++) {
         run r;
         run_init(&r, ctx, &(window){.mask = KD_MASK_FULL, .N = 1, .length = {600}}, 2, 1, sizes[s], KD_GPU_F16, all, all);
