@@ -128,7 +128,9 @@ SOURCES := $(filter-out %/comm_nccl.c,$(SOURCES))
 endif
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(KERNELS:%=$(BUILD)/%.o) $(SIMT:%.cc=$(BUILD)/%.o)
 CLI     := $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/cli/*.c))
-TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+# Tests of kernels alone are of builds with CUDA; tests/run leaves them out of others.
+ONLY_CUDA := $(addprefix tests/test_cuda_,$(addsuffix .c,attn attn_rows attn_sm80 backward forward matmul nn))
+TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter-out $(if $(CUDA),,$(ONLY_CUDA)),$(wildcard tests/test_*.c)))
 TESTS   += $(if $(CUDA),$(patsubst tests/%.cu,$(BUILD)/tests/%,$(wildcard tests/test_*.cu)))
 TESTS   += $(if $(SIMT),$(BUILD)/tests/test_simt)
 HELPERS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out tests/test_%.c tests/fault_shim.c tests/simulated_nccl.c,$(wildcard tests/*.c)))

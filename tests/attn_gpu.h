@@ -256,4 +256,22 @@ static inline void gpu_naive(float *out[PARTS], const problem *x, kd_storage sto
     free(key);
 }
 
+/* Contexts of a program's tests; gpu NULL: there is none. */
+static kd_ctx *host, *gpu;
+
+static inline int open_both(void **state) {
+    (void)state;
+    kd_status status = kd_ctx_open_device(&gpu, "cuda", 2);
+    if (status && status != KD_ENOTSUP) return -1;
+    if (status) print_message("skipped: %s\n", kd_message());
+    return kd_ctx_open(&host, 2);
+}
+
+static inline int close_both(void **state) {
+    (void)state;
+    kd_ctx_close(gpu);
+    kd_ctx_close(host);
+    return 0;
+}
+
 #endif

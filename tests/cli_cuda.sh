@@ -68,6 +68,7 @@ try plan run.yaml $half --no-time; [ $code -eq 0 ] && grep -q 'precision f16-sto
 
 try bench attention --device cuda --tokens 96 --heads 2 --groups 1 --size 64 --documents 2 --anchor --seconds 0 --json
 [ $code -eq 0 ] && grep -q '"device": "cuda", "precision": "f16-store", "variant": "sm' out; ok $? "attention is timed on the GPU"
+try bench attention --device cuda --tokens 32 --heads 1 --precision bf16-eager; says 1 'has no kernel for precision bf16-eager'
 try bench step --device cuda --preset tiny --window 64 --windows 1 --steps 1 --recompute layer --moments host --offload --json
 [ $code -eq 0 ] && grep -q '"device": "cuda", "dtype": "bf16", "moments": "host"' out; ok $? "and a step"
 try bench rope --device cuda --tokens 48 --heads 1 --size 64 --time-tokens 48 --time-heads 1 --json

@@ -2,11 +2,7 @@
  * of it when they are done plainly; float32 kernels as twice the naive float32 evaluation. */
 #include "attn_gpu.h"
 
-#if defined(KD_CUDA)
 #include "attn/attn_cuda.h"
-#endif
-
-static kd_ctx *host, *gpu;
 
 #define ALL(type) {type, type, type, type, type, type, type, type}
 #define F32 KD_VIEW_F32
@@ -146,7 +142,6 @@ static void gradients_may_be_of_any_size(void **state) {
     assert_int_equal(bad, 0);
 }
 
-#if defined(KD_CUDA)
 /* What float16 cannot hold is kept in bf16: found on the device, and counted there. */
 static void what_float16_cannot_hold_is_kept_in_bf16(void **state) {
     (void)state;
@@ -185,7 +180,6 @@ static void what_float16_cannot_hold_is_kept_in_bf16(void **state) {
         }
     assert_int_equal(bad, 0);
 }
-#endif
 
 /* ---- the same bits ------------------------------------------------------------------------------------------------------------ */
 
@@ -421,28 +415,11 @@ static void scratch_for_any_window_is_enough(void **state) {
         }
 }
 
-static int open_both(void **state) {
-    (void)state;
-    kd_status status = kd_ctx_open_device(&gpu, "cuda", 2);
-    if (status && status != KD_ENOTSUP) return -1;
-    if (status) print_message("skipped: %s\n", kd_message());
-    return kd_ctx_open(&host, 2);
-}
-
-static int close_both(void **state) {
-    (void)state;
-    kd_ctx_close(gpu);
-    kd_ctx_close(host);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(every_variant_keeps_to_the_definition),
         cmocka_unit_test(gradients_may_be_of_any_size),
-#if defined(KD_CUDA)
         cmocka_unit_test(what_float16_cannot_hold_is_kept_in_bf16),
-#endif
         cmocka_unit_test(a_run_can_be_repeated),
         cmocka_unit_test(batches_of_heads_do_not_matter),
         cmocka_unit_test(views_of_16_bits_are_the_widened_numbers),

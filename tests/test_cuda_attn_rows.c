@@ -2,10 +2,7 @@
  * the rows makes beside it. */
 #include "attn_gpu.h"
 
-#if defined(KD_CUDA)
 #include "attn/attn_cuda_call.h"
-
-static kd_ctx *host, *gpu;
 
 enum { H = 4, G = 2, TABLE = 1 << 18 };
 
@@ -192,21 +189,6 @@ static void what_float16_cannot_hold_is_noticed(void **state) {
         }
 }
 
-static int open_both(void **state) {
-    (void)state;
-    kd_status status = kd_ctx_open_device(&gpu, "cuda", 2);
-    if (status && status != KD_ENOTSUP) return -1;
-    if (status) print_message("skipped: %s\n", kd_message());
-    return kd_ctx_open(&host, 2);
-}
-
-static int close_both(void **state) {
-    (void)state;
-    kd_ctx_close(gpu);
-    kd_ctx_close(host);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest test[] = {
         cmocka_unit_test(what_is_kept_is_the_hosts_to_the_bit),
@@ -215,15 +197,3 @@ int main(void) {
     };
     return cmocka_run_group_tests(test, open_both, close_both);
 }
-#else
-static void this_build_has_no_cuda(void **state) {
-    (void)state;
-    print_message("skipped: a build without CUDA has none of these kernels\n");
-    skip();
-}
-
-int main(void) {
-    const struct CMUnitTest test[] = {cmocka_unit_test(this_build_has_no_cuda)};
-    return cmocka_run_group_tests(test, NULL, NULL);
-}
-#endif

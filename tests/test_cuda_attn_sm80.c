@@ -3,7 +3,6 @@
 #include "attn_oracle.h"
 #include "cuda_test.h"
 
-#if defined(KD_CUDA)
 #include "attn/attn_sm80.h"
 
 enum { CARD = 99 << 10, LARGE = 227 << 10 };  /* shared memory of a block: of consumers' cards, of an H100 */
@@ -460,17 +459,9 @@ static void other_heads_have_no_kernel(void **state) {
     assert_int_equal(kd_attn_sm80_backward(&x), KD_ENOTSUP);
     kd_ctx_close(ctx);
 }
-#else
-static void this_build_has_no_kernels(void **state) {
-    (void)state;
-    print_message("skipped: kernels are compiled with CUDA=1 or CUDA=simulated\n");
-    skip();
-}
-#endif
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#if defined(KD_CUDA)
         cmocka_unit_test(every_head_size_and_mode),
         cmocka_unit_test(some_rows_and_keys_of_a_window),
         cmocka_unit_test(large_logits),
@@ -479,9 +470,6 @@ int main(void) {
         cmocka_unit_test(a_row_does_not_depend_on_the_rows_beside_it),
         cmocka_unit_test(numbers_beyond_float16_are_left_to_bf16),
         cmocka_unit_test(other_heads_have_no_kernel),
-#else
-        cmocka_unit_test(this_build_has_no_kernels),
-#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

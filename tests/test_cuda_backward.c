@@ -3,7 +3,6 @@
 #include "attn_oracle.h"
 #include "cuda_test.h"
 
-#if defined(KD_CUDA)
 #include "attn/attn_cuda.h"
 
 /* A run: what is packed, on the host and on the device, and what comes back. */
@@ -372,17 +371,3 @@ int main(void) {
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-
-#else
-
-static void needs_cuda(void **state) {
-    (void)state;
-    print_message("skipped: this build has no CUDA\n");
-    skip();
-}
-
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(needs_cuda)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
-#endif

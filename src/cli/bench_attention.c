@@ -219,6 +219,8 @@ static kd_status measure_all(const options *o) {
     KD_GO(kd_bench_has(ctx, &kd_attn_forward_op, o->variant));
     KD_GO(kd_bench_windows_open(&windows, &o->window));
     KD_GO(bench_open(&b, o, ctx, &windows));
+    if (!kd_op_choose(ctx, &kd_attn_forward_op, &b.a))
+        KD_GO(kd_fail(KD_ENOTSUP, "bench attention: device %s has no kernel for precision %s", o->device, kd_precision_name(precision_of(o))));
     KD_GO(kd_bench_copies(&b.copies, ctx));
     if (o->against_full) {
         KD_GO(kd_bench_windows_full(&windows, b.windows.tokens));
@@ -229,7 +231,7 @@ static kd_status measure_all(const options *o) {
     KD_GO(kd_bench_windows_open(&windows, &drawn));
     KD_GO(bench_open(&small, o, ctx, &windows));
     small.copies = b.copies;
-    if (!o->json && b.copies > 0) printf("peak: a bf16 product of 8192^3; copies within the memory: %.0f GB/s read and written\n", b.copies * 1e-9);
+    if (!o->json && b.copies > 0) printf("peak: a large bf16 product; copies within the memory: %.0f GB/s read and written\n", b.copies * 1e-9);
     if (!o->json)
         printf("%-8s %-9s %7s %6s %4s %3s %3s %3s %9s %9s %7s %8s%s\n", "variant", "direction", "T", "N", "E", "H", "G",
                "thr", "GF/s", "peak", "ratio", "pairs", o->against_full ? "     time" : "");
@@ -293,7 +295,7 @@ int kd_bench_attention(int argc, char **argv) {
     const kd_usage usage = {"bench attention", "[options]",
                             "Speed of every variant of attention in useful FLOPs (forward 4 E for each pair of tokens that see\n"
                             "each other, backward 2.5 times that), beside the limit of the device measured between the runs:\n"
-                            "FMAs of the best instruction set, or a bf16 product of 8192^3; then the pairs as a share of those of full attention and, if asked for, the time\n"
+                            "FMAs of the best instruction set, or a large bf16 product; then the pairs as a share of those of full attention and, if asked for, the time\n"
                             "as a share of its time. The last lines are the plain-C definition on a small window.",
                             "  kedge bench attention --threads 1\n"
                             "  kedge bench attention --tokens 64K --mean-length 2K --anchor --heads 8 --groups 2\n"
