@@ -84,7 +84,10 @@ def body():
     parser.add_argument("--steps", type=int, default=2, help="timed, after one that is not (default %(default)s)")
     parser.add_argument("--no-peer", action="store_true", help="kedge alone")
     options = parser.parse_args()
-    name = json.loads(Path(options.config).read_text())["model_type"]
+    try:
+        name = json.loads(Path(options.config).read_text())["model_type"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Failed(f"{options.config} is no config.json of a model: {error}") from None
     with tempfile.TemporaryDirectory(prefix="kedge-step-") as folder:
         torch = transformers = None
         if not options.no_peer:

@@ -28,7 +28,7 @@ kd_status kd_bench_has(const kd_ctx *ctx, const kd_op *op, const char *name) {
 }
 
 kd_status kd_bench_now(double *seconds, kd_ctx *ctx) {
-    if (ctx->device->finish) KD_TRY(ctx->device->finish(ctx));
+    KD_TRY(kd_ctx_finish(ctx));
     *seconds = kd_now();
     return KD_OK;
 }
