@@ -146,6 +146,7 @@ MANDIR     := $(PREFIX)/share/man
 BASHDIR    := $(PREFIX)/share/bash-completion/completions
 VERSION    := $(shell sed -n 's/^.define KD_VERSION "\(.*\)"/\1/p' include/kedge.h)
 MAJOR      := $(firstword $(subst ., ,$(VERSION)))
+ABI        := $(shell sed -n 's/^.define KD_ABI //p' include/kedge.h)
 PUBLIC     := $(shell sed -n 's/^KD_API [a-z0-9_ *]*\b\(kd_[a-z0-9_]*\).*/\1/p' include/kedge.h)
 SHARED     := libkedge.so.$(VERSION)
 PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD)/man/kedge.1
@@ -192,7 +193,7 @@ $(BUILD)/lib/libkedge.a: $(BUILD)/lib/kedge.o
 
 $(BUILD)/lib/$(SHARED): $(BUILD)/lib/kedge.o
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -Wl,-z,defs $(LDFLAGS) -shared -Wl,-soname,libkedge.so.$(MAJOR) -o $@ $< $(KEDGE_LIBS)
+	$(Q)$(CC) $(KD_FLAGS) $(CFLAGS) $(KD_LINK) -Wl,-z,defs $(LDFLAGS) -shared -Wl,-soname,libkedge.so.$(ABI) -o $@ $< $(KEDGE_LIBS)
 
 $(BUILD)/man/kedge.1: $(BUILD)/kedge tools/man
 	$(call say,MAN,$(@D))
@@ -314,15 +315,15 @@ under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
 substitute = sed -e 's|@PREFIX@|$(PREFIX)|; s|@PC_LIBDIR@|$(call under_prefix,$(LIBDIR))|' \
 	-e 's|@PC_INCLUDEDIR@|$(call under_prefix,$(INCLUDEDIR))|' -e 's|@KEDGE_LIBS@|$(KEDGE_LIBS)|' \
 	-e "s|@INCLUDE_FROM_LIB@|$$(realpath -ms --relative-to=$(LIBDIR) $(INCLUDEDIR))|" \
-	-e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@CMAKE_LIBS@|$(subst $() ,;,$(KEDGE_LIBS))|'
+	-e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@ABI@|$(ABI)|; s|@CMAKE_LIBS@|$(subst $() ,;,$(KEDGE_LIBS))|'
 
 install: $(PRODUCTS)
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1 $(BASHDIR))
 	install -m 755 $(BUILD)/kedge $(DESTDIR)$(BINDIR)/
 	install -m 644 include/kedge.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(DESTDIR)$(LIBDIR)/
-	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/libkedge.so.$(MAJOR)
-	ln -sf libkedge.so.$(MAJOR) $(DESTDIR)$(LIBDIR)/libkedge.so
+	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/libkedge.so.$(ABI)
+	ln -sf libkedge.so.$(ABI) $(DESTDIR)$(LIBDIR)/libkedge.so
 	$(substitute) tools/install/kedge.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/kedge.pc
 	for f in kedge-config kedge-config-version; do \
 		$(substitute) tools/install/$$f.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/kedge/$$f.cmake || exit 1; done

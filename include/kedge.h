@@ -16,21 +16,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 #define KD_VERSION "0.1.0"
 
-/* Marks what the libraries export: these functions and nothing else. */
-#if defined(__GNUC__)
-#define KD_API __attribute__((visibility("default")))
+/* The number of the binary interface, and of the shared library's name, libkedge.so.KD_ABI. It is raised when a program that was compiled with
+ * the header of before would go wrong: a function is gone or takes something else, a struct has another size or order, a constant another
+ * value. What is added at the end, a function or a constant, leaves it alone. */
+#define KD_ABI 0
+
+/* Marks what the libraries export: these functions and nothing else. Without the lines that begin with # and this word, the header is plain
+ * declarations, as cffi reads them. */
+#if defined(__cplusplus)
+#define KD_API extern "C" __attribute__((visibility("default")))
 #else
-#define KD_API
+#define KD_API __attribute__((visibility("default")))
 #endif
 
 /* KD_VERSION of the library that runs, which may be newer than this header. */
 KD_API const char *kd_version(void);
+/* KD_ABI of the library that runs: for callers that found it by a path instead of by its name. */
+KD_API int64_t kd_abi(void);
+/* Bytes of a struct of this header by its name, "kd_plan", in the library that runs; -1: it has no such struct. For callers that write
+ * the structs down again, as ctypes does. */
+KD_API int64_t kd_struct_bytes(const char *name);
 
 typedef enum kd_status {
     KD_OK = 0,
@@ -62,6 +69,12 @@ KD_API kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
  * are the host's. KD_ENOTSUP, with the reason, where the build or the machine has no such device. */
 KD_API kd_status kd_ctx_open_device(kd_ctx **out, const char *device, int64_t threads);
 KD_API void kd_ctx_close(kd_ctx *ctx);
+/* What is computed from now on is enqueued on this stream of the caller's (a cudaStream_t; NULL: CUDA's default stream), after what the
+ * context has enqueued before. The context's own stream, used until then, waits for no other. The stream stays the caller's, and must live
+ * until the context is closed or uses another. KD_EARG on the host, which has none. */
+KD_API kd_status kd_ctx_use_stream(kd_ctx *ctx, void *stream);
+/* Waits for what was enqueued, and says what was found wrong on the way. On the host functions are done when they return. */
+KD_API kd_status kd_ctx_finish(kd_ctx *ctx);
 
 /* ---- plan: who sees whom -------------------------------------------------------------------------------- */
 
@@ -178,17 +191,9 @@ typedef struct kd_view {
     uint16_t *half;           /* the other types */
 } kd_view;
 
-/* Contiguous [T, heads, E]. */
-static inline kd_view kd_view_heads(float *data, int64_t heads, int64_t E) {
-    kd_view v = {data, heads * E, E, KD_VIEW_F32, 0};
-    return v;
-}
-
-/* The same of 16-bit numbers. */
-static inline kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, int64_t E) {
-    kd_view v = {0, heads * E, E, type, half};
-    return v;
-}
+/* Contiguous [T, heads, E] of float32; the same of 16-bit numbers. */
+KD_API kd_view kd_view_heads(float *data, int64_t heads, int64_t E);
+KD_API kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, int64_t E);
 
 /* Tokens from .. to-1 of a window; {0, 0}: all. */
 typedef struct kd_stretch { int64_t from, to; } kd_stretch;
@@ -224,7 +229,4 @@ KD_API kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
  * sum per query head, then a binary tree over the group's heads. */
 KD_API kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

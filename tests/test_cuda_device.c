@@ -21,6 +21,9 @@ static void devices_have_names(void **state) {
     assert_int_equal(kd_pool_threads(ctx->pool), 3);
     assert_int_equal(ctx->block, 512);
     assert_null(ctx->cuda);
+    assert_int_equal(kd_ctx_use_stream(ctx, NULL), KD_EARG);
+    assert_non_null(strstr(kd_message(), "device host has no streams"));
+    gpu_done(kd_ctx_finish(ctx));
     int64_t left, all;
     gpu_done(kd_device_memory(ctx, &left, &all));
     assert_true(left > 0 && left <= all && all == kd_memory_total());
@@ -212,6 +215,34 @@ static void two_contexts_do_not_meet(void **state) {
     kd_ctx_close(a);
 }
 
+static void a_stream_may_be_the_callers(void **state) {
+    kd_ctx *ctx = gpu_open();
+    (void)state;
+#if defined(KD_CUDA)
+    cudaStream_t mine, own = ctx->cuda->stream;
+    int32_t number[1000], back[1000];
+    assert_int_equal(cudaStreamCreateWithFlags(&mine, cudaStreamNonBlocking), cudaSuccess);
+    void *const stream[] = {mine, mine, NULL, mine};  /* the same once more; CUDA's default stream, and back */
+    int32_t *memory = gpu_take(ctx, sizeof number);
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < 1000; j++) number[j] = 1000 * i + j;
+        gpu_done(ctx->device->put(ctx, memory, number, sizeof number));  /* on the stream of before */
+        gpu_done(kd_ctx_use_stream(ctx, stream[i]));
+        assert_ptr_equal(ctx->cuda->stream, stream[i]);
+        gpu_done(ctx->device->get(ctx, back, memory, sizeof back));
+        assert_memory_equal(number, back, sizeof back);
+    }
+    gpu_done(kd_ctx_finish(ctx));
+    gpu_drop(ctx);
+    assert_ptr_equal(ctx->cuda->own, own);
+    kd_ctx_close(ctx);
+    assert_int_equal(cudaStreamSynchronize(mine), cudaSuccess);  /* it is the caller's still */
+    assert_int_equal(cudaStreamDestroy(mine), cudaSuccess);
+#else
+    kd_ctx_close(ctx);
+#endif
+}
+
 static void a_fault_is_reported_once(void **state) {
     kd_ctx *ctx = gpu_open();
     (void)state;
@@ -289,6 +320,7 @@ int main(void) {
         cmocka_unit_test(copies_of_all_sizes_come_back),
         cmocka_unit_test(many_small_copies_keep_their_order),
         cmocka_unit_test(two_contexts_do_not_meet),
+        cmocka_unit_test(a_stream_may_be_the_callers),
         cmocka_unit_test(a_fault_is_reported_once),
         cmocka_unit_test(rotations_are_the_hosts),
         cmocka_unit_test(copies_within_its_memory_have_a_speed),

@@ -63,6 +63,13 @@ kd_status kd_ctx_open_device(kd_ctx **out, const char *device, int64_t threads) 
     return kd_ctx_open_cuda(out, atoi(number), threads);
 }
 
+kd_status kd_ctx_use_stream(kd_ctx *ctx, void *stream) {
+    if (!ctx->device->use_stream) return kd_fail(KD_EARG, "device %s has no streams", ctx->device->name);
+    return ctx->device->use_stream(ctx, stream);
+}
+
+kd_status kd_ctx_finish(kd_ctx *ctx) { return ctx->device->finish ? ctx->device->finish(ctx) : KD_OK; }
+
 kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total) { return ctx->device->memory(ctx, free, total); }
 
 void kd_ctx_close(kd_ctx *ctx) {

@@ -29,6 +29,7 @@ typedef struct kd_device {
     void (*leave)(kd_ctx *ctx);
     kd_status (*finish)(kd_ctx *ctx);  /* waits for what was enqueued; NULL: operations have run when they return */
     kd_status (*memory)(kd_ctx *ctx, int64_t *free, int64_t *total);
+    kd_status (*use_stream)(kd_ctx *ctx, void *stream);  /* as kd_ctx_use_stream; NULL: it has none */
     /* Where operations are only enqueued: notes the time at which the device gets here, for count; -1: it cannot. The clock has the
      * seconds in between after the next get or finish. NULL: the time on the host is the operation's. */
     int64_t (*mark)(kd_ctx *ctx);
@@ -84,9 +85,6 @@ kd_status kd_isa_cap(kd_isa *isa);
 
 /* Bytes of the device's memory that can still be had, and all of it; 0 where the system does not say. */
 kd_status kd_device_memory(kd_ctx *ctx, int64_t *free, int64_t *total);
-
-/* Waits for what was enqueued, and says what was found wrong. */
-static inline kd_status kd_ctx_finish(kd_ctx *ctx) { return ctx->device->finish ? ctx->device->finish(ctx) : KD_OK; }
 
 /* Makes sure that operations find `bytes` of scratch. Not while an operation runs. */
 kd_status kd_ctx_reserve(kd_ctx *ctx, int64_t bytes);

@@ -10,7 +10,8 @@ typedef struct kd_cuda {
     int device;                /* its number */
     int multiprocessors;
     int shared_bytes;          /* that a block can have at most */
-    cudaStream_t stream;       /* on which every operation of the context is enqueued, in order */
+    cudaStream_t stream;       /* on which every operation of the context is enqueued, in order: its own, or the caller's */
+    cudaStream_t own;
     int32_t *fault;            /* [4] the device's: a kernel that meets a bad argument writes {what, index, value, 0} once (kd_cuda_fault);
                                   the context reports it with the next get or finish */
     void *stage;               /* pinned host memory through which small copies to the device go: a ring, so that put returns at once */

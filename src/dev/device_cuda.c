@@ -117,13 +117,29 @@ kd_status kd_cuda_put_later(kd_ctx *ctx, void *to, const void *host, int64_t byt
 
 static kd_status cuda_put(kd_ctx *ctx, void *to, const void *host, int64_t bytes) { return kd_cuda_put_later(ctx, to, host, bytes); }
 
+/* ---- streams ----------------------------------------------------------------------------------------------------------------- */
+
+/* The context's memory is used in the order of its stream; the next one takes it over where this one is done with it. */
+static kd_status cuda_use_stream(kd_ctx *ctx, void *stream) {
+    kd_cuda *cuda = ctx->cuda;
+    cudaEvent_t done;
+    if (stream == cuda->stream) return KD_OK;
+    cuda_enter(ctx);
+    KD_TRY(kd_cuda_try("making an event", cudaEventCreateWithFlags(&done, cudaEventDisableTiming)));
+    kd_status status = kd_cuda_try("leaving a stream", cudaEventRecord(done, cuda->stream));
+    if (!status) status = kd_cuda_try("taking a stream", cudaStreamWaitEvent(stream, done, 0));
+    cudaEventDestroy(done);  /* CUDA keeps it until it has been waited for */
+    if (!status) cuda->stream = stream;
+    return status;
+}
+
 /* ---- opening and closing ----------------------------------------------------------------------------------------------------- */
 
 static void cuda_close(kd_ctx *ctx) {
     kd_cuda *cuda = ctx->cuda;
     if (!cuda) return;
     cuda_enter(ctx);
-    if (cuda->stream) cudaStreamSynchronize(cuda->stream);
+    if (cuda->own) cudaStreamSynchronize(cuda->stream);
     if (cuda->close_blas) cuda->close_blas(cuda);
     if (cuda->close_windows) cuda->close_windows(cuda);
     kd_cuda_clock_close(cuda);
@@ -133,13 +149,14 @@ static void cuda_close(kd_ctx *ctx) {
     if (cuda->stage) cudaFreeHost(cuda->stage);
     if (cuda->found) cudaFreeHost(cuda->found);
     if (cuda->fault) cudaFree(cuda->fault);
-    if (cuda->stream) cudaStreamDestroy(cuda->stream);
+    if (cuda->own) cudaStreamDestroy(cuda->own);
     free(cuda);
     ctx->cuda = NULL;
 }
 
 static const kd_device kd_device_cuda = {.name = "cuda", .alloc = cuda_alloc, .release = cuda_release, .put = cuda_put, .get = cuda_get,
-                                         .enter = cuda_enter, .finish = cuda_finish, .memory = cuda_memory, .mark = kd_cuda_mark,
+                                         .enter = cuda_enter, .finish = cuda_finish, .memory = cuda_memory,
+                                         .use_stream = cuda_use_stream, .mark = kd_cuda_mark,
                                          .count = kd_cuda_count, .alloc_host = kd_cuda_alloc_host,
                                          .copy_beside = kd_cuda_copy_beside, .await_copy = kd_cuda_await_copy, .close = cuda_close};
 
@@ -185,7 +202,8 @@ static kd_status open_cuda(kd_ctx *ctx, int device) {
     ctx->block = kd_cuda_block(cuda->multiprocessors);
     cuda->stage_bytes = RING;
     KD_TRY(kd_cuda_try("choosing the GPU", cudaSetDevice(device)));
-    KD_TRY(kd_cuda_try("making a stream", cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)));
+    KD_TRY(kd_cuda_try("making a stream", cudaStreamCreateWithFlags(&cuda->own, cudaStreamNonBlocking)));
+    cuda->stream = cuda->own;
     KD_TRY(kd_cuda_try("memory of the GPU", cudaMalloc((void **)&cuda->fault, 4 * sizeof *cuda->fault)));
     KD_TRY(kd_cuda_try("memory of the GPU", cudaMemsetAsync(cuda->fault, 0, 4 * sizeof *cuda->fault, cuda->stream)));
     KD_TRY(kd_cuda_try("pinned memory", cudaMallocHost((void **)&cuda->found, 4 * sizeof *cuda->found)));
