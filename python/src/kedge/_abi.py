@@ -1,0 +1,149 @@
+"""libkedge as ctypes sees it: where it is found, the structures of include/kedge.h field by field, the functions.
+
+library() loads it at the first use, so that importing the package needs nothing."""
+import ctypes as c
+import functools
+import os
+import sys
+from pathlib import Path
+
+P = c.POINTER
+ABI = 0  # KD_ABI of the header that this file was written from
+MASKS = ("full", "document", "anchor")
+FRAMES = ("window", "document")
+PRECISIONS = ("exact", "f32-angle", "split", "f16-store", "bf16-store", "bf16", "bf16-eager")
+F32, BF16, F16 = range(3)  # kd_view_type
+
+
+class Error(Exception):
+    """A kedge function failed. `status` is its kd_status by the name that kd_status_name gives, such as "argument"; the message has the values."""
+
+    def __init__(self, message, status="argument"):
+        super().__init__(message)
+        self.status = status
+
+
+class PlanOptions(c.Structure):
+    _fields_ = [("mask", c.c_int), ("reset", c.c_bool), ("anchor_is_bos", c.c_bool), ("lead_bos", c.c_bool),
+                ("predict_boundary", c.c_bool), ("predict_first", c.c_bool), ("bos", c.c_int32), ("offset", c.c_int32)]
+
+
+class Plan(c.Structure):
+    _fields_ = [("T", c.c_int64), ("N", c.c_int64), ("anchors", c.c_int64), ("start", P(c.c_int64)),
+                ("position", P(c.c_int32)), ("base", P(c.c_int32)), ("target", P(c.c_int32)), ("token", P(c.c_int32)),
+                ("depth", P(c.c_int32))]
+
+
+class Piece(c.Structure):
+    _fields_ = [("tag", P(c.c_int32)), ("tag_count", c.c_int64), ("next", c.c_int32)]
+
+
+class Chunk(c.Structure):
+    _fields_ = [("piece", c.c_int64), ("token", P(c.c_int32)), ("count", c.c_int64), ("loss", P(c.c_uint8))]
+
+
+class Rope(c.Structure):
+    _fields_ = [("E", c.c_int64), ("positions", c.c_int64), ("precision", c.c_int), ("inv_freq", P(c.c_double)),
+                ("table", P(c.c_float)), ("exact", P(c.c_float)), ("coarse", P(c.c_double)), ("fine", P(c.c_double))]
+
+
+class View(c.Structure):
+    _fields_ = [("data", c.c_void_p), ("token_stride", c.c_int64), ("head_stride", c.c_int64), ("type", c.c_int),
+                ("half", c.c_void_p)]
+
+
+class Stretch(c.Structure):
+    _fields_ = [("from_", c.c_int64), ("to", c.c_int64)]
+
+
+class Attn(c.Structure):
+    _fields_ = [("plan", P(Plan)), ("position", c.c_void_p), ("rope", P(Rope)), ("frame", c.c_int), ("precision", c.c_int),
+                ("H", c.c_int64), ("G", c.c_int64), ("E", c.c_int64), ("scale", c.c_float), ("q", View), ("k", View),
+                ("v", View), ("o", View), ("lse", c.c_void_p), ("dout", View), ("dq", View), ("dk", View), ("dv", View),
+                ("rows", Stretch), ("keys", Stretch)]
+
+
+STRUCTS = {"kd_plan_options": PlanOptions, "kd_plan": Plan, "kd_piece": Piece, "kd_chunk": Chunk, "kd_rope": Rope, "kd_view": View,
+           "kd_stretch": Stretch, "kd_attn": Attn}
+
+# name: (result, arguments); a result of kd_status is checked.
+_STATUS = c.c_int
+_FUNCTIONS = {
+    "kd_version": (c.c_char_p, []),
+    "kd_abi": (c.c_int64, []),
+    "kd_struct_bytes": (c.c_int64, [c.c_char_p]),
+    "kd_message": (c.c_char_p, []),
+    "kd_status_name": (c.c_char_p, [c.c_int]),
+    "kd_ctx_open_device": (_STATUS, [P(c.c_void_p), c.c_char_p, c.c_int64]),
+    "kd_ctx_close": (None, [c.c_void_p]),
+    "kd_ctx_use_stream": (_STATUS, [c.c_void_p, c.c_void_p]),
+    "kd_ctx_finish": (_STATUS, [c.c_void_p]),
+    "kd_plan_init": (_STATUS, [P(Plan), P(PlanOptions), P(Piece), c.c_int64, P(Chunk), c.c_int64]),
+    "kd_plan_free": (None, [P(Plan)]),
+    "kd_plan_pairs": (c.c_int64, [P(Plan)]),
+    "kd_rope_init_for": (_STATUS, [P(Rope), c.c_void_p, c.c_int, P(c.c_double), c.c_int64, c.c_int64]),
+    "kd_rope_free": (None, [P(Rope), c.c_void_p]),
+    "kd_attn_forward": (_STATUS, [c.c_void_p, P(Attn)]),
+    "kd_attn_backward": (_STATUS, [c.c_void_p, P(Attn)]),
+}
+
+
+def _candidates():
+    """Where the library may lie, likeliest first."""
+    here = Path(__file__).resolve().parent
+    yield from sorted(here.glob("libkedge.so*"))
+    # A checkout that the package sits in: the newest build.
+    for folder in here.parents:
+        if (folder / "include" / "kedge.h").exists():
+            built = [path for path in folder.glob("build/*/lib/libkedge.so.*") if "-" not in path.parents[1].name]
+            yield from sorted(built, key=lambda path: path.stat().st_mtime, reverse=True)
+    yield f"libkedge.so.{ABI}"
+    # Where `make install PREFIX=` puts it and the linker may not look.
+    for prefix in (sys.prefix, "/usr/local", Path.home() / ".local"):
+        yield Path(prefix) / "lib" / f"libkedge.so.{ABI}"
+
+
+def _open():
+    asked = os.environ.get("KEDGE_LIBRARY")
+    tried = []
+    for path in [asked] if asked else _candidates():
+        try:
+            return c.CDLL(str(path))
+        except OSError as error:
+            tried.append(str(error))
+    raise Error("libkedge.so is not found: run `make install` in kedge's sources, or name it in KEDGE_LIBRARY. Tried: "
+                + "; ".join(tried), "io")
+
+
+def _checked(status, function, arguments):
+    if status:
+        lib = library()
+        raise Error(lib.kd_message().decode(errors="replace"), lib.kd_status_name(status).decode())
+    return status
+
+
+@functools.lru_cache(None)
+def library():
+    """The library, its binary interface checked. Raises Error that says how to get it."""
+    lib = _open()
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(lib, name, None)
+        if function is None:
+            raise Error(f"{lib._name} has no {name}: it is older than this package", "not supported")
+        function.restype, function.argtypes = result, arguments
+        if result is _STATUS:
+            function.errcheck = _checked
+    if lib.kd_abi() != ABI:
+        raise Error(f"{lib._name} has the binary interface {lib.kd_abi()}, this package is written for {ABI}", "not supported")
+    for name, struct in STRUCTS.items():
+        if lib.kd_struct_bytes(name.encode()) != c.sizeof(struct):
+            raise Error(f"{lib._name}: {name} has {lib.kd_struct_bytes(name.encode())} bytes, {c.sizeof(struct)} in this package",
+                        "not supported")
+    return lib
+
+
+def index(name, names, what):
+    """The number of a name in an enum of the header."""
+    if name not in names:
+        raise Error(f"{what} {name!r}: one of {', '.join(names)}")
+    return names.index(name)
