@@ -1,0 +1,54 @@
+"""The arms of each part: what an arm changes in base.yaml. The first of a part is what the others are compared with."""
+
+LONG = {"window": "8K", "batch.windows": 1, "optim.lr": "3e-4", "optim.warmup": 10, "mask": "document", "eval.windows": 24, "save.every": 50}
+MASKS = {
+    "full": {"mask": "full", "boundary": "ignore", "first": "ignore"},
+    "document": {"mask": "document"},
+    "document, reset": {"mask": "document", "positions": "reset"},
+    "anchor": {"mask": "anchor"},
+    "anchor, reset": {"mask": "anchor", "positions": "reset"},
+}
+
+ARMS = {
+    # With exact rotation and frame document these three are one function; a running anchor is another.
+    "identity": {
+        "document": {"mask": "document"},
+        "document, reset": {"mask": "document", "positions": "reset"},
+        "a BOS each, reset": {"mask": "anchor", "anchor_form": "bos", "positions": "reset"},
+        "a BOS each": {"mask": "anchor", "anchor_form": "bos"},
+        "anchor, reset": {"mask": "anchor", "positions": "reset"},
+        "anchor": {"mask": "anchor"},
+    },
+    # Nothing but the rounding of rotated queries and keys differs.
+    "rounding": {
+        f"{positions}, {precision}": {"positions": positions, "model.rope.precision": precision}
+        for positions in ("running", "reset") for precision in ("exact", "bf16-store", "bf16")
+    },
+    # The same tokens ever further from position 0.
+    "dose": {
+        f"{offset}, {precision}": {"offset": offset, "model.rope.precision": precision}
+        for precision in ("exact", "f32-angle", "bf16-store") for offset in ("0", "128K", "1M", "4M")
+    },
+    # What distances training sees: by the mask, and by whether there are long documents.
+    "span": {
+        f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own} for documents in ("short", "long") for mask, own in MASKS.items()
+    },
+}
+
+COMMON = {
+    "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},
+    "rounding": {**LONG, "steps": 250, "eval.every": 125, "model.rope.frame": "window"},
+    "dose": {**LONG, "steps": 100, "eval.every": 100, "model.rope.frame": "window"},
+    "span": {**LONG, "steps": 100, "eval.every": 50, "eval.windows": 16, "model.rope.frame": "document"},
+}
+
+# Before `span`: the base learns to recall facts within 1K.
+TEACH = {"steps": 384, "optim.warmup": 20, "eval.every": 128, "save.every": 128}
+
+QUICK = {"window": "256", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 1, "optim.warmup": 1}
+
+PROBE = {
+    "figure1": ["--random", "--texts", "4", "--length", "1K", "--lengths", "256,512,1K", "--shifts", "0,16,1K,8K",
+                "--precisions", "bf16-eager,bf16,bf16-store,f16-store,split,f32-angle,exact"],
+    "sink": ["--texts", "4", "--length", "1K", "--shifts", "0,16", "--precisions", "exact"],
+}
