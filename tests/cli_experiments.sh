@@ -7,7 +7,7 @@ esac
 . tests/command.sh
 mkdir -p corpus/train corpus/validation
 numbered 20 | zstd -q -o corpus/train/a.jsonl.zst
-numbered 9 | zstd -q -o corpus/validation/a.jsonl.zst
+numbered 20 | zstd -q -o corpus/validation/a.jsonl.zst
 export KEDGE=$kedge
 "$example" identity --quick --corpus corpus --out arms >out 2>err; ok $? "six arms"
 awk '/^document|^a BOS each|^anchor/ { print $NF }' out >hash
@@ -17,5 +17,20 @@ rm -r arms/quick/identity/seed-1/anchor
 before=$(find arms -name model.safetensors -newer hash | wc -l)
 "$example" identity --quick --corpus corpus --out arms >again 2>err; ok $? "what is missing is trained"
 cmp -s out again && [ "$before" -eq 0 ] && [ "$(find arms -name model.safetensors -newer hash | wc -l)" -eq 1 ]; ok $? "and that alone, to the same bits"
+awk 'BEGIN { for (i = 0; i < 3; i++) { printf "{\"text\": \""; for (j = 0; j < 3000; j++) printf "%d times %d is %d. ", i, j, i * j; print "\"}" } }' |
+    tee >(zstd -q -o corpus/train/b.jsonl.zst) | zstd -q -o corpus/validation/b.jsonl.zst
+"$example" figure1 --quick --corpus corpus --out arms >out 2>err; ok $? "a base and its random twin are probed"
+awk '$1 == "base" && $2 == "bf16" { b = $3 } $1 == "base" && $2 == "exact" { e = $3 } END { exit !(b > 100 * e && e > 0) }' out; ok $? "bf16 moves attention, exact does not"
+"$example" span --quick --only anchor --corpus corpus --out arms >out 2>err
+[ $? -eq 0 ] && [ "$(ls -d arms/quick/span/seed-1/*anchor*/step-2 | wc -l)" -eq 4 ]; ok $? "the arms of an anchor alone"
+python3 -c 'import json
+for name in "short", "long":
+    sizes = [len(json.loads(line)["input_ids"]) for line in open(f"arms/quick/span/data-1/{name}.jsonl")]
+    far = sum(size for size in sizes if size > 1100)
+    assert max(sizes) <= 8200 and abs(far / sum(sizes) - (0.1 if name == "long" else 0)) < 0.01, (name, far)
+for line in open("arms/quick/span/data-1/recall/1024/data/niah_single_1/validation.jsonl"):
+    row = json.loads(line)
+    assert len(row["input"]) - row["input"].index(row["outputs"][0]) + 1 == 768 and row["input"].count("The code of") == 5, row
+' 2>err; ok $? "documents have their lengths, facts their distances"
 "$example" rounding --quick --corpus nowhere --out none >out 2>err; [ $? -ne 0 ] && grep -q 'the training failed' err; ok $? "a corpus that is not there ends it"
 echo done

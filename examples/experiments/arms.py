@@ -45,7 +45,7 @@ COMMON = {
 # Before `span`: the base learns to recall facts within 1K.
 TEACH = {"steps": 384, "optim.warmup": 20, "eval.every": 128, "save.every": 128}
 
-QUICK = {"window": "256", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 1, "optim.warmup": 1}
+QUICK = {"window": "512", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 2, "optim.warmup": 1}
 
 PROBE = {
     "figure1": ["--random", "--texts", "4", "--length", "1K", "--lengths", "256,512,1K", "--shifts", "0,16,1K,8K",
