@@ -7,9 +7,9 @@ from ._arrays import array, new
 from .context import default_context
 
 
-def run(function, ctx, plan, max_position, rope, frame, precision, scale, shape, views, lse, position=None, stream=None):
+def run(function, ctx, plan, max_position, rope, frame, precision, scale, shape, views, lse, position=None):
     """One call of kd_attn_forward or kd_attn_backward. plan: an _abi.Plan; rope: inv_freq, or None: q and k come rotated;
-    shape: (H, G, E); views: by their names in kd_attn; position: where the device reads them; stream: a GPU's."""
+    shape: (H, G, E); views: by their names in kd_attn; position: where a GPU reads them."""
     H, G, E = shape
     if rope is not None and len(rope) != E // 2:
         raise Error(f"rope: {len(rope)} frequencies, heads of {E} have {E // 2}")
