@@ -39,11 +39,14 @@ COMMON = {
     "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},
     "rounding": {**LONG, "steps": 250, "eval.every": 125, "model.rope.frame": "window"},
     "dose": {**LONG, "steps": 100, "eval.every": 100, "model.rope.frame": "window"},
-    "span": {**LONG, "steps": 100, "eval.every": 50, "eval.windows": 16, "model.rope.frame": "document"},
+    "span": {**LONG, "steps": 64, "eval.every": 32, "eval.windows": 16, "model.rope.frame": "document"},
 }
 
-# Before `span`: the base learns to recall facts within 1K.
-TEACH = {"steps": 384, "optim.warmup": 20, "eval.every": 128, "save.every": 128}
+# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text.
+TEACH = {
+    "repeats": {"steps": 160, "optim.warmup": 20, "eval.every": 80, "eval.windows": 8, "save.every": 80},
+    "pages": {"steps": 256, "optim.warmup": 20, "eval.every": 64, "save.every": 64},
+}
 
 QUICK = {"window": "512", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 2, "optim.warmup": 1}
 

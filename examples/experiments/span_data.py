@@ -3,16 +3,18 @@
 
 usage: span_data.py CORPUS OUT SEED
 
-  OUT/teach.jsonl    pieces of the corpus and pages, half of the tokens each, none over 1000 bytes: the model learns to recall
+  OUT/repeats.jsonl  lines three times over
+  OUT/pages.jsonl    pieces of the corpus, pages and repeats, a third of the tokens each, none over 1000 bytes
   OUT/short.jsonl    pieces, and a tenth of pages, none over 1000 bytes
-  OUT/long.jsonl     the same, but a tenth of the tokens is in pieces and pages of 4096 to 8000 bytes
+  OUT/long.jsonl     the same, but a tenth of the tokens is in pieces and pages, as many of each, of 4096 to 8000 bytes
   OUT/valid.jsonl    documents of 8191 bytes of the validation split: with BOS or anchor each fills a window of 8K, and every
                      mask is then the same
-  OUT/teach-valid.jsonl  pages of teach's kind out of the validation split
+  OUT/repeats-valid.jsonl, pages-valid.jsonl    repeats, and pages out of the validation split
   OUT/recall/N/data/niah_single_1/validation.jsonl   for `kedge eval ruler --data`: prompts of N - 200 tokens at most that
                      ask for a fact which stands N - 256 bytes before the answer
 
-A page is text of the corpus with one to six lines "The code of KEY is VALUE." put into it; then each is asked in the same words. Its
+A repeat is a line, random or a fact, three times over; its labels are the second and third: before it can recall, a model has to learn to go on
+as it went on before. A page is text of the corpus with one to six lines "The code of KEY is VALUE." put into it; then each is asked in the same words. Its
 labels are the answers alone, " VALUE.", all of which stand in the page.
 """
 import io
@@ -93,14 +95,21 @@ def write(path, total, draw_record):
             out.write(json.dumps(record, separators=(",", ":")) + "\n")
 
 
-def mixed(cuts, pages, long_share):
-    """Draws records: so many are pages, and long ones have their share of the tokens at any moment."""
-    draw, tokens = cuts.draw, {LONG: 0, SHORT: 0}
+def repeat(cuts):
+    draw = cuts.draw
+    line = fact(*facts(draw, 1)[0]) if draw.random() < 0.5 else "".join(draw.choices(KEY + VALUE, k=draw.randint(8, 40))).encode() + b"\n"
+    return {"input_ids": [*line] * 3, "labels": [IGNORED] * len(line) + [*line] * 2}
+
+
+def mixed(kinds):
+    """Draws records of kinds, each a share of the tokens and a function, so that the shares are right at any moment."""
+    tokens = [0] * len(kinds)
 
     def record():
-        bounds = LONG if tokens[LONG] < long_share * sum(tokens.values()) else SHORT
-        drawn = (page if draw.random() < pages else piece)(cuts, draw.randint(*bounds))
-        tokens[bounds] += len(drawn["input_ids"])
+        behind = [share * sum(tokens) - have for (share, _), have in zip(kinds, tokens)]
+        kind = behind.index(max(behind))
+        drawn = kinds[kind][1]()
+        tokens[kind] += len(drawn["input_ids"])
         return drawn
 
     return record
@@ -129,10 +138,18 @@ def main():
     corpus, out, draw = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(int(sys.argv[3]))
     train, held = Cuts(list(texts(corpus / "train")), draw), Cuts(list(texts(corpus / "validation")), draw)
     out.mkdir(parents=True, exist_ok=True)
-    write(out / "teach.jsonl", 5_000_000, mixed(train, 0.5, 0))
-    write(out / "teach-valid.jsonl", 70_000, lambda: page(held, draw.randint(*SHORT)))
-    write(out / "short.jsonl", 1_000_000, mixed(train, 0.1, 0))
-    write(out / "long.jsonl", 1_000_000, mixed(train, 0.1, 0.1))
+
+    def some(kind, cuts, bounds):
+        return lambda: kind(cuts, draw.randint(*bounds))
+
+    pieces, pages = some(piece, train, SHORT), some(page, train, SHORT)
+    far_pieces, far_pages = some(piece, train, LONG), some(page, train, LONG)
+    write(out / "repeats.jsonl", 1_500_000, lambda: repeat(train))
+    write(out / "repeats-valid.jsonl", 70_000, lambda: repeat(train))
+    write(out / "pages.jsonl", 3_000_000, mixed([(1 / 3, pieces), (1 / 3, pages), (1 / 3, lambda: repeat(train))]))
+    write(out / "pages-valid.jsonl", 70_000, some(page, held, SHORT))
+    write(out / "short.jsonl", 1_000_000, mixed([(0.9, pieces), (0.1, pages)]))
+    write(out / "long.jsonl", 1_000_000, mixed([(0.85, pieces), (0.05, pages), (0.05, far_pieces), (0.05, far_pages)]))
     write(out / "valid.jsonl", 16 * 8191, lambda: piece(held, 8191))
     plain = Cuts(ascii_only(held.documents), draw)  # so that a character is a token
     for length in LENGTHS:
