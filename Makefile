@@ -1,6 +1,8 @@
 # make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
 # CUDA=1 | simulated [RACES=1], NCCL=1, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
+# Make's own rules would be tried for each of the thousand files that do not exist yet: nine seconds before the first compiler.
+MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 # The architecture: a folder includes itself and what stands left of it (`make check` proves it).
@@ -18,10 +20,15 @@ FLAVOUR := $(notdir $(CC))$(if $(CUDA),$(if $(filter simulated,$(CUDA)),-simt$(i
 	$(MPI),-$(MPI:1=openmpi))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD  := build/$(FLAVOUR)
 
-# CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them.
+# CFLAGS, CPPFLAGS and LDFLAGS are the builder's; what kedge cannot do without stands beside them. Debugging information names files
+# from here, so that another folder builds the same bytes.
 CFLAGS     ?= -O2 -g
 KD_FLAGS   := -std=c11 -Wall -Wextra -Wshadow -Wstrict-prototypes -ffp-contract=off -fno-strict-aliasing \
-              -fPIC -fvisibility=hidden -pthread
+              -fPIC -fvisibility=hidden -pthread -ffile-prefix-map=$(CURDIR)=.
+INEXACT    := $(filter -Ofast -ffast-math -funsafe-math-optimizations -ffp-contract=fast -ffp-contract=on,$(CFLAGS) $(CPPFLAGS))
+ifneq ($(INEXACT),)
+$(error $(INEXACT): leave it out of CFLAGS: the same seed gives the same bits)
+endif
 KD_CPP     := -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L
 KD_LINK    := -Wl,--as-needed -Wl,-z,relro,-z,now
 LDLIBS     := -ljansson -lyaml -lzstd -lxxhash -lpcre2-8 -lutf8proc -lmicrohttpd -lm -pthread
@@ -183,7 +190,7 @@ $(BUILD)/libkedge.a: $(OBJECTS)
 # The installed libraries: the public functions and what they need, in one object that shows nothing else.
 $(BUILD)/lib/kedge.o: $(BUILD)/libkedge.a include/kedge.h
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(if $(findstring -flto,$(CFLAGS)),$(CFLAGS) -fPIC -flinker-output=nolto-rel) -r -nostdlib $(PUBLIC:%=-Wl,-u,%) -o $@ $<
+	$(Q)$(CC) $(if $(findstring -flto,$(CFLAGS)),$(KD_FLAGS) $(CFLAGS) -flinker-output=nolto-rel) -r -nostdlib $(PUBLIC:%=-Wl,-u,%) -o $@ $<
 	$(Q)objcopy --localize-hidden $@
 
 $(BUILD)/lib/libkedge.a: $(BUILD)/lib/kedge.o
@@ -202,7 +209,7 @@ $(BUILD)/man/kedge.1: $(BUILD)/kedge tools/man
 $(BUILD)/%.o: %.c | build/deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(KD_CPP) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(KD_CPP) $(KD_ABOUT) $(CPPFLAGS) $(KD_FLAGS) $(CFLAGS) $(call machine_flags,$<) -MMD -MP -c -o $@ $<
 
 # What the assembler says of each kernel is kept beside the object, for tools/cuda_report.
 ifeq ($(CUDA),1)
@@ -226,11 +233,12 @@ $(BUILD)/tests/simt/%.o: tests/simt/%.cc | build/deps
 	$(Q)$(KD_CXX) $(KD_CPP) $(CPPFLAGS) $(KD_SIMT_CXX) $(CFLAGS) -MMD -MP -c -o $@ $<
 endif
 
-# What the build says of itself is compiled last: a new commit alone makes nothing again.
-ABOUT := $(BUILD)/src/cli/build_info.o
+# What the build says of itself is compiled last: a new commit alone makes nothing again. Without git the file knows its commit.
+ABOUT  := $(BUILD)/src/cli/build_info.o
+COMMIT  = $(if $(wildcard .git),$(shell git describe --always --abbrev=12 --exclude='*' --dirty 2>/dev/null))
 $(ABOUT): $(OBJECTS) $(filter-out $(ABOUT),$(CLI))
-$(ABOUT): CPPFLAGS += -DKD_COMMIT='"$(or $(if $(wildcard .git),$(shell git describe --always --dirty 2>/dev/null)),unknown)"' \
-	-DKD_FLAVOUR='"$(FLAVOUR)"' -DKD_BUILD_FLAGS='"$(filter-out -f%-prefix-map=%,$(CFLAGS))"'
+$(ABOUT): private KD_ABOUT = $(COMMIT:%=-DKD_COMMIT='"%"') -DKD_FLAVOUR='"$(FLAVOUR)"' \
+	-DKD_BUILD_FLAGS='"$(strip $(foreach f,$(CFLAGS),$(if $(findstring -prefix-map=,$f),,$f)))"'
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(BUILD)/libkedge.a
 	$(call say,LINK,$@)

@@ -1,5 +1,5 @@
-/* What this build contains. The Makefile compiles this file last, with KD_COMMIT, KD_FLAVOUR and
- * KD_BUILD_FLAGS: the commit is that of the code that was compiled. */
+/* What this build contains. The Makefile compiles this file last, with KD_FLAVOUR, KD_BUILD_FLAGS and, in a git repository,
+ * KD_COMMIT: the commit is that of the code that was compiled. */
 #include "build_info.h"
 
 #include <stdio.h>
@@ -16,6 +16,17 @@
 #else
 #define COMPILER "gcc " __VERSION__
 #endif
+
+#if !defined(KD_COMMIT)
+#define KD_COMMIT "$Format:%H$"  /* `git archive` writes the commit over it (.gitattributes). */
+#endif
+
+/* The commit's first twelve digits, with "-dirty" behind them where git says so; "unknown" out of copies that no git made. */
+static json_t *commit(void) {
+    static const char known[] = KD_COMMIT;
+    if (known[0] == '$') return json_string("unknown");
+    return json_stringn(known, strlen(known) == 40 ? 12 : strlen(known));
+}
 
 /* Takes value over; NULL: memory was out, which *status then says. */
 static void add(kd_status *status, json_t *to, const char *key, json_t *value) {
@@ -70,7 +81,7 @@ kd_status kd_build_describe(json_t *to) {
         if (json_array_append_new(sets, json_string(kd_isa_name(isa)))) status = kd_fail(KD_ENOMEM, "out of memory");
     }
     describe_libraries(&status, libraries);
-    add(&status, to, "commit", json_string(KD_COMMIT));
+    add(&status, to, "commit", commit());
     add(&status, to, "compiler", json_string(COMPILER));
     add(&status, to, "flavour", json_string(KD_FLAVOUR));
     add(&status, to, "flags", json_string(KD_BUILD_FLAGS));
