@@ -162,7 +162,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check check-ranks check-nccl check-cuda fuzz demo bench install uninstall clean deps FORCE
+.PHONY: all check check-python check-ranks check-nccl check-cuda fuzz demo bench install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -278,8 +278,12 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libkedge.a
 .SECONDARY:
 
 # Every test, the layers, and every header alone.
-check: build/kedge $(TESTS) $(SHIM) $(SIMULATED) $(FUZZ:%=$(BUILD)/tests/replay_%)
+check: build/kedge $(TESTS) $(SHIM) $(SIMULATED) $(FUZZ:%=$(BUILD)/tests/replay_%) $(if $(filter $(CC),$(FLAVOUR)),$(BUILD)/lib/$(SHARED))
 	@LAYERS="$(LAYERS)" CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD)
+
+# The Python package with what KEDGE_PYTHON has.
+check-python: build/kedge $(BUILD)/lib/$(SHARED)
+	@tests/run $(BUILD) "script tests/cli_python.sh"
 
 # What takes several processes: by TCP, and by MPI with MPI=1 or MPI=mpich.
 check-ranks: build/kedge $(BUILD)/tests/test_comm $(SHIM)
