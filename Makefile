@@ -162,7 +162,7 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check check-python check-ranks check-nccl check-cuda fuzz demo bench install uninstall clean deps FORCE
+.PHONY: all check check-python check-ranks check-nccl check-cuda fuzz demo bench docs install uninstall clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -318,6 +318,10 @@ fuzz:
 
 demo: build/kedge
 	@examples/demo/run
+
+# Pages that the command's own help is part of.
+docs: build/kedge
+	@tools/gen_docs.py build/kedge $$(grep -l '^<!-- kedge: ' docs/*.md)
 
 # This machine's figures beside its limits; BENCH="--only gemm" and what else bench/run.py --help says.
 bench: build/kedge

@@ -26,6 +26,26 @@ done
 try bench attention --tokens 64 --help
 grep -q 'default 4K' out; ok $? "defaults are shown, whatever else is on the line"
 
+# The same for programs: every command, option and key once more.
+if command -v python3 >/dev/null; then
+    try help --json
+    python3 -c 'import json, sys
+says = json.load(open("out"))
+commands = [command for group in says["commands"] for command in group["commands"]]
+assert [command["name"] for command in commands] == sys.argv[1].split(), commands
+options = {command["name"]: {option["name"]: option for option in command["help"].get("options", [])} for command in commands}
+assert options["train"]["--resume"]["kind"] == "flag" and options["init"]["--window"]["default"] == "64K", options
+assert {what["name"] for command in commands if command["name"] == "eval" for what in command["help"]["what"]} >= {"ruler", "ppl"}
+keys = {key["key"]: key for group in says["run_file"] for key in group["keys"]}
+assert keys["mask"]["words"] == ["full", "document", "anchor"] and keys["window"]["required"] and keys["optim.lr"]["default"] == "2e-5", keys
+assert "75" in says["exit_codes"] and "KEDGE_ISA" in says["environment"]' "$(tr '\n' ' ' <<<"$commands")" 2>err
+    ok $? "kedge help --json has what help has"
+    [ "$("$kedge" help eval ppl --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["usage"])')" = "--model DIR --text FILE [options]" ]
+    ok $? "so has kedge help COMMAND --json"
+else
+    echo "skipped: kedge help --json: python3 is not installed"
+fi
+
 # The run file that help shows is one.
 try help run-file
 awk 'length > 100' out >err

@@ -61,13 +61,20 @@ static void option_left(char *out, size_t size, const kd_option *o) {
     snprintf(out, size, "%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
 }
 
-/* What the variable holds before options are read, unless that is nothing. */
-static void option_right(char *out, size_t size, const kd_option *o) {
+void kd_help_default(char *out, size_t size, const kd_option *o) {
     const char *text = o->kind == KD_TEXT ? *(const char *const *)o->to : NULL;
     int64_t number = o->kind == KD_INTEGER ? *(const int64_t *)o->to : 0;
-    if (text) snprintf(out, size, "%s (default %s)", o->help, text);
-    else if (number > 0 && number % 1024 == 0) snprintf(out, size, "%s (default %lldK)", o->help, (long long)number / 1024);
-    else if (number > 0) snprintf(out, size, "%s (default %lld)", o->help, (long long)number);
+    if (text) snprintf(out, size, "%s", text);
+    else if (number > 0 && number % (1 << 20) == 0) snprintf(out, size, "%lldM", (long long)number >> 20);
+    else if (number > 0 && number % 1024 == 0) snprintf(out, size, "%lldK", (long long)number / 1024);
+    else if (number > 0) snprintf(out, size, "%lld", (long long)number);
+    else *out = 0;
+}
+
+static void option_right(char *out, size_t size, const kd_option *o) {
+    char value[128];
+    kd_help_default(value, sizeof value, o);
+    if (*value) snprintf(out, size, "%s (default %s)", o->help, value);
     else snprintf(out, size, "%s", o->help);
 }
 

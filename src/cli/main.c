@@ -53,6 +53,7 @@ static void print_usage(FILE *out) {
     static const row more[] = {
         {"kedge help COMMAND", "options and examples; the same as kedge COMMAND --help"},
         {"kedge help run-file", "what a run file says: one to begin with, and every key"},
+        {"kedge help --json", "all of it for programs: commands, options, keys of the run file"},
         {"kedge --version", "what this build contains; with --json as one object"},
     };
     fprintf(out, "\nmore:\n");
@@ -63,6 +64,34 @@ static void print_help(void) {
     print_usage(stdout);
     print_rows(stdout, "exit codes", exits, sizeof exits / sizeof *exits);
     print_rows(stdout, "environment", variables, sizeof variables / sizeof *variables);
+}
+
+static kd_status print_json_rows(const char *title, const row *rows, size_t count) {
+    printf(",\"%s\":{", title);
+    for (size_t i = 0; i < count; i++) {
+        if (i) putchar(',');
+        KD_TRY(kd_help_json_text(rows[i].left));
+        putchar(':');
+        KD_TRY(kd_help_json_text(rows[i].right));
+    }
+    putchar('}');
+    return KD_OK;
+}
+
+static kd_status print_json(void) {
+    printf("{\"commands\":[");
+    for (int i = 0; i < COMMANDS; i++) {
+        if (commands[i].purpose) printf("%s{\"purpose\":\"%s\",\"commands\":[", i ? "]}," : "", commands[i].purpose);
+        else putchar(',');
+        KD_TRY(kd_help_json_command(commands[i].name, commands[i].about, commands[i].run));
+    }
+    printf("]}]");
+    KD_TRY(print_json_rows("exit_codes", exits, sizeof exits / sizeof *exits));
+    KD_TRY(print_json_rows("environment", variables, sizeof variables / sizeof *variables));
+    printf(",\"run_file\":");
+    KD_TRY(kd_help_json_run_file());
+    printf("}\n");
+    return KD_OK;
 }
 
 static int run(int argc, char **argv) {
@@ -91,10 +120,13 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(argv[1], "--version")) return kd_cmd_info(argc - 1, argv + 1);
     if (!help) return run(argc - 1, argv + 1);
-    if (!strcmp(argv[2], "run-file")) return kd_exit_code(kd_help_run_file());
+    if (!strcmp(argv[2], "--json")) return kd_exit_code(print_json());
+    bool as_json = !strcmp(argv[argc - 1], "--json");
+    if (!strcmp(argv[2], "run-file")) return kd_exit_code(as_json ? kd_help_json_run_file() : kd_help_run_file());
     /* kedge help train: the name moves to where it stands in kedge train --help */
-    static char option[] = "--help";
+    static char text[] = "--help", json[] = KD_HELP_JSON;
+    argc -= as_json;
     for (int i = 1; i + 1 < argc; i++) argv[i] = argv[i + 1];
-    argv[argc - 1] = option;
+    argv[argc - 1] = as_json ? json : text;
     return run(argc - 1, argv + 1);
 }

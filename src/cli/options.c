@@ -65,9 +65,11 @@ kd_status kd_options_read(const kd_usage *u, int argc, char **argv, const char *
     *count = 0;
     *done = false;
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {  /* first, while variables hold their defaults */
-        if (strcmp(argv[i], "--help") && strcmp(argv[i], "-h")) continue;
-        kd_help_print(u);
+        bool json = !strcmp(argv[i], KD_HELP_JSON);
+        if (!json && strcmp(argv[i], "--help") && strcmp(argv[i], "-h")) continue;
         *done = true;
+        if (json) return kd_help_json_usage(u);
+        kd_help_print(u);
         return KD_OK;
     }
     bool ended = false;

@@ -27,6 +27,7 @@ int kd_subcommand_run(const kd_subcommands *c, int argc, char **argv) {
         print_usage(stdout, c);
         return KD_EXIT_OK;
     }
+    if (!strcmp(argv[1], KD_HELP_JSON)) return kd_exit_code(kd_help_json_subcommands(c));
     for (int64_t i = 0; i < c->rows; i++) {
         name[i] = c->row[i].name;
         if (!strcmp(argv[1], name[i])) return c->row[i].run(argc - 1, argv + 1);

@@ -24,7 +24,7 @@ typedef struct kd_subject_words {
     {"--anchor", KD_TEXT, &(words).anchor, "WHEN", "auto, on or off: the anchor (BOS, EOS without one) leads every text; auto: where the " \
                                                    "model's run trained with it"},                                                         \
     {"--bos", KD_TEXT, &(words).bos, "WHEN", "auto, on or off: BOS leads texts that no anchor leads; auto: where the tokenizer adds it"},   \
-    {"--batch", KD_INTEGER, &(words).batch, "N", "sequences that are read at once; 16 unless given, fewer where memory is short"},           \
+    {"--batch", KD_INTEGER, &(words).batch, "N", "sequences that are read at once; 0: 16, fewer where memory is short"},           \
     {"--cache", KD_TEXT, &(words).cache, "TYPE", "f32 or bf16: how keys and values are kept; bf16 takes half the memory"},                 \
     {"--threads", KD_INTEGER, &(words).threads, "N", "one for each core unless given; results do not depend on it"}
 

@@ -35,6 +35,7 @@ typedef struct kd_run_row {
     bool required;
     const char *about;       /* what it means, for people; needed where there is a choice */
     const char *within;      /* `absent` holds only where this group is in the file */
+    const char *group;       /* what this row and those behind it are about; NULL: as the row before */
 } kd_run_row;
 
 enum { KD_RUN_NOWHERE = -1 };
