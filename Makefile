@@ -151,6 +151,8 @@ LIBDIR     := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
 MANDIR     := $(PREFIX)/share/man
 BASHDIR    := $(PREFIX)/share/bash-completion/completions
+ZSHDIR     := $(PREFIX)/share/zsh/site-functions
+FISHDIR    := $(PREFIX)/share/fish/vendor_completions.d
 VERSION    := $(shell sed -n 's/^.define KD_VERSION "\(.*\)"/\1/p' include/kedge.h)
 MAJOR      := $(firstword $(subst ., ,$(VERSION)))
 ABI        := $(shell sed -n 's/^.define KD_ABI //p' include/kedge.h)
@@ -334,7 +336,7 @@ substitute = sed -e 's|@PREFIX@|$(PREFIX)|; s|@PC_LIBDIR@|$(call under_prefix,$(
 	-e 's|@VERSION@|$(VERSION)|; s|@MAJOR@|$(MAJOR)|; s|@ABI@|$(ABI)|; s|@CMAKE_LIBS@|$(subst $() ,;,$(KEDGE_LIBS))|'
 
 install: $(PRODUCTS)
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1 $(BASHDIR))
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/kedge $(MANDIR)/man1 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	install -m 755 $(BUILD)/kedge $(DESTDIR)$(BINDIR)/
 	install -m 644 include/kedge.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(DESTDIR)$(LIBDIR)/
@@ -345,11 +347,13 @@ install: $(PRODUCTS)
 		$(substitute) tools/install/$$f.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/kedge/$$f.cmake || exit 1; done
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 644 tools/install/kedge.bash $(DESTDIR)$(BASHDIR)/kedge
+	install -m 644 tools/install/kedge.zsh $(DESTDIR)$(ZSHDIR)/_kedge
+	install -m 644 tools/install/kedge.fish $(DESTDIR)$(FISHDIR)/kedge.fish
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/kedge $(INCLUDEDIR)/kedge.h $(LIBDIR)/libkedge.a $(LIBDIR)/libkedge.so* \
 		$(LIBDIR)/pkgconfig/kedge.pc $(MANDIR)/man1/kedge.1 $(MANDIR)/man1/kedge-*.1 \
-		$(BASHDIR)/kedge)
+		$(BASHDIR)/kedge $(ZSHDIR)/_kedge $(FISHDIR)/kedge.fish)
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/kedge
 
 clean:

@@ -37,6 +37,8 @@ cat >"$home/wanted" <<LIST
 ./lib/libkedge.so.$version
 ./lib/pkgconfig/kedge.pc
 ./share/bash-completion/completions/kedge
+./share/fish/vendor_completions.d/kedge.fish
+./share/zsh/site-functions/_kedge
 LIST
 same "$home/wanted" "$home/found" "exactly these files"
 make -s CC="$compiler" install PREFIX=/opt/x DESTDIR="$home/stage" LIBDIR=/opt/x/lib64 >"$home/log" 2>&1 &&
@@ -129,9 +131,24 @@ completes() {
     (source "$prefix/share/bash-completion/completions/kedge"; compopt() { :; }
      COMP_WORDS=("$kedge" "$@") COMP_CWORD=$#; _kedge; echo "${COMPREPLY[*]}")
 }
-{ completes tr; completes bench g; completes train run.yaml --r; completes train run.yaml --set optim.l; completes bench gemm --th; } >"$home/found"
-printf '%s\n' train gemm --resume optim.lr= --threads >"$home/wanted"
-same "$home/wanted" "$home/found" "bash completes commands, options and keys"
+# zsh, whose own part of it is replaced, and fish say the same.
+cat >"$home/completes.zsh" <<'ZSH'
+_describe() { [[ $1 == -o ]] && shift; local -a list=(${(P)2}); print -r -- ${${(M)list:#$PREFIX*}%%:*}$4 }
+_files() { print files }
+words=($kedge "$@") CURRENT=$(($# + 1)) PREFIX=${@[-1]}
+source $function
+ZSH
+completes_zsh() { function=$prefix/share/zsh/site-functions/_kedge kedge=$kedge zsh -f "$home/completes.zsh" "$@"; }
+completes_fish() {
+    PATH=$prefix/bin:$PATH fish --no-config -c "source $prefix/share/fish/vendor_completions.d/kedge.fish; complete -C'kedge $*'" | cut -f 1
+}
+printf '%s\n' train gemm --resume optim.lr= --threads run-file ppl >"$home/wanted"
+for shell in bash zsh fish; do
+    has $shell "completion in $shell" || continue
+    with=completes; [ $shell = bash ] || with=completes_$shell
+    { $with tr; $with bench g; $with train run.yaml --r; $with train run.yaml --set optim.l; $with bench gemm --th; $with help run; $with help eval p; } >"$home/found" 2>&1
+    same "$home/wanted" "$home/found" "$shell completes commands, options and keys"
+done
 
 make -s CC="$compiler" uninstall PREFIX="$prefix" >"$home/log" 2>&1
 find "$prefix" -not -type d >"$home/log"
