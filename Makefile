@@ -32,7 +32,7 @@ endif
 KD_CPP     := -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L
 KD_LINK    := -Wl,--as-needed -Wl,-z,relro,-z,now
 LDLIBS     := -ljansson -lyaml -lzstd -lxxhash -lpcre2-8 -lutf8proc -lmicrohttpd -lm -pthread
-KEDGE_LIBS := -lm -pthread
+KEDGE_LIBS := -ljansson -lzstd -lxxhash -lpcre2-8 -lutf8proc -lm -pthread
 ifneq ($(SAN),)
 KD_FLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer
 endif

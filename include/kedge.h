@@ -8,7 +8,9 @@
  * view borrowed.
  *
  * Every function that can fail returns a kd_status; kd_message() then says what happened, in one line, with
- * the values. Nothing here prints, exits, or reads the environment but kd_ctx_open and kd_ctx_open_device.
+ * the values. Nothing here prints unless kd_log_level asks for it, exits, or reads the environment but kd_ctx_open and kd_ctx_open_device.
+ *
+ * Threads: functions on different handles may run at once; where one handle may be shared, it says so.
  */
 #ifndef KEDGE_H
 #define KEDGE_H
@@ -56,6 +58,11 @@ typedef enum kd_status {
 /* The last failure of this thread, one line, never NULL. Borrowed until the thread's next failure. */
 KD_API const char *kd_message(void);
 KD_API const char *kd_status_name(kd_status status);
+
+typedef enum kd_level { KD_QUIET, KD_WARN, KD_INFO, KD_DEBUG } kd_level;
+
+/* Which notes and warnings go to stderr, of all threads; none at the start. */
+KD_API void kd_log_level(kd_level most);
 
 /* ---- context ---------------------------------------------------------------------------------------- */
 
@@ -135,6 +142,24 @@ KD_API void kd_plan_free(kd_plan *plan);
 /* Query/key pairs with i seeing j, the anchor's included: what attention has to compute, for one head. */
 KD_API int64_t kd_plan_pairs(const kd_plan *plan);
 
+/* ---- views --------------------------------------------------------------------------------------------- */
+
+/* How a view keeps its numbers. Computing is float32: 16-bit numbers are widened as they are read, and rounded once,
+ * to nearest, ties to even, as they are written; beyond a type's range is infinity. */
+typedef enum kd_view_type { KD_VIEW_F32, KD_VIEW_BF16, KD_VIEW_F16 } kd_view_type;
+
+/* A view of [T, heads, E] with element stride 1; strides count elements. Views of one call may be of different types. */
+typedef struct kd_view {
+    float *data;              /* type f32 */
+    int64_t token_stride, head_stride;
+    kd_view_type type;        /* f32 unless set */
+    uint16_t *half;           /* the other types */
+} kd_view;
+
+/* Contiguous [T, heads, E] of float32; the same of 16-bit numbers. */
+KD_API kd_view kd_view_heads(float *data, int64_t heads, int64_t E);
+KD_API kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, int64_t E);
+
 /* ---- rotary positions -------------------------------------------------------------------------------- */
 
 typedef enum kd_frame { KD_FRAME_WINDOW, KD_FRAME_DOCUMENT } kd_frame;
@@ -177,28 +202,22 @@ KD_API kd_status kd_rope_init_for(kd_rope *rope, kd_ctx *ctx, kd_precision preci
                                   int64_t positions);
 KD_API void kd_rope_free(kd_rope *rope, kd_ctx *ctx);
 
+/* out[t,h,:] = R(position[t]) x[t,h,:]: rotation alone, for callers whose attention is another one (kd_attn rotates by itself).
+ *   out, x    [T, heads, rope->E]; out overwritten, may be x
+ *   position  [T] of either sign, |position| < rope->positions; the host's
+ *   precision what the ladder keeps of it: of `split` the pair's sum, which is a float32 number. The rope's angles must be its own
+ *   back      R(-position[t]) x[t,h,:], not rounded to what is kept: the gradient of x where x is that of out
+ * KD_EARG; KD_ENUMERIC (f16-store: a number beyond 65504, named by token and head); KD_ENOTSUP on a GPU. */
+KD_API kd_status kd_rope_rotate(kd_ctx *ctx, const kd_view *out, const kd_view *x, const kd_rope *rope, kd_precision precision,
+                                const int32_t *position, int64_t T, int64_t heads, bool back);
+
 /* ---- attention ------------------------------------------------------------------------------------------ */
-
-/* How a view keeps its numbers. Attention is float32 inside: 16-bit numbers are widened as they are read, and rounded once,
- * to nearest, ties to even, as they are written; beyond a type's range is infinity. */
-typedef enum kd_view_type { KD_VIEW_F32, KD_VIEW_BF16, KD_VIEW_F16 } kd_view_type;
-
-/* A view of [T, heads, E] with element stride 1; strides count elements. Views of one call may be of different types. */
-typedef struct kd_view {
-    float *data;              /* type f32 */
-    int64_t token_stride, head_stride;
-    kd_view_type type;        /* f32 unless set */
-    uint16_t *half;           /* the other types */
-} kd_view;
-
-/* Contiguous [T, heads, E] of float32; the same of 16-bit numbers. */
-KD_API kd_view kd_view_heads(float *data, int64_t heads, int64_t E);
-KD_API kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, int64_t E);
 
 /* Tokens from .. to-1 of a window; {0, 0}: all. */
 typedef struct kd_stretch { int64_t from, to; } kd_stretch;
 
-/* What both directions share. q [T,H,E], k and v [T,G,E] are not rotated: rotation happens inside.
+/* What both directions share. q [T,H,E], k and v [T,G,E] are not rotated: rotation happens inside. Without a rope they come
+ * rotated: nothing is turned, and positions do not matter.
  * Query head h reads key/value head h*G/H. Logits are scale * (R q).(R k); with frame document, and at precision exact,
  * the anchor's is scale * (R(p_i - p_a) q).k of window positions p.
  *
@@ -209,9 +228,9 @@ typedef struct kd_stretch { int64_t from, to; } kd_stretch;
 typedef struct kd_attn {
     const kd_plan *plan;
     const int32_t *position;  /* [T] plan->position where the device can read it; NULL: plan->position */
-    const kd_rope *rope;
+    const kd_rope *rope;      /* NULL: q and k come rotated, dq and dk are those of what came */
     kd_frame frame;
-    kd_precision precision;   /* exact unless set; the rope's angles must be its own */
+    kd_precision precision;   /* exact unless set; the rope's angles must be its own. What is kept is rounded without a rope too */
     int64_t H, G, E;          /* G divides H, E even, E <= 256 */
     float scale;              /* at least 0; 0: 1/sqrt(E) */
     kd_view q, k, v, o;
@@ -228,5 +247,157 @@ KD_API kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn);
 /* dq [T,H,E], dk, dv [T,G,E] overwritten, from dout and the forward's q, k, v, o, lse. dk and dv are one partial
  * sum per query head, then a binary tree over the group's heads. */
 KD_API kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn);
+
+/* ---- text to ids and back --------------------------------------------------------------------------------- */
+
+/* Read-only: many threads may use one at once. */
+typedef struct kd_tokenizer kd_tokenizer;
+
+/* name: "bytes", a folder with tokenizer.json, or such a file, whose ids are those of Hugging Face's own package. Free with
+ * kd_tokenizer_free (NULL is allowed). KD_ECONFIG when it is none of them, KD_ENOTSUP naming the part of tokenizer.json that is not
+ * implemented, KD_EFORMAT. */
+KD_API kd_status kd_tokenizer_new(kd_tokenizer **out, const char *name);
+KD_API void kd_tokenizer_free(kd_tokenizer *tokenizer);
+/* Ids of BOS and EOS, as the files beside tokenizer.json say; -1: there is none. Ids are below the vocabulary; a checkpoint may have more
+ * rows. */
+KD_API int32_t kd_tokenizer_bos(const kd_tokenizer *tokenizer);
+KD_API int32_t kd_tokenizer_eos(const kd_tokenizer *tokenizer);
+KD_API int64_t kd_tokenizer_vocabulary(const kd_tokenizer *tokenizer);
+
+/* What a thread needs to encode and decode: caches, scratch, and what it last gave. Serves one thread at a time. The tokenizer is
+ * borrowed. Free with kd_encoder_free (NULL is allowed). */
+typedef struct kd_encoder kd_encoder;
+KD_API kd_status kd_encoder_new(kd_encoder **out, const kd_tokenizer *tokenizer);
+KD_API void kd_encoder_free(kd_encoder *encoder);
+
+typedef enum kd_encode_flags {   /* bits */
+    KD_ENCODE_SPECIALS = 1,          /* adds what the post-processor adds: BOS */
+    KD_ENCODE_SPECIALS_AS_TEXT = 2,  /* "<s>" in a text is three characters, not BOS */
+    KD_ENCODE_REPLACE = 4            /* invalid UTF-8 becomes U+FFFD, one for each maximal subpart */
+} kd_encode_flags;
+
+/* id [count]: the ids of text [size], the encoder's until its next call. `bytes` takes any bytes; the others fail with KD_EFORMAT "byte N:
+ * not valid UTF-8", N from 0. KD_ENOTSUP: an expression of the file needs too many steps, or its normalizers make too much of a text. */
+KD_API kd_status kd_encoder_ids(kd_encoder *encoder, const int32_t **id, int64_t *count, const char *text, int64_t size, int flags);
+/* text [size], and a NUL behind it: of id [count], the encoder's until its next call. skip_specials: special tokens are left out.
+ * KD_EFORMAT for an id that is not in the vocabulary. */
+KD_API kd_status kd_encoder_text(kd_encoder *encoder, const char **text, int64_t *size, const int32_t *id, int64_t count, bool skip_specials);
+
+/* ---- safetensors ------------------------------------------------------------------------------------------ */
+
+typedef enum kd_dtype {
+    KD_F64, KD_F32, KD_F16, KD_BF16, KD_I64, KD_I32, KD_I16, KD_I8, KD_U64, KD_U32, KD_U16, KD_U8, KD_BOOL,
+    KD_DTYPES
+} kd_dtype;
+
+/* As in files: "F32"; bytes of an element. NULL and 0 where there is none. */
+KD_API const char *kd_dtype_name(kd_dtype dtype);
+KD_API int64_t kd_dtype_size(kd_dtype dtype);
+
+/* What a tensor is. */
+typedef struct kd_tensor_spec {
+    const char *name;
+    kd_dtype dtype;
+    int64_t rank, shape[8];   /* [rank], at most 8 */
+} kd_tensor_spec;
+
+/* The tensors of a file, or of a model's folder and its shards, by name. Read-only: many threads may use one at once. */
+typedef struct kd_tensors kd_tensors;
+/* One of them, borrowed from it. */
+typedef struct kd_tensor kd_tensor;
+
+/* path: a file, or a folder with model.safetensors or model.safetensors.index.json and its shards. Headers are read and checked, data when it
+ * is asked for. Free with kd_tensors_free (NULL is allowed). KD_EFORMAT naming file, tensor and figures; KD_EIO. */
+KD_API kd_status kd_tensors_new(kd_tensors **out, const char *path);
+KD_API void kd_tensors_free(kd_tensors *tensors);
+KD_API int64_t kd_tensors_count(const kd_tensors *tensors);
+/* Number i, 0 <= i < count, in the order of names; by its name. NULL: there is none. */
+KD_API const kd_tensor *kd_tensors_at(const kd_tensors *tensors, int64_t i);
+KD_API const kd_tensor *kd_tensors_find(const kd_tensors *tensors, const char *name);
+/* The first file's __metadata__ as JSON; NULL: it has none. */
+KD_API const char *kd_tensors_metadata(const kd_tensors *tensors);
+
+/* Its name (borrowed), type and shape. */
+KD_API void kd_tensor_describe(kd_tensor_spec *spec, const kd_tensor *tensor);
+/* `count` elements from element `from`: as they lie in the file, count * kd_dtype_size bytes; widened to float32 (F64, which is rounded,
+ * F32, F16, BF16); any integers to int64. KD_EARG: not that many; KD_EFORMAT: another type, or the file has shrunk; KD_EIO. */
+KD_API kd_status kd_tensor_read(void *out, const kd_tensor *tensor, int64_t from, int64_t count);
+KD_API kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count);
+KD_API kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count);
+
+/* Writes a file of `count` tensors in this order, data[i] as many bytes as spec[i] has, with __metadata__ {"format":"pt"} and `pairs` keys and
+ * values, metadata[2*pairs]. It is there whole or not at all. KD_EARG, KD_EIO. */
+KD_API kd_status kd_tensors_write(const char *path, const kd_tensor_spec *spec, const void *const *data, int64_t count,
+                                  const char *const *metadata, int64_t pairs);
+
+/* ---- windows of packed documents ------------------------------------------------------------------------ */
+
+/* Bits: a BOS before a document, an EOS after it. */
+typedef enum kd_separator { KD_SEPARATE_NONE = 0, KD_SEPARATE_BOS = 1, KD_SEPARATE_EOS = 2, KD_SEPARATE_BOTH = 3 } kd_separator;
+
+/* How windows are filled, and what their plans say: the switches of `kedge pack`. */
+typedef struct kd_window_options {
+    int64_t window;            /* T of every window */
+    kd_mask mask;
+    bool reset;                /* as kd_plan_options, as what follows */
+    bool anchor_is_bos;
+    bool interleave;           /* documents are cut into chunks, which are shuffled */
+    bool tag;                  /* each document is led by the name of its source: of a pack alone */
+    bool truncate;             /* a document that crosses a window's end is cut there; else it goes on in the next window */
+    bool predict_boundary, predict_first;
+    kd_separator separator;    /* masks full and document: BOS leads every document; with an anchor it does not */
+    int64_t offset;            /* of every position */
+    int64_t shortest;          /* text tokens of a document's rest that is still taken into the next window; 0 is 1 */
+    uint64_t seed;             /* of the order of windows and of the interleaved cuts */
+} kd_window_options;
+
+/* Windows that are filled; their plans are made when they are asked for. Serves one thread at a time. */
+typedef struct kd_windows kd_windows;
+
+/* Fills windows with documents in their order, each with as much of them as it has room for. A window holds exactly T tokens; what is left at
+ * the end and does not fill one is dropped (kd_windows_dropped).
+ *   token [start[documents]]  document d is tokens start[d] .. start[d+1]-1, without BOS and EOS; copied
+ *   loss  [start[documents]]  0: never a target; NULL: all may be
+ *   bos, eos                  ids that are put in by mask and separator; -1: there is none; BOS is then EOS
+ * KD_EARG; KD_ECONFIG: not one window, no BOS or EOS where one is needed, a window too short for a token of text. */
+KD_API kd_status kd_windows_new(kd_windows **out, const kd_window_options *options, const int32_t *token, const uint8_t *loss,
+                                const int64_t *start, int64_t documents, int32_t bos, int32_t eos);
+/* Those of a folder that `kedge pack` has written: part "train" or "valid". options NULL: as they were filled, mask anchor where they have
+ * one, else document; otherwise what does not change how they are filled may be chosen: mask, reset, targets, interleave, offset, seed. The
+ * tokenizer is the one that made the pack, and borrowed. KD_ECONFIG, KD_EFORMAT, KD_EIO. */
+KD_API kd_status kd_windows_of_pack(kd_windows **out, const char *folder, const char *part, const kd_tokenizer *tokenizer,
+                                    const kd_window_options *options);
+KD_API void kd_windows_free(kd_windows *windows);
+
+/* Whole windows; text tokens (EOS included) of the last partial one. */
+KD_API int64_t kd_windows_count(const kd_windows *windows);
+KD_API int64_t kd_windows_dropped(const kd_windows *windows);
+
+/* The plan of window `index`, index >= 0, counted on through passes over all of them. shuffled: in training order, another one in every
+ * pass; else in the order of the documents. plan is overwritten; free with kd_plan_free. KD_EARG, KD_ENOMEM; of a pack KD_EIO, KD_EFORMAT. */
+KD_API kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
+
+/* ---- model ------------------------------------------------------------------------------------------------ */
+
+/* A Llama, Mistral or Qwen2 in float32 that reads windows. Serves one thread at a time, as its context does, which must outlive it. */
+typedef struct kd_model kd_model;
+
+/* Reads a Hugging Face folder (config.json, safetensors) and makes room for windows of up to `window` tokens. RoPE whose frequencies depend
+ * on a length has those of `window`. Free with kd_model_free (NULL is allowed). KD_EFORMAT naming the tensor or key; KD_ENOTSUP: another
+ * architecture, or a window beyond the model's sliding window; KD_EARG, KD_EIO, KD_ENOMEM. */
+KD_API kd_status kd_model_new(kd_model **out, kd_ctx *ctx, const char *folder, int64_t window, kd_frame frame, kd_precision precision);
+KD_API void kd_model_free(kd_model *model);
+
+/* V, rows of the embedding: ids are below it. */
+KD_API int64_t kd_model_vocabulary(const kd_model *model);
+
+/* The forward pass over plan->token, 1 <= plan->T <= window: what follows is of it. A token's bits do not depend on what is read after it, nor on
+ * `window`. The plan may be freed. KD_EARG: a token that is not in the vocabulary, a plan that is too long, a position above `window`; what
+ * kd_attn_forward gives. */
+KD_API kd_status kd_model_read(kd_model *model, const kd_plan *plan);
+/* logits [count, V] after tokens from .. from+count-1 of the plan, on the host. KD_EARG. */
+KD_API kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
+/* loss [T] on the host: -log p(plan->target[t]) in nats, 0 where a token has no target. */
+KD_API kd_status kd_model_token_losses(kd_model *model, double *loss);
 
 #endif

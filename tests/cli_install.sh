@@ -58,7 +58,9 @@ grep -E '^[a-z].*kd_[a-z0-9_]+\(' include/kedge.h | grep -v '^typedef' >"$home/l
 readelf -dW "$so" >"$home/log"
 grep -q 'SONAME.*\[libkedge.so.'"$abi"'\]' "$home/log" && grep -qE 'FLAGS.*NOW' "$home/log" && ! grep -q TEXTREL "$home/log"
 ok $? "its name, bound at once, no text relocations"
-[ -z "$(grep NEEDED "$home/log" | grep -vE 'lib(c|m)\.so|ld-linux')" ]; ok $? "it needs the C library alone"
+grep NEEDED "$home/log" | sed -E 's/.*\[(.*)\.so.*/\1/' | grep -vxE 'lib[cm]|ld-linux.*' | sort >"$home/found"
+printf '%s\n' libjansson libpcre2-8 libutf8proc libxxhash libzstd | grep -vxF "$(grep -q 'NEEDED.*xxhash' "$home/log" || echo libxxhash)" >"$home/wanted"
+same "$home/wanted" "$home/found" "it needs the C library and these alone"
 
 # A program in C, found in four ways: the same lines.
 export LD_LIBRARY_PATH=$prefix/lib PKG_CONFIG_PATH=$prefix/lib/pkgconfig

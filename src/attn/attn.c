@@ -102,12 +102,14 @@ kd_status kd_attn_check(const kd_ctx *ctx, const kd_attn *a, bool backward) {
     return check_rotations(a);
 }
 
-kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn) {
-    KD_TRY(kd_attn_check(ctx, attn, false));
-    return attn->plan->T ? kd_op_run(ctx, &kd_attn_forward_op, attn) : KD_OK;
+static kd_status run(kd_ctx *ctx, const kd_op *op, const kd_attn *attn, bool backward) {
+    kd_attn a = *attn;
+    const kd_rope still = kd_rope_still(a.E, a.precision);
+    if (!a.rope) a.rope = &still;
+    KD_TRY(kd_attn_check(ctx, &a, backward));
+    return a.plan->T ? kd_op_run(ctx, op, &a) : KD_OK;
 }
 
-kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn) {
-    KD_TRY(kd_attn_check(ctx, attn, true));
-    return attn->plan->T ? kd_op_run(ctx, &kd_attn_backward_op, attn) : KD_OK;
-}
+kd_status kd_attn_forward(kd_ctx *ctx, const kd_attn *attn) { return run(ctx, &kd_attn_forward_op, attn, false); }
+
+kd_status kd_attn_backward(kd_ctx *ctx, const kd_attn *attn) { return run(ctx, &kd_attn_backward_op, attn, true); }

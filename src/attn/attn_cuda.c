@@ -160,7 +160,7 @@ static kd_status begin(work *w, kd_ctx *ctx, kd_gpu_window *window) {
     c->fallbacks = kd_gpu_windows_fallbacks(ctx);
     c->stream = ctx->cuda->stream;
     c->inv_freq = w->inv_freq;
-    if (rope->table) return KD_OK;
+    if (!rope->coarse) return KD_OK;
     return kd_cuda_put_later(ctx, w->inv_freq, rope->inv_freq, rope->E / 2 * (int64_t)sizeof *rope->inv_freq);
 }
 

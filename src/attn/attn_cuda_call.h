@@ -24,7 +24,7 @@ typedef struct kd_gpu_call {
     const int32_t *rotation;         /* [T] what each token is turned by among its document's */
     const int32_t *position;         /* [T] window positions */
     int32_t origin;                  /* the anchor's */
-    /* kd_rope; inv_freq [E/2] only beside coarse and fine */
+    /* kd_rope, without any of them kd_rope_still; inv_freq [E/2] only beside coarse and fine */
     const float *table, *exact;
     const double *coarse, *fine, *inv_freq;
     kd_view q, k, v, o, dout, dq, dk, dv;

@@ -208,7 +208,7 @@ template <bool WIDE> GPU void gpu_angle_at(gpu_angle<WIDE> &out, const kd_gpu_ca
     const float *table = angles == KD_ANGLES_DOUBLE ? x.exact : x.table;
 #pragma unroll
     for (int i = 0; i < N; i++) out.cosine[i] = 1, out.sine[i] = 0;
-    if (!at.busy) return;
+    if (!at.busy || (!table && !x.coarse)) return;
     if (!table) {
 #pragma unroll 1
         for (int i = 0; i < N; i++) {

@@ -9,7 +9,8 @@
 #define LOG log
 
 static void rotation(double *cosine, double *sine, const kd_rope *rope, kd_angles angles, int64_t p) {
-    for (int64_t e = 0; e < rope->E / 2; e++) {
+    for (int64_t e = 0; e < rope->E / 2 && !rope->inv_freq; e++) cosine[e] = 1, sine[e] = 0;
+    for (int64_t e = 0; e < rope->E / 2 && rope->inv_freq; e++) {
         float c, s;
         cosine[e] = cos((double)p * rope->inv_freq[e]);
         sine[e] = sin((double)p * rope->inv_freq[e]);

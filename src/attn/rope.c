@@ -40,6 +40,8 @@ static void turn_on(double *cosine, double *sine, double d) {
  * of 2^24, and known exactly. */
 void kd_rope_make(float *row, const kd_rope *rope, kd_angles angles, int64_t p) {
     int64_t half = rope->E / 2;
+    for (int64_t e = 0; e < half && !rope->coarse; e++) row[e] = 1, row[e + half] = 0;
+    if (!rope->coarse) return;
     const double *high = rope->coarse + p / FINE * rope->E, *low = rope->fine + p % FINE * rope->E;
     for (int64_t e = 0; e < half; e++) {
         double c = high[e] * low[e] - high[e + half] * low[e + half], s = high[e + half] * low[e] + high[e] * low[e + half];
@@ -162,6 +164,10 @@ done:
 
 kd_status kd_rope_init(kd_rope *rope, kd_ctx *ctx, const double *inv_freq, int64_t E, int64_t positions) {
     return kd_rope_init_for(rope, ctx, KD_PRECISION_EXACT, inv_freq, E, positions);
+}
+
+kd_rope kd_rope_still(int64_t E, kd_precision precision) {
+    return (kd_rope){.E = E, .positions = INT64_MAX, .precision = precision};
 }
 
 void kd_rope_free(kd_rope *rope, kd_ctx *ctx) {

@@ -14,7 +14,10 @@ typedef enum kd_angles { KD_ANGLES_DOUBLE, KD_ANGLES_F32, KD_ANGLES_BF16 } kd_an
 /* The definition: cosine and sine of position p, |p| < 2^24; inv_freq holds a float32 number. */
 void kd_rope_entry(float *cosine, float *sine, kd_angles angles, double inv_freq, int64_t p);
 
-/* Cosines [E/2], then sines [E/2], of position p out of the two levels. p >= 0. */
+/* What turns nothing, without tables: for queries and keys that come turned. */
+kd_rope kd_rope_still(int64_t E, kd_precision precision);
+
+/* Cosines [E/2], then sines [E/2], of position p out of the two levels; ones and zeros without them. p >= 0. */
 void kd_rope_make(float *row, const kd_rope *rope, kd_angles angles, int64_t p);
 
 /* The same out of the table if there is one, else made in `made` [E]. angles: DOUBLE, or those the rope was made for. */

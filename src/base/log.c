@@ -17,7 +17,7 @@
 #define REPORT 10.0 /* seconds between two lines off a terminal */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static kd_level level = KD_INFO;
+static kd_level level = KD_QUIET;
 static kd_progress *current;     /* the bar on the screen, or NULL */
 static int64_t current_done;
 static bool current_pending;     /* it was set and not drawn since */

@@ -4,9 +4,6 @@
 
 #include "error.h"
 
-typedef enum kd_level { KD_QUIET, KD_WARN, KD_INFO, KD_DEBUG } kd_level;
-
-void kd_log_level(kd_level most);  /* KD_INFO at the start */
 void kd_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "kedge: warning: ..." */
 void kd_info(const char *format, ...) __attribute__((format(printf, 1, 2)));  /* "kedge: ..." */
 

@@ -10,7 +10,7 @@ int64_t kd_abi(void) { return KD_ABI; }
 #define STRUCT(name) {#name, sizeof(name)}
 static const struct { const char *name; size_t bytes; } structs[] = {
     STRUCT(kd_plan), STRUCT(kd_plan_options), STRUCT(kd_piece), STRUCT(kd_chunk), STRUCT(kd_rope), STRUCT(kd_view), STRUCT(kd_stretch),
-    STRUCT(kd_attn),
+    STRUCT(kd_attn), STRUCT(kd_tensor_spec), STRUCT(kd_window_options),
 };
 
 int64_t kd_struct_bytes(const char *name) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "format/yaml.h"
 #include "help.h"
 
@@ -109,6 +110,7 @@ static int run(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    kd_log_level(KD_INFO);
     if (argc < 2) {
         print_usage(stderr);
         return KD_EXIT_USAGE;

@@ -8,31 +8,13 @@
 
 #include "data/choose.h"
 
-typedef enum kd_separator {  /* bits: a BOS before a document, an EOS after it */
-    KD_SEPARATE_NONE = 0,
-    KD_SEPARATE_BOS = 1,
-    KD_SEPARATE_EOS = 2,
-    KD_SEPARATE_BOTH = 3,
-} kd_separator;
-
-typedef struct kd_window_options {
-    int64_t window;            /* T */
-    kd_mask mask;
-    bool reset, anchor_is_bos, interleave, tag, truncate;
-    bool predict_boundary, predict_first;
-    kd_separator separator;
-    int64_t offset;            /* of every position (kd_plan_options) */
-    int64_t shortest;          /* text tokens of a document's rest that is still taken into the next window; 0 is 1 */
-    uint64_t seed;             /* of the order of windows and of the interleaved cuts */
-} kd_window_options;
-
 typedef struct kd_segment {
     int64_t document, from, count;   /* count text tokens of the document from its token `from`; an EOS, where asked for,
                                         is the document's last token and counted. 0 tokens, at a window's end: the
                                         document did not fit, its BOS and tag fill the window as far as they go */
 } kd_segment;
 
-typedef struct kd_windows {
+struct kd_windows {
     const kd_corpus *corpus;
     kd_window_options options;
     int64_t count;             /* whole windows in a pass */
@@ -45,7 +27,7 @@ typedef struct kd_windows {
     int64_t *tag_start;        /* [sources+1] where each begins; all 0 without tags */
     kd_plan_options plan;      /* what every plan is built with */
     uint64_t hash;             /* of the corpus, the segments and the tags: what a resumed run compares */
-} kd_windows;
+};
 
 /* choice NULL: every document. KD_ECONFIG when there is no whole window, when the tokenizer has no BOS and no EOS where one
  * is needed, and when a window is too short for a token of text. The corpus is borrowed. Free with kd_windows_close. */
@@ -72,13 +54,8 @@ typedef struct kd_window_parts {
     int64_t pieces, chunks;
 } kd_window_parts;
 
-/* As kd_windows_plan, before it is laid out. Free with kd_window_parts_free. */
+/* As kd_windows_plan (kedge.h), before it is laid out. Free with kd_window_parts_free. */
 kd_status kd_windows_parts(kd_window_parts *parts, const kd_windows *windows, int64_t index, bool shuffled);
 void kd_window_parts_free(kd_window_parts *parts);
-
-/* The plan of window `index`, index >= 0, counted through the passes. shuffled: in training order, a bijection of the
- * pass index / count; otherwise in corpus order, as validation reads. Free with kd_plan_free. KD_EARG, KD_ENOMEM; what
- * kd_corpus_read gives. */
-kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
 
 #endif

@@ -17,8 +17,8 @@ static const struct { const char *name; int64_t size; } dtype_table[KD_DTYPES] =
     [KD_BOOL] = {"BOOL", 1},
 };
 
-const char *kd_dtype_name(kd_dtype dtype) { return dtype_table[dtype].name; }
-int64_t kd_dtype_size(kd_dtype dtype) { return dtype_table[dtype].size; }
+const char *kd_dtype_name(kd_dtype dtype) { return (unsigned)dtype < KD_DTYPES ? dtype_table[dtype].name : NULL; }
+int64_t kd_dtype_size(kd_dtype dtype) { return (unsigned)dtype < KD_DTYPES ? dtype_table[dtype].size : 0; }
 
 /* ---- one header -------------------------------------------------------------------------------------------- */
 

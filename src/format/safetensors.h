@@ -5,16 +5,9 @@
 
 #include "base/file.h"
 
-typedef enum kd_dtype {
-    KD_F64, KD_F32, KD_F16, KD_BF16, KD_I64, KD_I32, KD_I16, KD_I8, KD_U64, KD_U32, KD_U16, KD_U8, KD_BOOL,
-    KD_DTYPES
-} kd_dtype;
-const char *kd_dtype_name(kd_dtype dtype);   /* as in the file: "F32" */
-int64_t kd_dtype_size(kd_dtype dtype);
+#define KD_RANK 8 /* most dimensions of a tensor: kd_tensor_spec's */
 
-#define KD_RANK 8 /* most dimensions of a tensor */
-
-typedef struct kd_tensor {
+struct kd_tensor {
     char *name;
     kd_dtype dtype;
     int64_t rank, shape[KD_RANK];
@@ -22,16 +15,16 @@ typedef struct kd_tensor {
     const kd_source *file;    /* that it lies in; borrowed */
     int64_t at;               /* byte of that file where its data begins */
     const char *path;         /* the file's, for messages; borrowed */
-} kd_tensor;
+};
 
 /* One or more open files seen as one table of tensors, sorted by name. */
-typedef struct kd_tensors {
+struct kd_tensors {
     kd_tensor *tensor;
     int64_t count;
     kd_source *file;          /* [files] */
     int64_t files;
     char *metadata;           /* the first file's __metadata__ as JSON text, or NULL */
-} kd_tensors;
+};
 
 /* One file. KD_EFORMAT naming file, tensor and figures. */
 kd_status kd_tensors_open(kd_tensors *tensors, const char *path);
@@ -42,19 +35,7 @@ kd_status kd_tensors_open_folder(kd_tensors *tensors, const char *folder);
 kd_status kd_tensors_open_stem(kd_tensors *tensors, const char *folder, const char *stem);
 void kd_tensors_close(kd_tensors *tensors);
 
-const kd_tensor *kd_tensors_find(const kd_tensors *tensors, const char *name);
-
-/* `count` elements from element `from` as they lie in the file: count * kd_dtype_size bytes. This and the following are
- * read when asked for: a file that has shrunk meanwhile is KD_EFORMAT with the offset. */
-kd_status kd_tensor_read(void *out, const kd_tensor *tensor, int64_t from, int64_t count);
-/* The same, widened to float32 (F64, F32, F16, BF16). */
-kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count);
-/* Any integer type to int64. */
-kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count);
-
 /* ---- writing: describe every tensor, then give the data in that order ---------------------------------------- */
-
-typedef struct kd_tensor_spec { const char *name; kd_dtype dtype; int64_t rank, shape[KD_RANK]; } kd_tensor_spec;
 
 typedef struct kd_tensors_writer { kd_writer file; int64_t total; } kd_tensors_writer;
 

@@ -11,13 +11,13 @@ enum { KD_BYTES_BOS = 256, KD_BYTES_EOS = 257, KD_BYTES_PAD = 258, KD_BYTES_VOCA
 typedef struct kd_tokenizer_model kd_tokenizer_model;
 
 /* Read-only once it is open: any number of threads may share it. */
-typedef struct kd_tokenizer {
+struct kd_tokenizer {
     char *name;                 /* "bytes", or the path of its tokenizer.json */
     int32_t bos, eos;           /* -1: there is none */
     int64_t vocabulary;         /* ids are below it; a checkpoint may have more rows */
     uint64_t hash;              /* XXH3-64 of tokenizer.json; of "bytes" */
     kd_tokenizer_model *model;  /* NULL: bytes */
-} kd_tokenizer;
+};
 
 /* name: "bytes", a folder with tokenizer.json, or such a file. KD_ECONFIG when it is none of them, KD_ENOTSUP naming the
  * part of tokenizer.json that is not implemented, KD_EFORMAT. bos and eos: as tokenizer_config.json, special_tokens_map.json,
@@ -33,18 +33,7 @@ void kd_tokenizer_unicode(char text[64], const kd_tokenizer *tokenizer);
 typedef struct kd_ids { int32_t *id; int64_t count, room; } kd_ids;
 kd_status kd_ids_reserve(kd_ids *ids, int64_t more);   /* room for `more` behind count. KD_ENOMEM */
 
-/* What a thread needs to encode: caches and scratch. The ids do not depend on it. The tokenizer is borrowed. */
-typedef struct kd_encoder kd_encoder;
-kd_status kd_encoder_new(kd_encoder **out, const kd_tokenizer *tokenizer);
-void kd_encoder_free(kd_encoder *encoder);             /* NULL is allowed */
-
-enum {
-    KD_ENCODE_SPECIALS = 1,          /* adds what the post-processor adds: BOS */
-    KD_ENCODE_SPECIALS_AS_TEXT = 2,  /* "<s>" in a text is three characters, not BOS */
-    KD_ENCODE_REPLACE = 4,           /* invalid UTF-8 becomes U+FFFD, one for each maximal subpart */
-};
-
-/* Appends the ids of text [size]. `bytes` takes any bytes; the others fail with KD_EFORMAT "byte N: not valid UTF-8", N
+/* Appends the ids of text [size]; flags are kd_encode_flags. `bytes` takes any bytes; the others fail with KD_EFORMAT "byte N: not valid UTF-8", N
  * from 0, ids as they were after any failure. Takes n log n steps of any text of n bytes. KD_ENOTSUP: an expression of the
  * file, other than the known ones, needs too many steps; or its normalizers make too much of a text. */
 kd_status kd_encode(kd_ids *ids, kd_encoder *encoder, const char *text, int64_t size, int flags);

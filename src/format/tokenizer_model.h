@@ -242,6 +242,8 @@ struct kd_encoder {
     kd_bpe_entry *heap;
     int64_t heap_room, heap_count;
     kd_word *word;            /* [KD_WORD_SETS * 2] */
+    kd_ids given_ids;         /* kd_encoder_ids, */
+    kd_text given_text;       /* kd_encoder_text: what they gave last */
 };
 
 kd_status kd_text_room(kd_text *text, int64_t size);       /* room for size bytes from the start; KD_ENOMEM */

@@ -48,6 +48,8 @@ void kd_encoder_free(kd_encoder *encoder) {
     free(encoder->sorted);
     free(encoder->symbol);
     free(encoder->heap);
+    free(encoder->given_ids.id);
+    kd_text_free(&encoder->given_text);
     free(encoder);
 }
 

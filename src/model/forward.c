@@ -173,7 +173,8 @@ kd_status kd_model_loss(kd_model *m) {
 }
 
 kd_status kd_model_logits(kd_model *m, float *logits, int64_t from, int64_t count) {
-    if (count < 1 || from < 0 || from + count > m->count * m->T)
+    int64_t all = m->read_tokens ? m->read_tokens : m->count * m->T;
+    if (count < 1 || from < 0 || from > all || count > all - from)
         return kd_fail(KD_EARG, "logits of tokens %lld..%lld", (long long)from, (long long)(from + count));
     KD_TRY(kd_head_need(m));
     for (int64_t t = from, end = from + count; t < end; t += m->block, logits += m->block * m->V) {

@@ -43,8 +43,6 @@ typedef struct kd_model_options {
     int64_t zero;            /* what each has of its own alone: 2: gradients, 3: weights too; less: neither */
 } kd_model_options;
 
-typedef struct kd_model kd_model;
-
 /* Measures, then allocates once: weights (uninitialised), gradients, activations, scratch. */
 kd_status kd_model_open(kd_model **out, kd_ctx *ctx, const kd_config *config, const kd_model_options *options);
 /* Measures only: nothing but kd_model_layout, kd_model_recompute, kd_model_memory_use, kd_model_scratch and
@@ -86,6 +84,8 @@ kd_status kd_model_scratch(int64_t *bytes, kd_model *model, const kd_plan *plan)
 kd_status kd_model_forward(kd_model *model, const kd_plan *const *plan, int64_t count, int64_t first);
 /* Per-token losses of the windows last forwarded, without gradients. */
 kd_status kd_model_loss(kd_model *model);
+/* kd_model_logits (kedge.h) counts this rank's tokens of all the windows last forwarded. */
+
 /* Losses and gradients of the windows last forwarded; the gradient is that of scale * the sum of losses. Micro-batches
  * of a step come in ascending order of `first`. */
 kd_status kd_model_backward(kd_model *model, float scale);
@@ -94,9 +94,6 @@ kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 
 /* Query/key pairs that this rank computes of a window in a layer, over all heads. */
 int64_t kd_model_pairs(kd_model *model, const kd_plan *plan);
-
-/* logits [count, V] of this rank's tokens from .. from+count-1 of the windows last forwarded, to the host. */
-kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);
 
 /* ---- weights (weights.c) --------------------------------------------------------------------------------- */
 

@@ -77,6 +77,10 @@ struct kd_model {
 
     const kd_plan *const *plan;  /* of the windows last forwarded */
     int64_t count, first;
+
+    kd_plan read;             /* kd_model_read's window, filled up; of it read_tokens are the caller's; 0: it was not called */
+    const kd_plan *reads[1];
+    int64_t read_tokens;
 };
 
 /* Weights of a tensor, as operations read them; zero 3: where kd_layer_need or kd_table_need has brought them. */
