@@ -10,7 +10,9 @@
  * Every function that can fail returns a kd_status; kd_message() then says what happened, in one line, with
  * the values. Nothing here prints unless kd_log_level asks for it, exits, or reads the environment but kd_ctx_open and kd_ctx_open_device.
  *
- * Threads: functions on different handles may run at once; where one handle may be shared, it says so.
+ * Threads: calls on different handles may run at once; where one handle may be shared, it says so. What a call only reads, a const plan,
+ * rope or view, may be shared with any others. On a GPU what views and kd_attn's lse and position point to is its memory; all else is the
+ * host's.
  */
 #ifndef KEDGE_H
 #define KEDGE_H
@@ -20,9 +22,9 @@
 
 #define KD_VERSION "0.1.0"
 
-/* The number of the binary interface, and of the shared library's name, libkedge.so.KD_ABI. It is raised when a program that was compiled with
- * the header of before would go wrong: a function is gone or takes something else, a struct has another size or order, a constant another
- * value. What is added at the end, a function or a constant, leaves it alone. */
+/* The number of the binary interface, and of the shared library's name, libkedge.so.KD_ABI. It is raised when a program that was
+ * compiled with the header of before would go wrong: a function is gone or takes something else, a struct has another size or order,
+ * a constant another value. What is added, a function or a constant, leaves it alone. */
 #define KD_ABI 0
 
 /* Marks what the libraries export: these functions and nothing else. Without the lines that begin with # and this word, the header is plain
@@ -41,6 +43,7 @@ KD_API int64_t kd_abi(void);
  * the structs down again, as ctypes does. */
 KD_API int64_t kd_struct_bytes(const char *name);
 
+/* Whether it was done, and whose fault it was that it was not. */
 typedef enum kd_status {
     KD_OK = 0,
     KD_EARG,      /* an argument is out of its range */
@@ -57,11 +60,11 @@ typedef enum kd_status {
 
 /* The last failure of this thread, one line, never NULL. Borrowed until the thread's next failure. */
 KD_API const char *kd_message(void);
+/* In words: "argument". */
 KD_API const char *kd_status_name(kd_status status);
 
+/* Which notes and warnings go to stderr, of all threads: these and those before; none at the start. */
 typedef enum kd_level { KD_QUIET, KD_WARN, KD_INFO, KD_DEBUG } kd_level;
-
-/* Which notes and warnings go to stderr, of all threads; none at the start. */
 KD_API void kd_log_level(kd_level most);
 
 /* ---- context ---------------------------------------------------------------------------------------- */
@@ -72,8 +75,9 @@ typedef struct kd_ctx kd_ctx;
 /* Opens a context on the host. threads < 1: one for each core the process may use.
  * KEDGE_ISA=ref|avx2|avx512 caps the instruction set. Free with kd_ctx_close (NULL is allowed). */
 KD_API kd_status kd_ctx_open(kd_ctx **out, int64_t threads);
-/* The same on a device by its name: "host", "cuda" or "cuda:N", the GPU of number N, whose instruction set KEDGE_ISA=sm80|sm90 caps; threads
- * are the host's. KD_ENOTSUP, with the reason, where the build or the machine has no such device. */
+/* The same on a device by its name: "host", "cuda" or "cuda:N", the GPU of number N, whose instruction set KEDGE_ISA=sm80|sm90 caps;
+ * threads are the host's. Calls then make that GPU the current one of the thread they come from. KD_ENOTSUP, with the reason, where the
+ * build or the machine has no such device. */
 KD_API kd_status kd_ctx_open_device(kd_ctx **out, const char *device, int64_t threads);
 KD_API void kd_ctx_close(kd_ctx *ctx);
 /* What is computed from now on is enqueued on this stream of the caller's (a cudaStream_t; NULL: CUDA's default stream), after what the
@@ -98,6 +102,7 @@ typedef struct kd_plan {
     int32_t *depth;          /* [T]    how many tokens of its own text precede it in the window */
 } kd_plan;
 
+/* Whom a token sees besides itself: what precedes it in the window, which is one text; in its document; in its document, and the anchor. */
 typedef enum kd_mask { KD_MASK_FULL, KD_MASK_DOCUMENT, KD_MASK_ANCHOR } kd_mask;
 
 /* The switches of the paper, independent of each other. */
@@ -162,6 +167,7 @@ KD_API kd_view kd_view_half(uint16_t *half, kd_view_type type, int64_t heads, in
 
 /* ---- rotary positions -------------------------------------------------------------------------------- */
 
+/* What tokens of a document are rotated by: their window positions, or those less the document's base. */
 typedef enum kd_frame { KD_FRAME_WINDOW, KD_FRAME_DOCUMENT } kd_frame;
 
 /* How exactly queries and keys are rotated and kept: the ladder, from exact to what others do. What comes after is
@@ -270,7 +276,8 @@ typedef struct kd_encoder kd_encoder;
 KD_API kd_status kd_encoder_new(kd_encoder **out, const kd_tokenizer *tokenizer);
 KD_API void kd_encoder_free(kd_encoder *encoder);
 
-typedef enum kd_encode_flags {   /* bits */
+/* Bits. */
+typedef enum kd_encode_flags {
     KD_ENCODE_SPECIALS = 1,          /* adds what the post-processor adds: BOS */
     KD_ENCODE_SPECIALS_AS_TEXT = 2,  /* "<s>" in a text is three characters, not BOS */
     KD_ENCODE_REPLACE = 4            /* invalid UTF-8 becomes U+FFFD, one for each maximal subpart */
@@ -281,10 +288,12 @@ typedef enum kd_encode_flags {   /* bits */
 KD_API kd_status kd_encoder_ids(kd_encoder *encoder, const int32_t **id, int64_t *count, const char *text, int64_t size, int flags);
 /* text [size], and a NUL behind it: of id [count], the encoder's until its next call. skip_specials: special tokens are left out.
  * KD_EFORMAT for an id that is not in the vocabulary. */
-KD_API kd_status kd_encoder_text(kd_encoder *encoder, const char **text, int64_t *size, const int32_t *id, int64_t count, bool skip_specials);
+KD_API kd_status kd_encoder_text(kd_encoder *encoder, const char **text, int64_t *size, const int32_t *id, int64_t count,
+                                 bool skip_specials);
 
 /* ---- safetensors ------------------------------------------------------------------------------------------ */
 
+/* What elements of a tensor are. */
 typedef enum kd_dtype {
     KD_F64, KD_F32, KD_F16, KD_BF16, KD_I64, KD_I32, KD_I16, KD_I8, KD_U64, KD_U32, KD_U16, KD_U8, KD_BOOL,
     KD_DTYPES
@@ -306,8 +315,8 @@ typedef struct kd_tensors kd_tensors;
 /* One of them, borrowed from it. */
 typedef struct kd_tensor kd_tensor;
 
-/* path: a file, or a folder with model.safetensors or model.safetensors.index.json and its shards. Headers are read and checked, data when it
- * is asked for. Free with kd_tensors_free (NULL is allowed). KD_EFORMAT naming file, tensor and figures; KD_EIO. */
+/* path: a file, or a folder with model.safetensors or model.safetensors.index.json and its shards. Headers are read and checked, data
+ * when it is asked for. Free with kd_tensors_free (NULL is allowed). KD_EFORMAT naming file, tensor and figures; KD_EIO. */
 KD_API kd_status kd_tensors_new(kd_tensors **out, const char *path);
 KD_API void kd_tensors_free(kd_tensors *tensors);
 KD_API int64_t kd_tensors_count(const kd_tensors *tensors);
@@ -325,8 +334,8 @@ KD_API kd_status kd_tensor_read(void *out, const kd_tensor *tensor, int64_t from
 KD_API kd_status kd_tensor_read_f32(float *out, const kd_tensor *tensor, int64_t from, int64_t count);
 KD_API kd_status kd_tensor_read_i64(int64_t *out, const kd_tensor *tensor, int64_t from, int64_t count);
 
-/* Writes a file of `count` tensors in this order, data[i] as many bytes as spec[i] has, with __metadata__ {"format":"pt"} and `pairs` keys and
- * values, metadata[2*pairs]. It is there whole or not at all. KD_EARG, KD_EIO. */
+/* Writes a file of `count` tensors in this order, data[i] as many bytes as spec[i] has, with __metadata__ {"format":"pt"} and `pairs`
+ * keys and values, metadata[2*pairs]. It is there whole or not at all. KD_EARG, KD_EIO. */
 KD_API kd_status kd_tensors_write(const char *path, const kd_tensor_spec *spec, const void *const *data, int64_t count,
                                   const char *const *metadata, int64_t pairs);
 
@@ -354,8 +363,8 @@ typedef struct kd_window_options {
 /* Windows that are filled; their plans are made when they are asked for. Serves one thread at a time. */
 typedef struct kd_windows kd_windows;
 
-/* Fills windows with documents in their order, each with as much of them as it has room for. A window holds exactly T tokens; what is left at
- * the end and does not fill one is dropped (kd_windows_dropped).
+/* Fills windows with documents in their order, each with as much of them as it has room for. A window holds exactly T tokens; what is
+ * left at the end and does not fill one is dropped (kd_windows_dropped).
  *   token [start[documents]]  document d is tokens start[d] .. start[d+1]-1, without BOS and EOS; copied
  *   loss  [start[documents]]  0: never a target; NULL: all may be
  *   bos, eos                  ids that are put in by mask and separator; -1: there is none; BOS is then EOS
@@ -374,7 +383,8 @@ KD_API int64_t kd_windows_count(const kd_windows *windows);
 KD_API int64_t kd_windows_dropped(const kd_windows *windows);
 
 /* The plan of window `index`, index >= 0, counted on through passes over all of them. shuffled: in training order, another one in every
- * pass; else in the order of the documents. plan is overwritten; free with kd_plan_free. KD_EARG, KD_ENOMEM; of a pack KD_EIO, KD_EFORMAT. */
+ * pass; else in the order of the documents. plan is overwritten; free with kd_plan_free. KD_EARG, KD_ENOMEM; of a pack KD_EIO and
+ * KD_EFORMAT. */
 KD_API kd_status kd_windows_plan(kd_plan *plan, const kd_windows *windows, int64_t index, bool shuffled);
 
 /* ---- model ------------------------------------------------------------------------------------------------ */
@@ -391,8 +401,8 @@ KD_API void kd_model_free(kd_model *model);
 /* V, rows of the embedding: ids are below it. */
 KD_API int64_t kd_model_vocabulary(const kd_model *model);
 
-/* The forward pass over plan->token, 1 <= plan->T <= window: what follows is of it. A token's bits do not depend on what is read after it, nor on
- * `window`. The plan may be freed. KD_EARG: a token that is not in the vocabulary, a plan that is too long, a position above `window`; what
+/* The forward pass over plan->token, 1 <= plan->T <= window: what follows is of it. A token's bits do not depend on what is read after
+ * it, nor on `window`. The plan may be freed. KD_EARG: a token that is not in the vocabulary, a plan that is too long, a position above `window`; what
  * kd_attn_forward gives. */
 KD_API kd_status kd_model_read(kd_model *model, const kd_plan *plan);
 /* logits [count, V] after tokens from .. from+count-1 of the plan, on the host. KD_EARG. */
