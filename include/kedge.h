@@ -402,8 +402,8 @@ KD_API void kd_model_free(kd_model *model);
 KD_API int64_t kd_model_vocabulary(const kd_model *model);
 
 /* The forward pass over plan->token, 1 <= plan->T <= window: what follows is of it. A token's bits do not depend on what is read after
- * it, nor on `window`. The plan may be freed. KD_EARG: a token that is not in the vocabulary, a plan that is too long, a position above `window`; what
- * kd_attn_forward gives. */
+ * it, nor on `window`. The plan may be freed. KD_EARG: a token that is not in the vocabulary, a plan that is too long, a position above
+ * `window`; what kd_attn_forward gives. */
 KD_API kd_status kd_model_read(kd_model *model, const kd_plan *plan);
 /* logits [count, V] after tokens from .. from+count-1 of the plan, on the host. KD_EARG. */
 KD_API kd_status kd_model_logits(kd_model *model, float *logits, int64_t from, int64_t count);

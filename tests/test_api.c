@@ -110,7 +110,8 @@ static void tensors_come_back_as_they_were_written(void **state) {
     static const float matrix[6] = {1, 2.5f, -3, 0, 1e30f, -1e-30f};
     static const uint16_t half[2] = {0x3f80, 0xc040};  /* bf16: 1, -3 */
     static const int64_t whole[1] = {-7};
-    const kd_tensor_spec spec[] = {{"matrix", KD_F32, 2, {2, 3}}, {"whole", KD_I64, 0, {0}}, {"half", KD_BF16, 1, {2}}, {"none", KD_F32, 1, {0}}};
+    const kd_tensor_spec spec[] = {{"matrix", KD_F32, 2, {2, 3}}, {"whole", KD_I64, 0, {0}}, {"half", KD_BF16, 1, {2}},
+                                   {"none", KD_F32, 1, {0}}};
     const void *const data[] = {matrix, whole, half, NULL};
     const char *const about[] = {"made by", "a test"};
     char path[600];
@@ -326,7 +327,8 @@ static void documents_of_a_window_do_not_meet_in_a_model(void **state) {
     enum { T = 40 };
     int32_t token[T - 1];
     const int64_t start[] = {0, 11, 30, T - 1}, alone_start[] = {0, 19};
-    const kd_window_options options = {.window = T, .mask = KD_MASK_ANCHOR, .reset = true}, alone = {.window = 20, .mask = KD_MASK_ANCHOR, .reset = true};
+    const kd_window_options options = {.window = T, .mask = KD_MASK_ANCHOR, .reset = true};
+    const kd_window_options alone = {.window = 20, .mask = KD_MASK_ANCHOR, .reset = true};
     kd_ctx *ctx;
     kd_model *model;
     kd_windows *windows;

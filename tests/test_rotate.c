@@ -171,8 +171,8 @@ static void no_rope_is_frequencies_of_zero(void **state) {
             }
 }
 
-/* q and k are rotated, attention goes without a rope, dq and dk are rotated back. Where the anchor's key is kept like every key that is what
- * attention does by itself, and what is kept is the same to the bit. */
+/* q and k are rotated, attention goes without a rope, dq and dk are rotated back. Where the anchor's key is kept like every key that is
+ * what attention does by itself, and what is kept is the same to the bit. */
 static void rotated_before_is_rotated_inside(void **state) {
     (void)state;
     for (int i = 0; i < 2; i++)

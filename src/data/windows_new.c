@@ -23,7 +23,8 @@ static kd_status check_documents(int32_t *most, const int32_t *token, const int6
     if (documents < 0) return kd_fail(KD_EARG, "windows: %lld documents", (long long)documents);
     for (int64_t d = 0; d < documents; d++) {
         if (start[d] < 0 || start[d + 1] < start[d])
-            return kd_fail(KD_EARG, "windows: document %lld: tokens %lld to %lld", (long long)d, (long long)start[d], (long long)start[d + 1]);
+            return kd_fail(KD_EARG, "windows: document %lld: tokens %lld to %lld", (long long)d, (long long)start[d],
+                           (long long)start[d + 1]);
         for (int64_t t = start[d]; t < start[d + 1]; t++) {
             if (token[t] < 0) return kd_fail(KD_EARG, "windows: token %lld is %d", (long long)t, (int)token[t]);
             if (token[t] > *most) *most = token[t];

@@ -57,7 +57,8 @@ done:
 kd_status kd_model_read(kd_model *m, const kd_plan *plan) {
     kd_plan filled;
     if (plan->T < 1 || plan->T > m->options.window)
-        return kd_fail(KD_EARG, "a window of %lld tokens, the model is laid out for %lld", (long long)plan->T, (long long)m->options.window);
+        return kd_fail(KD_EARG, "a window of %lld tokens, the model is laid out for %lld", (long long)plan->T,
+                       (long long)m->options.window);
     m->count = 0;
     KD_TRY(fill_up(&filled, plan, m->options.window));
     kd_plan_free(&m->read);
