@@ -92,7 +92,7 @@ if has pkg-config "a program through pkg-config"; then
         ok $? "examples/$example.c, shared and static"
     done
     for with in "" static_; do
-        "$home/${with}score" "$home/model" "kedge" >"$home/${with}scored" 2>"$home/log" &&
+        "$home/${with}score" "$home/model" "kedge" bytes >"$home/${with}scored" 2>"$home/log" &&
             grep -qE '^ +[0-9.]+ +101  e$' "$home/${with}scored" && grep -qE '^5 tokens, perplexity 2[0-9][0-9]\.' "$home/${with}scored"
         ok $? "${with}score: five bytes behind BOS, of which the model knows nothing"
         "$home/${with}pack" 16 <"$home/texts" >"$home/${with}packed" 2>"$home/log" &&
