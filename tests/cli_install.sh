@@ -85,7 +85,7 @@ if has pkg-config "a program through pkg-config"; then
     $compiler $warn "$home/first.c" -o "$home/first" $(pkg-config --cflags --libs kedge) >"$home/log" 2>&1 &&
         [ "$("$home/first" 2>&1)" = "kedge $version: 259 ids" ]
     ok $? "the first program of docs/c-api.md"
-    for example in score pack; do
+    for example in score pack_texts; do
         $compiler $warn examples/$example.c -o "$home/$example" $(pkg-config --cflags --libs kedge) -lm >"$home/log" 2>&1 &&
             $compiler $warn -static examples/$example.c -o "$home/static_$example" $(pkg-config --static --cflags --libs kedge) \
                 >"$home/log" 2>&1
@@ -95,10 +95,10 @@ if has pkg-config "a program through pkg-config"; then
         "$home/${with}score" "$home/model" "kedge" bytes >"$home/${with}scored" 2>"$home/log" &&
             grep -qE '^ +[0-9.]+ +101  e$' "$home/${with}scored" && grep -qE '^5 tokens, perplexity 2[0-9][0-9]\.' "$home/${with}scored"
         ok $? "${with}score: five bytes behind BOS, of which the model knows nothing"
-        "$home/${with}pack" 16 <"$home/texts" >"$home/${with}packed" 2>"$home/log" &&
+        "$home/${with}pack_texts" 16 <"$home/texts" >"$home/${with}packed" 2>"$home/log" &&
             grep -qF '  positions   1 to  12  "a first text"' "$home/${with}packed" &&
             grep -qF '  positions  13 to  15  "ano", to be continued' "$home/${with}packed"
-        ok $? "${with}pack: a document that crosses the window's end goes on in the next"
+        ok $? "${with}pack_texts: a document that crosses the window's end goes on in the next"
     done
     same "$home/scored" "$home/static_scored" "static and shared score alike"
     "$home/score" "$home" "kedge" >"$home/found" 2>"$home/log"

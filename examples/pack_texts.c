@@ -1,7 +1,7 @@
 /* Lines of standard input as documents, packed into windows of T tokens behind an anchor: who predicts what, at which position. Needs
  * nothing but kedge.h:
  *
- *     cc pack.c -o pack $(pkg-config --cflags --libs kedge) && ./pack 16 <texts */
+ *     cc pack_texts.c -o pack_texts $(pkg-config --cflags --libs kedge) && ./pack_texts 16 <texts */
 #include <kedge.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static char line[LINE];
 
 static void must(kd_status status) {
     if (!status) return;
-    fprintf(stderr, "pack: %s\n", kd_message());
+    fprintf(stderr, "pack_texts: %s\n", kd_message());
     exit(1);
 }
 
