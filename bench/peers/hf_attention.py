@@ -24,9 +24,10 @@ from torch_masks import documents_of, reason, sight_of
 
 def make(options, attention, dtype):
     """The same weights in any dtype; frequencies stay float32, which a cast of the whole model would not leave them."""
-    config = transformers.LlamaConfig(
-        vocab_size=512, hidden_size=options.heads * options.size, intermediate_size=2 * options.heads * options.size, num_hidden_layers=options.layers,
-        num_attention_heads=options.heads, num_key_value_heads=options.kv_heads, max_position_embeddings=options.tokens, initializer_range=0.05)
+    C = options.heads * options.size
+    config = transformers.LlamaConfig(vocab_size=512, hidden_size=C, intermediate_size=2 * C, num_hidden_layers=options.layers,
+                                      num_attention_heads=options.heads, num_key_value_heads=options.kv_heads,
+                                      max_position_embeddings=options.tokens, initializer_range=0.05)
     torch.manual_seed(1)
     weights = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).state_dict()
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)

@@ -3,8 +3,8 @@
 
     python examples/python/hf_train.py MODEL DATA... --out DIR [--window 4096] [--steps 3] [--mask anchor] [--exact-rope]
 
-MODEL: a folder or a name that transformers opens. DATA: JSON lines with "text" or "input_ids", or plain text files, one document each. Needs
-torch, transformers and libkedge. The loop is plain PyTorch; with transformers' Trainer the collator is the same (docs/python.md)."""
+MODEL: a folder or a name that transformers opens. DATA: JSON lines with "text" or "input_ids", or plain text files, one document each.
+Needs torch, transformers and libkedge. The loop is plain PyTorch; with transformers' Trainer the collator is the same (docs/python.md)."""
 import argparse
 import itertools
 import json

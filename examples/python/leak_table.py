@@ -3,8 +3,8 @@
 
     python examples/python/leak_table.py [--attention sdpa,eager,flex_attention,kedge] [--families llama,mistral,qwen2] [--rows 1,2]
 
-Tiny models with random weights. Needs torch and transformers; FlexAttention a C++ compiler, kedge its library. A cell tells how much of what lies
-outside the touched documents moved, in a batch of one row; and where another family or number of rows has another answer."""
+Tiny models with random weights. Needs torch and transformers; FlexAttention a C++ compiler, kedge its library. A cell tells how much of
+what lies outside the touched documents moved, in a batch of one row; and where another family or number of rows has another answer."""
 import argparse
 import sys
 

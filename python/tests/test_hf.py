@@ -25,8 +25,8 @@ STARTS = torch.tensor([[1, 8, 9, 27, T], [1, 20, T, T, T]], dtype=torch.int32)
 
 def config(family, **more):
     kind = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}[family]
-    return kind(**{**dict(vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-                          initializer_range=0.2), **more})
+    shape = dict(vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
+    return kind(**{**shape, "initializer_range": 0.2, **more})
 
 
 def model(family="llama", attention="kedge", dtype=None, **more):
@@ -86,7 +86,8 @@ class Hf(unittest.TestCase):
     def test_one_row_may_have_plain_starts_and_causal_is_said(self):
         ours, batch = model(), window(rows=1)
         one = run(ours, batch)
-        self.assertTrue(all(torch.equal(x, one[name]) for name, x in run(ours, {**batch, "cu_seqlens": batch["cu_seqlens"][0].long()}).items()))
+        plain = run(ours, {**batch, "cu_seqlens": batch["cu_seqlens"][0].long()})
+        self.assertTrue(all(torch.equal(x, one[name]) for name, x in plain.items()))
         ids = window()["input_ids"]
         self.close(run(ours, {"input_ids": ids, "cu_seqlens": "causal"}), run(model(attention="sdpa"), {"input_ids": ids}), 5e-6)
 
@@ -104,23 +105,25 @@ class Hf(unittest.TestCase):
         ones = torch.ones_like(batch["input_ids"])
         padded = ones.clone()
         padded[0, -3:] = 0
-        for change, text in (({"cu_seqlens": None}, "cu_seqlens is missing"), ({"anchors": None}, "anchors is missing"), ({"anchors": 0}, "must rise from 0"),
-                             ({"cu_seqlens": STARTS[:1]}, "of 1 rows, a batch of 2"), ({"cu_seqlens": STARTS[:, :-1]}, "must rise"),
-                             ({"cu_seqlens": "guess"}, "causal"), ({"attention_mask": padded}, "padding"),
-                             ({"attention_mask": dense(batch)["attention_mask"]}, "a mask was given"), ({"output_attentions": True}, "output_attentions"),
-                             ({"is_causal": False}, "later")):
+        for change, text in (({"cu_seqlens": None}, "cu_seqlens is missing"), ({"anchors": None}, "anchors is missing"),
+                             ({"anchors": 0}, "must rise from 0"), ({"cu_seqlens": STARTS[:1]}, "of 1 rows, a batch of 2"),
+                             ({"cu_seqlens": STARTS[:, :-1]}, "must rise"), ({"cu_seqlens": "guess"}, "causal"),
+                             ({"attention_mask": padded}, "padding"), ({"attention_mask": dense(batch)["attention_mask"]}, "a mask was given"),
+                             ({"output_attentions": True}, "output_attentions"), ({"is_causal": False}, "later")):
             with self.subTest(text), self.assertRaisesRegex(kedge.Error, text):
                 ours(**{**batch, **change})
         self.assertTrue(torch.equal(ours(**batch, attention_mask=ones).logits, ours(**batch).logits))
-        for family, more, text in (("llama", {"attention_dropout": 0.1}, "dropout 0.1"), ("mistral", {"sliding_window": T - 1}, "sliding window of 39")):
+        for family, more, text in (("llama", {"attention_dropout": 0.1}, "dropout 0.1"),
+                                   ("mistral", {"sliding_window": T - 1}, "sliding window of 39")):
             with self.assertRaisesRegex(kedge.Error, text):
                 model(family, **more)(**batch)
         model("mistral", sliding_window=T)(**batch)
         with self.assertRaisesRegex(kedge.Error, "cu_seqlens is missing"):
             ours.eval().generate(batch["input_ids"][:1], max_new_tokens=2)
-        cache = ours(**batch, use_cache=True)
+        out = ours(**batch, use_cache=True)
+        cache = getattr(out, "cache", None) or out.past_key_values
         with self.assertRaisesRegex(kedge.Error, "no cache"):
-            ours(input_ids=batch["input_ids"][:, :1], cu_seqlens="causal", past_key_values=getattr(cache, "cache", None) or cache.past_key_values)
+            ours(input_ids=batch["input_ids"][:, :1], cu_seqlens="causal", past_key_values=cache)
 
     def test_checkpointed_layers_have_the_same_gradients(self):
         ours, batch = model(), window()
@@ -194,9 +197,9 @@ class Hf(unittest.TestCase):
         texts = [[2 + (n * i) % (V - 2) for i in range(5 + 3 * n)] for n in range(12)]
         rows = list(collator.rows(texts))
         with tempfile.TemporaryDirectory() as folder:
-            options = transformers.TrainingArguments(folder, max_steps=3, per_device_train_batch_size=2, learning_rate=1e-2, lr_scheduler_type="constant",
-                                                     weight_decay=0.1, remove_unused_columns=False, report_to=[], save_strategy="no", logging_steps=1,
-                                                     use_cpu=True, disable_tqdm=True, seed=1)
+            options = transformers.TrainingArguments(
+                folder, max_steps=3, per_device_train_batch_size=2, learning_rate=1e-2, lr_scheduler_type="constant", weight_decay=0.1,
+                remove_unused_columns=False, report_to=[], save_strategy="no", logging_steps=1, use_cpu=True, disable_tqdm=True, seed=1)
             trainer = transformers.Trainer(model(), options, train_dataset=rows, data_collator=collator)
             trainer.train()
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]

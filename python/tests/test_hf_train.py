@@ -1,4 +1,4 @@
-"""Three steps of transformers with kedge's attention and torch's AdamW, beside three of `kedge train` on the same windows: the same weights.
+"""Three steps of transformers with kedge's attention and torch's AdamW, beside three of `kedge train` on the same windows: equal weights.
 Needs PyTorch, transformers, the library and the command (KEDGE_COMMAND, or build/kedge)."""
 import json
 import os
@@ -26,9 +26,9 @@ COMMAND = Path(os.environ.get("KEDGE_COMMAND", Path(__file__).resolve().parents[
 WINDOW, BOS, LR = 64, 256, 1e-3
 BETAS, DECAY, CLIP = (0.9, 0.95), 0.1, 1.0  # the run file's defaults
 EPS = 1e-6  # not 1e-8: AdamW's first step is g / (|g| + eps), so a gradient that is rounding alone would move its weight by lr
-SHAPE = {"vocab_size": 259, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-         "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 10000.0, "torch_dtype": "float32",
-         "bos_token_id": 256, "eos_token_id": 257, "tie_word_embeddings": False, "initializer_range": 0.05}
+SHAPE = {"vocab_size": 259, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 10000.0,
+         "torch_dtype": "float32", "bos_token_id": 256, "eos_token_id": 257, "tie_word_embeddings": False, "initializer_range": 0.05}
 MODELS = {
     "llama": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
     "llama, tied": {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True, "num_key_value_heads": 4},
@@ -46,7 +46,8 @@ def train_with_kedge(home, mask, reset, windows):
     """Losses, gradient norms and weights of `kedge train`."""
     (home / "run.yaml").write_text(
         f"model: {{path: {home}/model}}\ntokenizer: bytes\ndata: {{train: {home}/data.jsonl}}\nwindow: {WINDOW}\nmask: {mask}\n"
-        f"positions: {'reset' if reset else 'running'}\nbatch: {{windows: {windows}}}\noptim: {{lr: {LR}, eps: {EPS}}}\nsteps: 3\noutput: {home}/out\n")
+        f"positions: {'reset' if reset else 'running'}\nbatch: {{windows: {windows}}}\noptim: {{lr: {LR}, eps: {EPS}}}\nsteps: 3\n"
+        f"output: {home}/out\n")
     done = subprocess.run([COMMAND, "train", home / "run.yaml"], capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(done.stderr)
@@ -60,8 +61,9 @@ def train_with_transformers(home, batch, exact):
     if exact:
         kedge.hf.exact_rope(model)
     matrices = [p for p in model.parameters() if p.dim() > 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY},
-                                   {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0}], lr=LR, betas=BETAS, eps=EPS)
+    others = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}], lr=LR, betas=BETAS,
+                                  eps=EPS)
     losses, norms = [], []
     for _ in range(3):
         loss = model(**batch).loss
@@ -89,7 +91,8 @@ class Steps(unittest.TestCase):
                     batch = collator(list(collator.rows(documents())))  # a step takes all windows: their order makes no difference
                     for exact in ((False, True) if n == 0 else (False,)):
                         with self.subTest(name, mask=mask, reset=reset, exact=exact):
-                            self.compare(train_with_kedge(home, mask, reset, len(batch["input_ids"])), train_with_transformers(home, batch, exact))
+                            theirs = train_with_kedge(home, mask, reset, len(batch["input_ids"]))
+                            self.compare(theirs, train_with_transformers(home, batch, exact))
                         subprocess.run(["rm", "-r", home / "out"], check=True)
 
     def compare(self, theirs, ours):

@@ -6,10 +6,10 @@
 
 Who sees whom is told, never guessed from position ids. These travel through the model's forward to attention:
 
-    cu_seqlens  [rows, N+1] integers: document n of a row is tokens cu_seqlens[n] .. cu_seqlens[n+1]-1; its first number is `anchors`, its last
-                T; rows of fewer documents end with T repeated. [N+1] for a batch of one row. "causal": one document a row, plain causal attention
-    anchors     0 or 1: leading tokens of every row that are of no document and seen by all
-    position_ids   the rotary positions, running or reset, as the run wants them
+    cu_seqlens    [rows, N+1] integers: document n of a row is tokens cu_seqlens[n] .. cu_seqlens[n+1]-1; its first number is `anchors`,
+                  its last T; rows of fewer documents repeat T. [N+1] for a batch of one row. "causal": one document a row
+    anchors       0 or 1: leading tokens of every row that are of no document and seen by all
+    position_ids  the rotary positions, running or reset, as the run wants them
 
 What kedge does not compute (padding, dropout, caches, sliding windows shorter than the window, soft caps) is refused, not ignored."""
 import sys
@@ -50,7 +50,8 @@ def no_mask(batch_size, q_length, kv_length, attention_mask=None, use_vmap=False
 def _layout(query, cu_seqlens, anchors, position_ids, rotates):
     B, _, T, _ = query.shape
     if cu_seqlens is None:
-        raise Error("kedge attention: cu_seqlens is missing: model(..., cu_seqlens=, anchors=) says where documents start; \"causal\": each row is one")
+        raise Error("kedge attention: cu_seqlens is missing: model(..., cu_seqlens=, anchors=) says where documents start; "
+                    "\"causal\": each row is one")
     if isinstance(cu_seqlens, str):
         if cu_seqlens != "causal":
             raise Error(f"kedge attention: cu_seqlens {cu_seqlens!r}: a tensor, or \"causal\"")
@@ -121,7 +122,8 @@ def _turns_by_halves(rotary, E):
     turn = getattr(sys.modules[type(rotary).__module__], "apply_rotary_pos_emb", None)
     if turn is None:
         return False
-    x, position = torch.linspace(-1, 1, 3 * E, device=rotary.inv_freq.device).reshape(1, 1, 3, E), torch.arange(3, device=rotary.inv_freq.device)[None]
+    at = rotary.inv_freq.device
+    x, position = torch.linspace(-1, 1, 3 * E, device=at).reshape(1, 1, 3, E), torch.arange(3, device=at)[None]
     angle = position[0, :, None] * rotary.inv_freq
     a, b, cos, sin = *x.chunk(2, -1), angle.cos(), angle.sin()
     own = torch.cat([a * cos - b * sin, b * cos + a * sin], -1) * rotary.attention_scaling
@@ -133,9 +135,9 @@ def exact_rope(model, precision="exact", frame="document"):
     long windows and bf16. Nothing of the model's class changes: the one rotary module of this model is replaced by one that leaves
     queries and keys as they are, and attention layers are told the frequencies. Returns the function that undoes it.
 
-    frame: "document": positions are subtracted inside a document before they are rotated by, and only the anchor's logit knows the window's;
-    "window": every key is rotated by its position. Source: docs/numerics.md. Weights and folders that are saved do not change."""
-    found = [(name, module) for name, module in model.named_modules() if hasattr(module, "inv_freq") and hasattr(module, "attention_scaling")]
+    frame: "document": inside a document positions count from its start, and only the anchor's logit knows the window's; "window": every key
+    is rotated by its position (docs/numerics.md). Weights and folders that are saved do not change."""
+    found = [(name, x) for name, x in model.named_modules() if hasattr(x, "inv_freq") and hasattr(x, "attention_scaling")]
     layers = [module for module in model.modules() if hasattr(module, "num_key_value_groups") and hasattr(module, "head_dim")]
     if len(found) != 1 or not layers:
         raise Error(f"exact_rope: {len(found)} rotary modules and {len(layers)} attention layers: a model with one rotary module is wanted "

@@ -4,9 +4,10 @@
     print(report); assert report.holds
 
 `step` is any callable from ids to logits: a model of any stack, fed as in training. A token of a document is touched; outputs (logits) and
-gradients (of the embeddings, for one fixed sum of all logits) that move outside that document are leaks. What moves inside is counted too: a mask
-that is blind, that hides a document from itself, is as wrong, and would pass otherwise. Outputs that move say who sees the document, gradients
-that move say whom the document sees, token by token: so one touched token a document finds every pair of documents that see each other.
+gradients (of the embeddings, for one fixed sum of all logits) that move outside that document are leaks. What moves inside is counted too: a
+mask that is blind, that hides a document from itself, is as wrong, and would pass otherwise. Outputs that move say who sees the document,
+gradients that move say whom the document sees, token by token: so one touched token a document finds every pair of documents that see each
+other.
 
     python -m kedge.leaks MODEL --attention sdpa --packing position_ids    # exit code 1: a leak
 
@@ -90,7 +91,8 @@ class Report:
                         which = f"token {tokens[0]}" if len(tokens) == 1 else f"{len(tokens)} tokens, {tokens[0]} to {tokens[-1]}"
                         found.setdefault(place, []).append(f"{kind} of {which}")
                 for place, what in found.items():
-                    yield verb.format(self._name(*place)) + f" when token {row.token} of {self._name(row.row, row.document)} is touched: " + "; ".join(what)
+                    touched = f"token {row.token} of {self._name(row.row, row.document)}"
+                    yield f"{verb.format(self._name(*place))} when {touched} is touched: {'; '.join(what)}"
 
     def table(self):
         title = f"{'touched':28}" + "".join(f"  {kind + ' inside':>16}  {'outside':>11}" for kind, _ in self.rows[0].moved()) + "  verdict"
@@ -143,7 +145,8 @@ class _Embedded:
 
 
 def _run(step, ids, embedding, seed):
-    """One step: {"outputs": [rows, T, V], "gradients": [rows, T, C]}; the same random numbers each time. And whether outputs are of 16 bits."""
+    """One step, with the same random numbers each time: {"outputs": [rows, T, V], "gradients": [rows, T, C]}, and whether outputs are of 16
+    bits."""
     with torch.random.fork_rng(), _Embedded(embedding) as embedded:
         torch.manual_seed(seed)
         with torch.set_grad_enabled(embedding is not None):
@@ -178,7 +181,7 @@ def _rows_of(starts, rows, T, anchors):
         if row and row[-1] == T:
             row.pop()
         if not row or row[0] != anchors or any(a >= b for a, b in zip(row, row[1:])) or row[-1] >= T:
-            raise ValueError(f"leaks: document starts must ascend from {anchors}, the first token behind the anchors, to less than {T}: {row}")
+            raise ValueError(f"leaks: document starts must ascend from {anchors}, behind the anchors, to less than {T}: {row}")
     return starts
 
 
@@ -290,7 +293,8 @@ PACKINGS = {
     "ones": ("position_ids that restart, attention_mask of ones",
              lambda i, s, a: {"position_ids": _restarting(i, s), "attention_mask": torch.ones_like(i)}),
     "cu_seqlens": ("position_ids that restart, cu_seq_lens_q and _k", lambda i, s, a: {"position_ids": _restarting(i, s), **_flash(i, s)}),
-    "mask4d": ("attention_mask [rows, 1, T, T] of booleans", lambda i, s, a: {"position_ids": _running(i), "attention_mask": _sight(i, s, a)}),
+    "mask4d": ("attention_mask [rows, 1, T, T] of booleans",
+               lambda i, s, a: {"position_ids": _running(i), "attention_mask": _sight(i, s, a)}),
     "mask4d-added": ("attention_mask [rows, 1, T, T] that is added to logits", lambda i, s, a: {
         "position_ids": _running(i), "attention_mask": torch.where(_sight(i, s, a), 0.0, torch.finfo(torch.float32).min)}),
     "blockmask": ("FlexAttention's block mask", lambda i, s, a: {"position_ids": _running(i), "attention_mask": _block_mask(i, s, a)}),
@@ -304,13 +308,14 @@ def random_window(vocabulary, rows, T, documents, anchors=0, seed=1):
     draw = torch.Generator().manual_seed(seed)
     if not 1 <= documents <= T - anchors:
         raise ValueError(f"leaks: {documents} documents in {T - anchors} tokens")
-    starts = [[anchors] + sorted((torch.randperm(T - anchors - 1, generator=draw)[:documents - 1] + anchors + 1).tolist()) for _ in range(rows)]
+    drawn = (torch.randperm(T - anchors - 1, generator=draw)[:documents - 1] + anchors + 1 for _ in range(rows))
+    starts = [[anchors] + sorted(others.tolist()) for others in drawn]
     return torch.randint(vocabulary, (rows, T), generator=draw), starts
 
 
 def check_model(model, packing, *, rows=1, T=96, documents=4, anchors=0, gradients=True, seed=1, **forward):
-    """`check` of a causal language model of transformers that is fed random packed documents in one of the ways of PACKINGS. `forward` is handed
-    to the model too: use_cache=False."""
+    """`check` of a causal language model of transformers that is fed random packed documents in one of the ways of PACKINGS. `forward` is
+    handed to the model too: use_cache=False."""
     if anchors and packing not in WITH_ANCHOR:
         raise ValueError(f"leaks: packing {packing} has no anchor; {', '.join(WITH_ANCHOR)} have")
     ids, starts = random_window(model.config.vocab_size, rows, T, documents, anchors, seed)
@@ -327,9 +332,9 @@ def main(arguments=None):
     import argparse
     about = "\n".join(f"  {name:13} {told}" for name, (told, _) in PACKINGS.items())
     parser = argparse.ArgumentParser(prog="python -m kedge.leaks", formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description="Touches tokens of packed documents one by one and counts which outputs and gradients of a model of\n"
-                                                 "transformers move. Exit code 0: none outside the document, 1: a leak, or a mask that is blind, 2: the\n"
-                                                 "model cannot be fed like this.",
+                                     description="Touches tokens of packed documents one by one and counts which outputs and gradients of a\n"
+                                                 "model of transformers move. Exit code 0: none outside the document, 1: a leak, or a mask that\n"
+                                                 "is blind, 2: the model cannot be fed like this.",
                                      epilog="packings, and what the model is told:\n" + about)
     parser.add_argument("model", help="a folder or a name that transformers opens")
     parser.add_argument("--attention", default="sdpa", help="attn_implementation: sdpa, eager, flex_attention, kedge ... (default sdpa)")
