@@ -13,9 +13,9 @@ usage: span_data.py CORPUS OUT SEED
   OUT/recall/N/data/niah_single_1/validation.jsonl   for `kedge eval ruler --data`: prompts of N - 200 tokens at most that
                      ask for a fact which stands N - 256 bytes before the answer
 
-A repeat is a line, random or a fact, three times over; its labels are the second and third: before it can recall, a model has to learn to go on
-as it went on before. A page is text of the corpus with one to six lines "The code of KEY is VALUE." put into it; then each is asked in the same words. Its
-labels are the answers alone, " VALUE.", all of which stand in the page.
+A repeat is a line, random or a fact, three times over; its labels are the second and third: before it can recall, a model has to learn to go
+on as it went on before. A page is text of the corpus with one to six lines "Code KEYVALUE." put into it, five letters and five digits; then
+each is asked, "Code KEY". Its labels are the answers alone, "VALUE.", all of which stand in the page.
 """
 import io
 import json
@@ -61,7 +61,7 @@ def facts(draw, count):
 
 
 def fact(key, value):
-    return f"\nThe code of {key} is {value}.\n".encode()
+    return f"\nCode {key}{value}.\n".encode()
 
 
 def page(cuts, size):
@@ -76,7 +76,7 @@ def page(cuts, size):
     body = b"".join(text[a:b] + line for a, b, line in zip(ends, ends[1:], [*lines, b""]))
     tokens, labels = list(body), [IGNORED] * len(body)
     for key, value in asked:
-        question, answer = f"\nThe code of {key} is".encode(), f" {value}.".encode()
+        question, answer = f"\nCode {key}".encode(), f"{value}.".encode()
         tokens += [*question, *answer, *b"\n"]
         labels += [IGNORED] * len(question) + [*answer, IGNORED]
     return {"input_ids": tokens, "labels": labels}
@@ -119,9 +119,9 @@ def prompt(cuts, length):
     """The asked fact's value stands length - 256 bytes before the answer, three other facts between them."""
     draw, distance = cuts.draw, length - 256
     (key, value), *others = facts(draw, 4)
-    question = f"\nThe code of {key} is".encode()
+    question = f"\nCode {key}".encode()
     lines = [fact(*each) for each in others]
-    room = distance - len(value) - len(".\n") - len(question) - len(" ") - sum(map(len, lines))
+    room = distance - len(value) - len(".\n") - len(question) - sum(map(len, lines))
     text = cuts.cut(room)
     ends = [0, *sorted(draw.randint(0, room) for _ in lines), room]
     between = b"".join(text[a:b] + line for a, b, line in zip(ends, ends[1:], [*lines, b""]))
