@@ -42,10 +42,11 @@ COMMON = {
     "span": {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16, "model.rope.frame": "document"},
 }
 
-# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text.
+# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text. Windows of 4K cut few pages.
 TEACH = {
     "repeats": {"steps": 192, "optim.warmup": 20, "eval.every": 96, "eval.windows": 8, "save.every": 96},
-    "pages": {"steps": 256, "optim.warmup": 20, "eval.every": 64, "save.every": 64},
+    "pages": {"steps": 256, "window": "4K", "batch.windows": 2, "long_documents": "truncate", "optim.warmup": 20, "eval.every": 64,
+              "eval.windows": 16, "save.every": 64},
 }
 
 QUICK = {"window": "512", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 2, "optim.warmup": 1}
