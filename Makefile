@@ -1,5 +1,5 @@
-# make, make check, make demo, make bench, make install; options: SAN=address,undefined | thread, CC=clang, MPI=1|mpich,
-# CUDA=1 | simulated [RACES=1], NCCL=1, CBLAS=1. See CONTRIBUTING.md.
+# make, make check, make demo, make bench, make install, make dist, make deb; options: SAN=address,undefined | thread, CC=clang,
+# MPI=1|mpich, CUDA=1 | simulated [RACES=1], NCCL=1, CBLAS=1. See CONTRIBUTING.md.
 SHELL := /bin/bash
 # Make's own rules would be tried for each of the thousand files that do not exist yet: nine seconds before the first compiler.
 MAKEFLAGS += --no-builtin-rules
@@ -164,7 +164,8 @@ PRODUCTS   := build/kedge $(BUILD)/lib/libkedge.a $(BUILD)/lib/$(SHARED) $(BUILD
 Q   := $(if $(V),,@)
 say  = @$(if $(V),:,printf '  %-4s %s\n' $1 $2)
 
-.PHONY: all check check-python check-ranks check-nccl check-cuda fuzz demo bench docs install uninstall clean deps FORCE
+.PHONY: all check check-python check-ranks check-nccl check-cuda check-release fuzz demo bench docs install uninstall dist deb \
+	clean deps FORCE
 
 all: $(PRODUCTS)
 
@@ -301,6 +302,10 @@ check-cuda: build/kedge $(CUDA_TESTS)
 	@CC="$(CC)" CPPFLAGS="$(KD_CPP)" AVX512_FLAGS="$(if $(X86),$(AVX512_FLAGS))" tests/run $(BUILD) "once headers tests/check_headers" \
 		$(if $(filter 1,$(CUDA)),"once kernels tools/cuda_report $(BUILD)") $(CUDA_TESTS:$(BUILD)/tests/%="program %") "script tests/cli_cuda.sh"
 
+# The tarball, the packages and a new user's ways to install them, each in a root of its own.
+check-release: build/kedge
+	@tests/run $(BUILD) "script tests/cli_dist.sh" "script tests/release.sh"
+
 # Each target for FUZZ_SECONDS (FUZZ="json yaml" names some); what is found lies in build/fuzz-found, the corpus that
 # grows in build/fuzz-corpus.
 FUZZ_SECONDS := 30
@@ -355,6 +360,14 @@ uninstall:
 		$(LIBDIR)/pkgconfig/kedge.pc $(MANDIR)/man1/kedge.1 $(MANDIR)/man1/kedge-*.1 \
 		$(BASHDIR)/kedge $(ZSHDIR)/_kedge $(FISHDIR)/kedge.fish)
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/kedge
+
+# docs/release.md says what is done with them.
+DIST := build/dist
+dist:
+	@tools/dist $(DIST)
+
+deb: dist
+	@tools/deb $(DIST)/kedge-$(VERSION).tar.gz $(DIST)
 
 clean:
 	rm -rf build

@@ -45,6 +45,7 @@ make -s CC="$compiler" install PREFIX=/opt/x DESTDIR="$home/stage" LIBDIR=/opt/x
     [ -e "$home/stage/opt/x/lib64/libkedge.so" ] && grep -q 'libdir=${prefix}/lib64' "$home/stage/opt/x/lib64/pkgconfig/kedge.pc" &&
     ! grep -rqI "$home" "$home/stage"
 ok $? "DESTDIR is not written into any file"
+! grep -rlF "$PWD" "$prefix" >"$home/log"; ok $? "nor is the folder it was built in"
 
 # What the libraries show.
 so=$prefix/lib/libkedge.so.$version
