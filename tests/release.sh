@@ -72,7 +72,10 @@ packages() {
     done
     ok $differ "built again in another folder, umask, time zone and locale they are the same bytes"
     if command -v lintian >/dev/null || KEDGE_MORE_PACKAGES=lintian tools/deps >"$home/log" 2>&1; then
-        lintian --fail-on error --allow-root "$home"/debs/*.changes >"$home/log" 2>&1; ok $? "lintian finds no error"
+        # What it says of the maintainer's address, which is whoever's who uploads, is left to them.
+        lintian --fail-on error --allow-root --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$home"/debs/*.changes \
+            >"$home/log" 2>&1
+        ok $? "lintian finds no error"
     else
         echo "skipped: lintian is not to be had"
     fi
