@@ -53,6 +53,7 @@ int kd_cmd_probe(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);
 int kd_cmd_generate(int argc, char **argv);
 int kd_cmd_serve(int argc, char **argv);
+int kd_cmd_check(int argc, char **argv);
 int kd_cmd_bench(int argc, char **argv);
 
 #endif

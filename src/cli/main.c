@@ -20,6 +20,7 @@ static const struct { const char *purpose, *name, *about; int (*run)(int argc, c
     {NULL, "compare", "sets runs side by side: table, JSON, page", kd_cmd_compare},
     {"looking inside", "info", "says what a model, a checkpoint or this build contains", kd_cmd_info},
     {NULL, "probe", "measures what low precision does to a model's rotary positions", kd_cmd_probe},
+    {NULL, "check", "looks for one fault: documents that see each other, positions that move, a model that is not whole", kd_cmd_check},
     {"evaluation", "eval", "measures a model: RULER, LongBench, HellaSwag, MMLU, perplexity", kd_cmd_eval},
     {"speed", "bench", "measures speed beside the machine's own limit", kd_cmd_bench},
 };

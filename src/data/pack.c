@@ -134,11 +134,12 @@ void kd_pack_close(kd_pack *pack) {
 
 static kd_status check_root(const json_t *root, const kd_dataset_options *o, const char *folder) {
     const char *format = json_string_value(json_object_get(root, "format"));
-    json_t *then = json_object_get(root, "tokenizer"), *now = kd_tokenizer_identity(o->ingest.tokenizer);
+    const kd_tokenizer *tokenizer = o->ingest.tokenizer;
+    json_t *then = json_object_get(root, "tokenizer"), *now = tokenizer ? kd_tokenizer_identity(tokenizer) : json_incref(then);
     int64_t version;
     bool same = now && json_equal(now, then), had = now;
     json_decref(now);
-    if (!had) return kd_fail(KD_ENOMEM, "out of memory");
+    if (!had) return tokenizer ? kd_fail(KD_ENOMEM, "out of memory") : kd_fail(KD_EFORMAT, "%s/" KD_PACK_FILE ": no tokenizer", folder);
     if (!format || strcmp(format, FORMAT)) return kd_fail(KD_EFORMAT, "%s/" KD_PACK_FILE ": not a " FORMAT, folder);
     KD_TRY(kd_json_int(&version, root, "version", folder));
     if (version != VERSION) return kd_fail(KD_ENOTSUP, "%s: a pack of version %lld, this build knows %d", folder, (long long)version, VERSION);
@@ -187,6 +188,7 @@ kd_status kd_pack_open(kd_dataset *d, const char *folder, const kd_dataset_optio
     part = json_object_get(json_object_get(root, "parts"), o->part);
     if (!part) KD_GO(kd_fail(KD_ECONFIG, "%s: the pack has no part %s", folder, o->part));
     if (!asked->window.window) KD_GO(kd_pack_filled(&as_packed.window, json_object_get(root, "filling"), folder));
+    if (as_packed.window.tag && !asked->ingest.tokenizer) KD_GO(kd_fail(KD_ECONFIG, "%s: its documents have tags: their tokenizer must be named", folder));
     KD_GO(kd_pack_check(json_object_get(root, "filling"), json_object_get(part, "choice"), o, folder));
     KD_GO(open_part(d, folder, part, o));
 done:

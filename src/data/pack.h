@@ -34,7 +34,7 @@ void kd_pack_close(kd_pack *pack);
 
 /* The training or validation part of a pack. KD_ECONFIG where options ask for windows that are filled otherwise, naming the
  * key; KD_EFORMAT for a file that is not what was written. options->window.window 0: the windows as they were filled, mask anchor
- * where they have one, else document. */
+ * where they have one, else document. No tokenizer: whichever it was, and KD_ECONFIG where there are tags. */
 kd_status kd_pack_open(kd_dataset *dataset, const char *folder, const kd_dataset_options *options);
 
 #endif

@@ -95,6 +95,18 @@ kd_status kd_model_gradient_finish(kd_model *model, int64_t windows);
 /* Query/key pairs that this rank computes of a window in a layer, over all heads. */
 int64_t kd_model_pairs(kd_model *model, const kd_plan *plan);
 
+/* ---- rows, for checks (rows.c) ------------------------------------------------------------------------------ */
+
+/* What attention has of the model: rope (borrowed), frame, precision, heads, scale; no plan and no arrays. */
+kd_attn kd_model_attn(const kd_model *model);
+kd_view_type kd_model_type(const kd_model *model);      /* of activations */
+kd_stretch kd_model_tokens(const kd_model *model);      /* of each window, this rank's */
+/* Of this rank's tokens from .. from+count-1 of the windows last forwarded, to the host, kd_model_row_bytes each as they are stored: what the last
+ * layer gives, after kd_model_forward; and after kd_model_backward the gradient of what the embedding gave. KD_EARG. */
+int64_t kd_model_row_bytes(const kd_model *model);
+kd_status kd_model_output_rows(void *out, kd_model *model, int64_t from, int64_t count);
+kd_status kd_model_gradient_rows(void *out, kd_model *model, int64_t from, int64_t count);
+
 /* ---- weights (weights.c) --------------------------------------------------------------------------------- */
 
 /* Hugging Face folder to weights: every tensor of the table must be there with its shape; others are an error, but

@@ -63,6 +63,7 @@ typedef struct kd_run_file {
     kd_dtype export_dtype;
     int64_t export_shard;                /* as save_shard */
     int64_t eval_every, eval_windows;
+    bool check_mask;                     /* check.mask: at the start */
     int64_t threads;                     /* 0: one for each core; results do not depend on it */
     char *output;
     kd_yaml *tree;                       /* with the overrides applied */

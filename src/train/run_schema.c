@@ -224,6 +224,9 @@ const kd_run_row kd_run_schema[] = {
      .about = "steps between validations; 0: before the first and after the last step alone"},
     {"eval.windows", KD_RUN_INTEGER, "4", AT(eval_windows), .range = "[1, inf)",
      .about = "windows of a validation"},
+    {"check.mask", KD_RUN_BOOL, "true", AT(check_mask),
+     .about = "whether a run begins by touching tokens of its first window, to see that nothing moves in documents that may not see them; it takes "
+              "a small part of a step, and a leak stops the run (kedge check mask looks closer)"},
     {"output", KD_RUN_TEXT, NULL, AT(output), .required = true,
      .about = "folder for run.yaml, metrics.jsonl and step-N/, each a Hugging Face folder"},
 };

@@ -7,6 +7,9 @@
 #include "optimizer.h"
 #include "train.h"
 
+/* What the check of the mask found at the start (mask_start.c). */
+typedef struct kd_mask_start { int64_t documents, touches, touched, inside, outside_of; double seconds; } kd_mask_start;
+
 typedef struct kd_trainer {
     const kd_run_file *run;
     const kd_train_options *options;
@@ -26,6 +29,7 @@ typedef struct kd_trainer {
     int64_t lost_exports, first_lost;  /* exports that could not be written, and the first one's step */
     double *losses;                  /* [T] one validation window on the host */
     kd_clock clock;                  /* of the step under way */
+    kd_mask_start mask;              /* seconds 0: it was not checked */
     double peak, peak_measured;      /* FLOP/s of the device, the best so far; when it was last measured */
 } kd_trainer;
 
@@ -46,6 +50,9 @@ void kd_trainer_close(kd_trainer *trainer);
  * configuration comes from instead of the run file's model. */
 kd_status kd_trainer_prepare(kd_trainer *trainer, const char *checkpoint);
 kd_model_options kd_trainer_model_options(const kd_trainer *trainer);
+/* Whether attention sees what the mask says, on the first window (mask_start.c); nothing where check.mask is false. Collective; all ranks return the
+ * same. KD_ENUMERIC: it does not. */
+kd_status kd_trainer_check_mask(kd_trainer *trainer);
 
 /* Several ranks (trainer_ranks.c): opens the communicators, closes them; whether this rank is the one that writes; one status
  * for all ranks; ends the job if this rank's status is its own. */

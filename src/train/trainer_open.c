@@ -186,6 +186,7 @@ kd_status kd_trainer_open(kd_trainer *t, const kd_run_file *run, const kd_train_
     else KD_GO(kd_model_init(t->model, &t->config, run->init_seed));
 done:
     if (shared) status = kd_trainer_agree(t, "opening the run", status);
+    if (!status) status = kd_trainer_check_mask(t);
     if (!status) status = kd_trainer_agree(t, "the run's files", kd_trainer_leads(t) ? open_files(t) : KD_OK);
     free(checkpoint);
     if (status) {

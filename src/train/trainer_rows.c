@@ -38,18 +38,26 @@ static json_t *gpu_of(const kd_trainer *t) {
     return json_string(words);
 }
 
+/* NULL, and no key, where the mask was not checked. */
+static json_t *mask_of(const kd_mask_start *m) {
+    if (m->seconds <= 0) return NULL;
+    return json_pack("{s:I, s:I, s:I, s:I, s:i, s:I, s:f}", "documents", (json_int_t)m->documents, "goes", (json_int_t)m->touches, "touched",
+                     (json_int_t)m->touched, "moved_inside", (json_int_t)m->inside, "moved_outside", 0, "outside", (json_int_t)m->outside_of, "seconds",
+                     m->seconds);
+}
+
 kd_status kd_trainer_write_start(kd_trainer *t) {
     kd_model_memory memory = kd_model_memory_use(t->model);
     char line[256];
     measure_peak(t);
     json_t *row = json_pack(
-        "{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:s, s:I, s:f, s:I, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
+        "{s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:s, s:I, s:f, s:I, s:o*, s:{s:I, s:I, s:I, s:I, s:I}}", "event",
         t->step ? "resume" : "start", "step", (json_int_t)t->step, "kedge", KD_VERSION, "device", t->ctx->device->name,
         "cpu", cpu_name(line, sizeof line), "gpu", gpu_of(t), "isa", kd_isa_name(t->ctx->isa), "dtype",
         t->run->weights == KD_VIEW_BF16 ? "bf16" : "f32", "threads",
         (json_int_t)kd_pool_threads(t->ctx->pool), "ranks", (json_int_t)kd_comm_size(t->world), "model_type", t->config.model_type, "parameters",
         (json_int_t)kd_model_layout(t->model)->count, "peak_flops", t->peak * (double)kd_comm_size(t->world), "tokens_per_step",
-        (json_int_t)(t->run->batch_windows * t->run->window.window), "memory", "weights", (json_int_t)memory.weights,
+        (json_int_t)(t->run->batch_windows * t->run->window.window), "mask", mask_of(&t->mask), "memory", "weights", (json_int_t)memory.weights,
         "gradients", (json_int_t)memory.gradients, "moments", (json_int_t)t->optimizer.arena.size, "activations",
         (json_int_t)memory.activations, "scratch", (json_int_t)memory.scratch);
     return kd_metrics_write(&t->metrics, row);
