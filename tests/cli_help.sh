@@ -13,7 +13,7 @@ try help; cmp out help >err; ok $? "kedge help is kedge --help"
 try; [ $code -eq 2 ] && [ ! -s out ] && grep -q '^  train  ' err; ok $? "kedge alone lists the commands"
 commands=$(awk '/^more:$/ { exit } /^  [a-z]/ { print $1 }' help)
 [ "$(wc -w <<<"$commands")" -ge 5 ]; ok $? "commands are found in it"
-for command in $commands "bench attention" "bench gemm" "bench step" "bench rope" "bench ranks" "eval hellaswag" "eval mmlu" "eval longbench" "eval ppl" "eval ruler" "eval retention"; do
+for command in $commands "bench attention" "bench gemm" "bench step" "bench rope" "bench ranks" "eval hellaswag" "eval mmlu" "eval longbench" "eval ppl" "eval ruler" "eval retention" "check mask" "check rope" "check model"; do
     try $command --help; cp out help
     [ $code -eq 0 ] && try help $command && cmp out help >err; ok $? "kedge $command --help is kedge help $command"
     awk 'length > 100' help >err

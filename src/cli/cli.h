@@ -33,7 +33,7 @@ typedef struct kd_usage {
 kd_status kd_options_read(const kd_usage *usage, int argc, char **argv, const char **positional, int64_t most,
                           int64_t *count, bool *done);
 
-/* "0,16,128K" to out [most]. */
+/* "0,16,128K" to out [most]. command: NULL where the caller puts it before messages. */
 kd_status kd_options_integers(int64_t *out, int64_t most, int64_t *count, const char *command, const char *option, const char *text);
 
 /* Prints "kedge: message" for a failure and gives the exit code that goes with it. */

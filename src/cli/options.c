@@ -34,11 +34,13 @@ static const char *read_integer(int64_t *out, const char *text) {
 }
 
 kd_status kd_options_integers(int64_t *out, int64_t most, int64_t *count, const char *command, const char *option, const char *text) {
+    const char *colon = command ? ": " : "";
     *count = 0;
     for (const char *at = text;; at++) {
-        if (*count == most) return kd_fail(KD_ECONFIG, "%s: %s: more than %lld numbers", command, option, (long long)most);
+        if (*count == most) return kd_fail(KD_ECONFIG, "%s%s%s: more than %lld numbers", command ? command : "", colon, option, (long long)most);
         at = read_integer(&out[*count], at);
-        if (!at || (*at && *at != ',')) return kd_fail(KD_ECONFIG, "%s: %s %s: whole numbers, as in 0,16,128K", command, option, text);
+        if (!at || (*at && *at != ','))
+            return kd_fail(KD_ECONFIG, "%s%s%s %s: whole numbers, as in 0,16,128K", command ? command : "", colon, option, text);
         ++*count;
         if (!*at) return KD_OK;
     }

@@ -95,7 +95,7 @@ static kd_status check_limits(const kd_probe *p, const kd_probe_limits *limits) 
 }
 
 /* Before anything is written: JSON and pictures have no NaN. */
-static kd_status check_finite(const kd_probe *p) {
+kd_status kd_probe_check_finite(const kd_probe *p) {
     for (int64_t i = 0; i < p->curves; i++)
         for (kd_probe_mode m = 0; m < KD_PROBE_MODES; m++)
             for (int64_t at = 0; p->curve[i].mode[m].d && at < p->texts * kd_probe_pairs(&p->grid); at++)
@@ -107,7 +107,7 @@ static kd_status check_finite(const kd_probe *p) {
 
 kd_status kd_probe_tell(const kd_probe *p, const char *folder, bool json, const kd_probe_limits *limits) {
     kd_probe_table table;
-    KD_TRY(check_finite(p));
+    KD_TRY(kd_probe_check_finite(p));
     KD_TRY(kd_make_folders(folder));
     KD_TRY(kd_probe_write(p, folder));
     KD_TRY(kd_probe_table_open(&table, p));

@@ -39,7 +39,7 @@ static kd_status open_tokenizer(kd_tokenizer *tokenizer, const kd_probe_source *
     if (s->tokenizer) return kd_tokenizer_open(tokenizer, s->tokenizer);
     KD_TRY(kd_holds(&has, folder, "tokenizer.json"));
     if (!has && config->V != KD_BYTES_VOCABULARY)
-        return kd_fail(KD_ECONFIG, "probe: %s has no tokenizer.json: name one with --tokenizer", folder);
+        return kd_fail(KD_ECONFIG, "%s has no tokenizer.json: name one with --tokenizer", folder);
     return kd_tokenizer_open(tokenizer, has ? folder : "bytes");
 }
 
@@ -82,7 +82,7 @@ static kd_status read_texts(kd_probe_plans *p, const kd_probe_source *s, const k
         KD_GO(take(p, s, !from.reader, &ids, T, longest, bos));
     }
     if (p->count < s->texts)
-        status = kd_fail(KD_ECONFIG, "probe: %lld of %lld texts of %lld tokens in %s%s: the longest of %lld has %lld", (long long)p->count,
+        status = kd_fail(KD_ECONFIG, "%lld of %lld texts of %lld tokens in %s%s: the longest of %lld has %lld", (long long)p->count,
                          (long long)s->texts, (long long)longest, s->text.text[0], s->text.count > 1 ? " and others" : "", (long long)seen,
                          (long long)most + (bos >= 0));
     snprintf(p->source, sizeof p->source, "%s%s", s->text.text[0], s->text.count > 1 ? " and others" : "");
@@ -116,12 +116,12 @@ static kd_status read_pack(kd_probe_plans *p, const kd_probe_source *s, const kd
     kd_windows *w = &data.windows;
     bool anchor = w->options.mask == KD_MASK_ANCHOR, full = s->mask && !strcmp(s->mask, "full");
     if (s->mask && strcmp(s->mask, anchor ? "anchor" : full ? "full" : "document"))
-        KD_GO(kd_fail(KD_ECONFIG, "probe: --mask %s: %s was packed %s a shared anchor: it is %s", s->mask, s->pack, anchor ? "with" : "without",
+        KD_GO(kd_fail(KD_ECONFIG, "--mask %s: %s was packed %s a shared anchor: it is %s", s->mask, s->pack, anchor ? "with" : "without",
                       anchor ? "anchor" : "document or full"));
     if (full) w->plan.mask = KD_MASK_FULL;
     p->mask = anchor ? "anchor" : full ? "full" : "document";
     if (w->count < s->texts || w->options.window < longest)
-        KD_GO(kd_fail(KD_ECONFIG, "probe: %s has %lld windows of %lld tokens, %lld of %lld are asked for", s->pack, (long long)w->count,
+        KD_GO(kd_fail(KD_ECONFIG, "%s has %lld windows of %lld tokens, %lld of %lld are asked for", s->pack, (long long)w->count,
                       (long long)w->options.window, (long long)s->texts, (long long)longest));
     for (int64_t i = 0; i < w->count && i < s->texts_most; i++) KD_GO(add_window(p, w, i, T, longest));
     snprintf(p->source, sizeof p->source, "windows of %s", s->pack);

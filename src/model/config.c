@@ -144,16 +144,23 @@ static kd_status parse_token(int64_t *id, const json_t *json, const char *key, i
     return KD_OK;
 }
 
-static void warn_unknown(const json_t *json, const char *name) {
+const char *kd_config_stranger(const kd_config *config, int64_t n) {
     const char *key;
     json_t *value;
-    int64_t strangers = 0;
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach(config->json, key, value) {
         bool known = false;
         for (size_t i = 0; i < sizeof harmless / sizeof *harmless && !known; i++) known = !strcmp(key, harmless[i]);
-        if (!known && strangers++ < 16) kd_warn("%s: key \"%s\" is not known here; it is kept as it is", name, key);
+        if (!known && n-- == 0) return key;
     }
-    if (strangers > 16) kd_warn("%s: %lld more keys are not known here", name, (long long)strangers - 16);
+    return NULL;
+}
+
+static void warn_unknown(const kd_config *config, const char *name) {
+    const char *key;
+    int64_t n = 0, more = 0;
+    for (; n < 16 && (key = kd_config_stranger(config, n)); n++) kd_warn("%s: key \"%s\" is not known here; it is kept as it is", name, key);
+    while (n == 16 && kd_config_stranger(config, n + more)) more++;
+    if (more) kd_warn("%s: %lld more keys are not known here", name, (long long)more);
 }
 
 kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, const char *name) {
@@ -187,7 +194,7 @@ kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, con
         goto done;
     }
     KD_GO(kd_rope_parse(&config->rope, config->json, config->E, max_positions, name));
-    warn_unknown(config->json, name);
+    warn_unknown(config, name);
 done:
     if (status) kd_config_close(config);
     return status;

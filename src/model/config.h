@@ -25,6 +25,8 @@ kd_status kd_config_open(kd_config *config, const char *folder);
 /* The same from text; `name` stands in messages. */
 kd_status kd_config_parse(kd_config *config, const char *text, int64_t size, const char *name);
 void kd_config_close(kd_config *config);
+/* Key number n, from 0, of those that are not known here; NULL: there are no more. Borrowed. */
+const char *kd_config_stranger(const kd_config *config, int64_t n);
 
 /* Replaces theta and scaling, both dialects of config.json included. */
 kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
