@@ -21,7 +21,8 @@ static const char *const mask_names[] = {[KD_MASK_FULL] = "full", [KD_MASK_DOCUM
 static kd_status check_options(options *o) {
     kd_mask_options *c = &o->check;
     if (c->windows < 1 || c->windows > 1 << 20) return kd_fail(KD_ECONFIG, "check mask: --windows %lld: 1 or more", (long long)c->windows);
-    if (c->documents < 0 || c->documents > 1 << 20) return kd_fail(KD_ECONFIG, "check mask: --documents %lld: 0 or more", (long long)c->documents);
+    if (c->documents < 0 || c->documents > 1 << 20) return kd_fail(KD_ECONFIG, "check mask: --documents %lld: 0 or more",
+                                                                   (long long)c->documents);
     for (int i = 0; i < 3 && o->expect; i++)
         if (!strcmp(o->expect, mask_names[i])) c->expects = true, c->mask = (kd_mask)i;
     if (o->expect && !c->expects) return kd_fail(KD_ECONFIG, "check mask: --expect %s: it is full, document or anchor", o->expect);
@@ -76,7 +77,8 @@ static void print_table(const kd_mask_report *r) {
     int width = 7;
     for (int64_t i = 0; i < r->count; i++)
         if ((int)strlen(r->found[i].row.touched) > width) width = (int)strlen(r->found[i].row.touched);
-    printf("%-6s  %-9s  %-*s  %15s  %15s  %15s  %15s  verdict\n", "window", "of", width, "touched", "outputs inside", "outside", "gradients inside",
+    printf("%-6s  %-9s  %-*s  %15s  %15s  %15s  %15s  verdict\n", "window", "of", width, "touched", "outputs inside", "outside",
+           "gradients inside",
            "outside");
     for (int64_t i = 0; i < r->count; i++) {
         const kd_mask_found *f = &r->found[i];
@@ -93,14 +95,15 @@ static void print_table(const kd_mask_report *r) {
 }
 
 static json_t *moved_json(const kd_moved *m) {
-    return json_pack("{s:I, s:I, s:I, s:I}", "inside", (json_int_t)m->inside, "inside_of", (json_int_t)m->inside_of, "outside", (json_int_t)m->outside,
-                     "outside_of", (json_int_t)m->outside_of);
+    return json_pack("{s:I, s:I, s:I, s:I}", "inside", (json_int_t)m->inside, "inside_of", (json_int_t)m->inside_of, "outside",
+                     (json_int_t)m->outside, "outside_of", (json_int_t)m->outside_of);
 }
 
 static json_t *row_json(const kd_mask_found *f) {
     const kd_mask_row *r = &f->row;
     static const char *const verdict[] = {"holds", "leak", "blind"};
-    return json_pack("{s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "window", (json_int_t)f->window, "of", f->of_model ? "model" : "attention", "touched",
+    return json_pack("{s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "window", (json_int_t)f->window, "of",
+                     f->of_model ? "model" : "attention", "touched",
                      r->touched, "documents_touched", (json_int_t)r->documents, "tokens_touched", (json_int_t)r->tokens, "outputs_moved",
                      moved_json(&r->output), "gradients_moved", moved_json(&r->gradient), "verdict", verdict[r->verdict]);
 }
@@ -137,21 +140,24 @@ int kd_check_mask(int argc, char **argv) {
     const kd_option option[] = {
         {"--set", KD_LIST, &o.set, "a.b=c", "overrides a key of the run file; may be given several times"},
         {"--windows", KD_INTEGER, &o.check.windows, "N", "the first so many are looked at"},
-        {"--documents", KD_INTEGER, &o.check.documents, "N", "whose first and last tokens are touched one by one, besides every other document at once"},
+        {"--documents", KD_INTEGER, &o.check.documents, "N", "whose first and last tokens are touched one by one, besides every other "
+                                                             "document at once"},
         {"--expect", KD_TEXT, &o.expect, "MASK", "full, document or anchor: what the windows must keep, where that is not their own mask"},
-        {"--attention", KD_FLAG, &o.check.attention_alone, NULL, "of a run attention alone, of random numbers, and not its model: for models that "
-                                                                 "are too large here"},
+        {"--attention", KD_FLAG, &o.check.attention_alone, NULL, "of a run attention alone, of random numbers, and not its model: for "
+                                                                 "models that are too large "
+                                                                 "here"},
         {"--tokenizer", KD_TEXT, &o.check.tokenizer, "DIR", "of a pack whose documents have tags"},
         {"--threads", KD_INTEGER, &o.check.threads, "N", "of a pack; a run's are its run file's"},
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},
     };
     const kd_usage usage = {
         "check mask", "RUN.yaml | RUN_DIR | PACK [options]",
-        "Whether packed documents see each other. Tokens of some documents are touched, that is, changed, and it is counted whose outputs and gradients "
-        "move: in a document that may not see them none may, in a single bit; that is a leak. Where they may be seen they must move: a mask that "
-        "hides everything is no better. Who may see whom is worked out from the documents, without the plan that attention obeys.\n\n"
-        "Of a run: its first windows with its own mask, positions, chunks, tags and precision, attention first, then its whole model, of the newest "
-        "checkpoint where there is one; ranks that share a window are threads here. Of a pack: attention on its windows.\n\n"
+        "Whether packed documents see each other. Tokens of some documents are touched, that is, changed, and it is counted whose "
+        "outputs and gradients move: in a document that may not see them none may, in a single bit; that is a leak. Where they may be seen "
+        "they must move: a mask that hides everything is no better. Who may see whom is worked out from the documents, without the plan "
+        "that attention obeys.\n\n"
+        "Of a run: its first windows with its own mask, positions, chunks, tags and precision, attention first, then its whole model, of "
+        "the newest checkpoint where there is one; ranks that share a window are threads here. Of a pack: attention on its windows.\n\n"
         "Every training begins with a short form of it (check.mask in the run file).",
         "  kedge check mask run.yaml\n"
         "  kedge check mask run.yaml --windows 4 --set parallel.sequence=4 --set parallel.mode=zigzag\n"

@@ -43,8 +43,8 @@ static kd_status tell(const kd_findings *f, const char *folder, bool json, bool 
     if (json) KD_TRY(print_json(f, folder, holds));
     else print_lines(f);
     if (holds) return KD_OK;
-    return kd_fail(KD_EFORMAT, "%s: %lld failure%s, %lld warning%s%s", folder, failures, failures == 1 ? "" : "s", warnings, warnings == 1 ? "" : "s",
-                   strict && !failures ? " (--strict)" : "");
+    return kd_fail(KD_EFORMAT, "%s: %lld failure%s, %lld warning%s%s", folder, failures, failures == 1 ? "" : "s", warnings,
+                   warnings == 1 ? "" : "s", strict && !failures ? " (--strict)" : "");
 }
 
 int kd_check_model(int argc, char **argv) {
@@ -58,9 +58,10 @@ int kd_check_model(int argc, char **argv) {
     };
     const kd_usage usage = {
         "check model", "DIR [options]",
-        "Whether a Hugging Face folder is whole, a line for what was looked at: config.json and its RoPE in the dialects of transformers 4 and 5, files "
-        "and index, every tensor's name, shape and dtype, NaN and infinity in all weights (read piece by piece), and the tokenizer beside the "
-        "embedding. Failures are what cannot be trained or asked; warnings are what other engines may read otherwise.",
+        "Whether a Hugging Face folder is whole, a line for what was looked at: config.json and its RoPE in the dialects of transformers "
+        "4 and 5, files and index, every tensor's name, shape and dtype, NaN and infinity in all weights (read piece by piece), and the "
+        "tokenizer beside the embedding. Failures are what cannot be trained or asked; warnings are what other engines may read "
+        "otherwise.",
         "  kedge check model models/llama-3-8b\n"
         "  kedge check model runs/anchor/step-100 --strict\n"
         "  kedge check model models/llama-3-8b --no-scan --json\n",

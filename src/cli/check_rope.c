@@ -8,8 +8,8 @@
 #include "probe/probe_summary.h"
 #include "probe_ask.h"
 
-/* D of a head, mean over layers and heads. Measured (docs/numerics.md): between shifts 0 and 16 of a trained model bf16 1.4e-2 to 2.2e-2, of a
- * random one 2.3e-3; float32 angles 3.5e-5, exact ones 1.4e-6. */
+/* D of a head, mean over layers and heads. Measured (docs/numerics.md): between shifts 0 and 16 of a trained model bf16 1.4e-2 to
+ * 2.2e-2, of a random one 2.3e-3; float32 angles 3.5e-5, exact ones 1.4e-6. */
 #define MAX_D "3e-4"
 
 typedef struct options { bool json; } options;
@@ -44,7 +44,8 @@ static void print_limit(double limit) {
 }
 
 static void print_heading(int model) {
-    printf("%-*s  %-28s  %-10s  %-15s  %9s  %9s  %9s  %9s  verdict\n", model, "model", "precision", "mode", "between shifts", "D a head", "at most",
+    printf("%-*s  %-28s  %-10s  %-15s  %9s  %9s  %9s  %9s  verdict\n", model, "model", "precision", "mode", "between shifts", "D a head",
+           "at most",
            "logit", "at most");
 }
 
@@ -65,7 +66,8 @@ static json_t *limit_json(double limit) { return isfinite(limit) ? json_real(lim
 static json_t *worst_json(const kd_probe *p, const worst *w, const kd_probe_limits *limits) {
     long long shift[2];
     shifts_of(shift, p, w->pair);
-    return json_pack("{s:s, s:s, s:s, s:[I, I], s:f, s:o, s:f, s:o, s:b}", "model", plain(w->curve->model), "precision", w->curve->precision, "mode",
+    return json_pack("{s:s, s:s, s:s, s:[I, I], s:f, s:o, s:f, s:o, s:b}", "model", plain(w->curve->model), "precision",
+                     w->curve->precision, "mode",
                      kd_probe_mode_names[w->mode], "shifts", (json_int_t)shift[0], (json_int_t)shift[1], "d_a_head", w->d, "d_at_most",
                      limit_json(limits->d), "largest_logit_change", w->logit, "logit_at_most", limit_json(limits->logit), "holds", w->holds);
 }
@@ -74,8 +76,8 @@ static kd_status fail(const kd_probe *p, const worst *w, const kd_probe_limits *
     long long shift[2];
     shifts_of(shift, p, w->pair);
     bool d = !(w->d <= limits->d);
-    return kd_fail(KD_ENUMERIC, "%s, %s, %s: %s is %.3g, above %.3g: positions that move by the same number change attention", w->curve->model,
-                   w->curve->precision, kd_probe_mode_names[w->mode], d ? "D a head" : "the largest change of a logit", d ? w->d : w->logit,
+    return kd_fail(KD_ENUMERIC, "%s, %s, %s: %s is %.3g, above %.3g: positions that move by the same number change attention",
+                   w->curve->model, w->curve->precision, kd_probe_mode_names[w->mode], d ? "D a head" : "the largest change of a logit", d ? w->d : w->logit,
                    d ? limits->d : limits->logit);
 }
 
@@ -96,11 +98,12 @@ static kd_status tell(void *arg, const kd_probe *p, const kd_probe_limits *limit
             if (!o->json) print_worst(p, &w, limits, width);
             bad |= json_array_append_new(rows, worst_json(p, &w, limits)) != 0;
         }
-    if (!o->json) printf("D: how far attention moves when all positions do by the same number, which exactly is 0; mean over layers and heads, %lld text%s of "
-                         "%lld tokens (%s)\n", (long long)p->texts, p->texts == 1 ? "" : "s", (long long)p->grid.T, p->source);
+    if (!o->json) printf("D: how far attention moves when all positions do by the same number, which exactly is 0; mean over layers and "
+                         "heads, %lld text%s of %lld tokens (%s)\n", (long long)p->texts, p->texts == 1 ? "" : "s",
+                         (long long)p->grid.T, p->source);
     if (o->json && !bad)
-        KD_TRY(kd_check_print_json(json_pack("{s:s, s:b, s:I, s:I, s:O}", "check", "rope", "holds", first.holds, "texts", (json_int_t)p->texts, "tokens",
-                                             (json_int_t)p->grid.T, "rows", rows)));
+        KD_TRY(kd_check_print_json(json_pack("{s:s, s:b, s:I, s:I, s:O}", "check", "rope", "holds", first.holds, "texts",
+                                             (json_int_t)p->texts, "tokens", (json_int_t)p->grid.T, "rows", rows)));
     json_decref(rows);
     if (bad) return kd_fail(KD_ENOMEM, "out of memory");
     return first.holds ? KD_OK : fail(p, &first, limits);
@@ -108,27 +111,32 @@ static kd_status tell(void *arg, const kd_probe *p, const kd_probe_limits *limit
 
 int kd_check_rope(int argc, char **argv) {
     options o = {.json = false};
-    kd_probe_ask ask = {.command = "check rope", .against = 16, .length = 512, .frame = "window", .shifts = "0,16,1K", .precisions = "exact",
-                        .source.seed = 1, .most_d = MAX_D, .tell = tell, .arg = &o};
+    kd_probe_ask ask = {.command = "check rope", .against = 16, .length = 512, .frame = "window", .shifts = "0,16,1K",
+                        .precisions = "exact", .source.seed = 1, .most_d = MAX_D, .tell = tell, .arg = &o};
     const kd_option option[] = {
-        {"--dump", KD_LIST, &ask.dump, "FILE", "queries and keys that another stack wrote (examples/dump_qk.py); several are several texts"},
+        {"--dump", KD_LIST, &ask.dump, "FILE", "queries and keys that another stack wrote (examples/dump_qk.py); several are several "
+                                               "texts"},
         {"--model", KD_LIST, &ask.model, "DIR", "or a Hugging Face folder, as kedge computes it; may be given several times"},
         {"--precision", KD_TEXT, &ask.precisions, "LIST", "of a model: exact, f32-angle, split, f16-store, bf16-store, bf16, bf16-eager"},
-        {"--max-d", KD_TEXT, &ask.most_d, "X", "D of a head, mean over layers and heads: more is a failure; the default lies between float32 and bf16"},
-        {"--max-logit", KD_TEXT, &ask.most_logit, "X", "the largest change of a logit; any unless given, as it grows with queries and keys"},
+        {"--max-d", KD_TEXT, &ask.most_d, "X", "D of a head, mean over layers and heads: more is a failure; the default lies between "
+                                               "float32 and bf16"},
+        {"--max-logit", KD_TEXT, &ask.most_logit, "X", "the largest change of a logit; any unless given, as it grows with queries and "
+                                                       "keys"},
         {"--text", KD_LIST, &ask.source.text, "FILE", "what a model reads; random tokens unless given"},
         {"--tokenizer", KD_TEXT, &ask.source.tokenizer, "DIR", "of the text; the model's own unless given"},
         {"--length", KD_INTEGER, &ask.length, "N", "tokens that a model reads"},
         {"--shifts", KD_TEXT, &ask.shifts, "LIST", "how far a model's positions move; a dump has its own"},
-        {"--frame", KD_TEXT, &ask.frame, "NAME", "positions that a model's rotations use: window, as elsewhere, or document, where nothing moves"},
+        {"--frame", KD_TEXT, &ask.frame, "NAME", "positions that a model's rotations use: window, as elsewhere, or document, where "
+                                                 "nothing moves"},
         {"--threads", KD_INTEGER, &ask.threads, "N", "one for each core unless given"},
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},
     };
     const kd_usage usage = {
         "check rope", "--dump FILE | --model DIR [options]",
-        "Whether rotary positions are precise: all positions are moved by the same number, which changes nothing in exact arithmetic, and attention must "
-        "stay where it is. What was measured is printed beside the threshold. By default float32 rotation near the beginning of a text holds, bf16 does "
-        "not; float32 angles at positions beyond 100K do not either. kedge probe shows more of the same measurement.",
+        "Whether rotary positions are precise: all positions are moved by the same number, which changes nothing in exact arithmetic, "
+        "and attention must stay where it is. What was measured is printed beside the threshold. By default float32 rotation near the "
+        "beginning of a text holds, bf16 does not; float32 angles at positions beyond 100K do not either. kedge probe shows more of the "
+        "same measurement.",
         "  kedge check rope --dump qk.safetensors\n"
         "  kedge check rope --model models/llama-3-8b --precision f32-angle,bf16\n"
         "  kedge check rope --model models/llama-3-8b --text book.txt --shifts 0,16,128K --json\n",

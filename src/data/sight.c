@@ -103,8 +103,8 @@ kd_status kd_sight_matches(const kd_sight *s, const kd_plan *plan) {
         return kd_fail(KD_ENUMERIC, "the plan has %lld tokens, the window's documents have %lld", (long long)plan->T, (long long)s->T);
     for (int64_t t = 0; t < s->T; t++)
         if (plan->token[t] != s->token[t])
-            return kd_fail(KD_ENUMERIC, "the plan has token %d at %lld, the window's documents have %d there", (int)plan->token[t], (long long)t,
-                           (int)s->token[t]);
+            return kd_fail(KD_ENUMERIC, "the plan has token %d at %lld, the window's documents have %d there", (int)plan->token[t],
+                           (long long)t, (int)s->token[t]);
     return KD_OK;
 }
 

@@ -43,7 +43,8 @@ static kd_status find_more(kd_findings *f, int64_t found, kd_finding_level level
 
 static kd_status check_config(kd_findings *f, const kd_config *c, const kd_layout *layout) {
     const char *key;
-    KD_TRY(kd_find(f, KD_FINDING_OK, "config", "%s, %.2fM parameters, %lld layers of %lld, %lld heads on %lld of %lld, %lld ids", c->model_type,
+    KD_TRY(kd_find(f, KD_FINDING_OK, "config", "%s, %.2fM parameters, %lld layers of %lld, %lld heads on %lld of %lld, %lld ids",
+                   c->model_type,
                    (double)layout->count * 1e-6, (long long)c->L, (long long)c->C, (long long)c->H, (long long)c->G, (long long)c->E,
                    (long long)c->V));
     for (int64_t n = 0; n < MOST && (key = kd_config_stranger(c, n)); n++)
@@ -80,7 +81,8 @@ static kd_status check_files(kd_findings *f, const kd_tensors *tensors, const ch
     if (!status) status = find_more(f, found, KD_FINDING_WARNING, "files", "files that nobody reads");
     kd_paths_free(&names);
     if (!status && (!tensors->metadata || !strstr(tensors->metadata, "\"format\"")))
-        status = kd_find(f, KD_FINDING_WARNING, "files", "%s has no metadata \"format\": older transformers refuse it", tensors->file[0].path);
+        status = kd_find(f, KD_FINDING_WARNING, "files", "%s has no metadata \"format\": older transformers refuse it",
+                         tensors->file[0].path);
     return status;
 }
 
@@ -110,8 +112,8 @@ static kd_status check_table(kd_findings *f, bool *known, const kd_layout *layou
     KD_TRY(find_more(f, missing, KD_FINDING_FAILURE, "tensors", "are missing"));
     KD_TRY(find_more(f, wrong, KD_FINDING_FAILURE, "tensors", "have another shape or dtype"));
     if (missing + wrong) return KD_OK;
-    return kd_find(f, KD_FINDING_OK, "tensors", "%lld tensors in %lld file%s with the names and shapes that config.json needs", (long long)layout->tensors,
-                   (long long)tensors->files, tensors->files == 1 ? "" : "s");
+    return kd_find(f, KD_FINDING_OK, "tensors", "%lld tensors in %lld file%s with the names and shapes that config.json needs",
+                   (long long)layout->tensors, (long long)tensors->files, tensors->files == 1 ? "" : "s");
 }
 
 /* What the table has not; frequencies and a tied head's copy are left out by everybody. */
@@ -183,10 +185,10 @@ static kd_status check_tokenizer(kd_findings *f, const kd_config *c, const char 
     kd_status status = kd_tokenizer_open(&tokenizer, folder);
     if (status) return find_message(f, status, "tokenizer");
     if (tokenizer.vocabulary > c->V)
-        status = kd_find(f, KD_FINDING_FAILURE, "tokenizer", "%lld ids, the embedding has %lld rows: ids without a row", (long long)tokenizer.vocabulary,
-                         (long long)c->V);
-    else status = kd_find(f, KD_FINDING_OK, "tokenizer", "%lld ids for %lld rows, BOS %d, EOS %d", (long long)tokenizer.vocabulary, (long long)c->V,
-                          (int)tokenizer.bos, (int)tokenizer.eos);
+        status = kd_find(f, KD_FINDING_FAILURE, "tokenizer", "%lld ids, the embedding has %lld rows: ids without a row",
+                         (long long)tokenizer.vocabulary, (long long)c->V);
+    else status = kd_find(f, KD_FINDING_OK, "tokenizer", "%lld ids for %lld rows, BOS %d, EOS %d", (long long)tokenizer.vocabulary,
+                          (long long)c->V, (int)tokenizer.bos, (int)tokenizer.eos);
     if (!status && tokenizer.bos < 0 && tokenizer.eos < 0)
         status = kd_find(f, KD_FINDING_WARNING, "tokenizer", "neither BOS nor EOS: nothing can be an anchor");
     if (!status) status = check_id(f, "BOS", c->bos, tokenizer.bos);

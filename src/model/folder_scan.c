@@ -1,4 +1,5 @@
-/* Every weight, read once: NaN, infinity, the largest of all, and tensors that hold nothing but zeros. A thread holds a piece of a tensor. */
+/* Every weight, read once: NaN, infinity, the largest of all, and tensors that hold nothing but zeros. A thread holds a piece of a
+ * tensor. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,8 @@ static kd_status tell(kd_findings *f, const scan *x) {
         const seen *s = &x->seen[i];
         numbers += is_read(t->dtype) ? (double)t->count : 0;
         if (s->nan + s->infinite > 0 && bad++ < MOST)
-            KD_TRY(kd_find(f, KD_FINDING_FAILURE, "weights", "%s holds %lld NaN and %lld infinite, the first at %lld", t->name, (long long)s->nan,
-                           (long long)s->infinite, (long long)s->first));
+            KD_TRY(kd_find(f, KD_FINDING_FAILURE, "weights", "%s holds %lld NaN and %lld infinite, the first at %lld", t->name,
+                           (long long)s->nan, (long long)s->infinite, (long long)s->first));
         else if (is_read(t->dtype) && s->most == 0 && t->count > 0 && t->rank > 1 && s->first < 0)
             KD_TRY(kd_find(f, KD_FINDING_WARNING, "weights", "%s is all zeros", t->name));
         if (most < 0 || s->most > x->seen[most].most) most = i;

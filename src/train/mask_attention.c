@@ -87,14 +87,15 @@ static kd_status place(kd_mask_attention *x, kd_comm *comm, kd_sequence_mode mod
     return KD_OK;
 }
 
-kd_status kd_mask_attention_open(kd_mask_attention *x, kd_ctx *ctx, kd_comm *comm, kd_sequence_mode mode, const kd_plan *plan, const kd_attn *like,
-                                 kd_view_type type) {
+kd_status kd_mask_attention_open(kd_mask_attention *x, kd_ctx *ctx, kd_comm *comm, kd_sequence_mode mode, const kd_plan *plan,
+                                 const kd_attn *like, kd_view_type type) {
     int64_t size = kd_comm_size(comm), rank = kd_comm_rank(comm), T = plan->T, heads = mode == KD_SEQUENCE_ULYSSES ? size : 1;
     kd_status status;
-    *x = (kd_mask_attention){.ctx = ctx, .subject = {.run = run, .comm = size > 1 ? comm : NULL, .tokens = {rank * T / size, (rank + 1) * T / size},
+    *x = (kd_mask_attention){.ctx = ctx, .subject = {.run = run, .comm = size > 1 ? comm : NULL, .tokens = {rank * T / size,
+                                                                                                            (rank + 1) * T / size},
                                                      .coarse = type != KD_VIEW_F32}};
-    x->attn = (kd_attn){.plan = plan, .rope = like->rope, .frame = like->frame, .precision = like->precision, .H = heads, .G = heads, .E = like->E,
-                        .scale = like->scale};
+    x->attn = (kd_attn){.plan = plan, .rope = like->rope, .frame = like->frame, .precision = like->precision, .H = heads, .G = heads,
+                        .E = like->E, .scale = like->scale};
     kd_arena measure = {0};
     KD_GO(place(x, comm, mode, type, &measure));
     KD_GO(kd_new(&x->stage, ROWS * heads * like->E, sizeof(float)));

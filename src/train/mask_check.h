@@ -1,8 +1,9 @@
-/* The check of the mask: tokens of some documents are touched, that is, changed; then whatever moves in a token that may not see them is a leak,
- * and where nothing moves that should, the mask hides too much. kedge gives the same bits for the same numbers, so "moves" is any bit.
+/* The check of the mask: tokens of some documents are touched, that is, changed; then whatever moves in a token that may not see them is
+ * a leak, and where nothing moves that should, the mask hides too much. kedge gives the same bits for the same numbers, so "moves" is
+ * any bit.
  *
- * What is looked at is a subject: attention alone (mask_attention.c) or a whole model (mask_model.c), on one rank or on several that share the
- * window. Who may see whom comes from data/sight.h, which knows nothing of plans. */
+ * What is looked at is a subject: attention alone (mask_attention.c) or a whole model (mask_model.c), on one rank or on several that
+ * share the window. Who may see whom comes from data/sight.h, which knows nothing of plans. */
 #ifndef KD_MASK_CHECK_H
 #define KD_MASK_CHECK_H
 
@@ -25,7 +26,8 @@ typedef struct kd_mask_row {
 
 typedef struct kd_mask_subject kd_mask_subject;
 struct kd_mask_subject {
-    /* Runs with these tokens [T] touched, NULL: none, and gives a hash of each of this rank's tokens' output and gradients, [count]. Collective. */
+    /* Runs with these tokens [T] touched, NULL: none, and gives a hash of each of this rank's tokens' output and gradients, [count].
+     * Collective. */
     kd_status (*run)(kd_mask_subject *self, const bool *touched, uint64_t *output, uint64_t *gradient);
     kd_comm *comm;               /* ranks that share the window; NULL: one */
     kd_stretch tokens;           /* this rank's */
@@ -33,10 +35,12 @@ struct kd_mask_subject {
     bool coarse;                 /* of 16-bit numbers, where a change may be too small to see */
 };
 
-/* One row for each touch, the same on all ranks. A mask that does not hold is no failure here: see the verdicts. KD_ENOMEM; the subject's. */
+/* One row for each touch, the same on all ranks. A mask that does not hold is no failure here: see the verdicts. KD_ENOMEM; the
+ * subject's. */
 kd_status kd_mask_check(kd_mask_row *row, kd_mask_subject *subject, const kd_sight *sight, const kd_touch *touch, int64_t touches);
 
-/* Touches [KD_TOUCHES_START]: what the start of a run looks at: every other document, half of each of the others, the anchor. How many there are. */
+/* Touches [KD_TOUCHES_START]: what the start of a run looks at: every other document, half of each of the others, the anchor. How many
+ * there are. */
 enum { KD_TOUCHES_START = 3 };
 int64_t kd_touches_start(kd_touch *touch, const kd_sight *sight);
 /* [KD_TOUCHES_START + 1 + 2 * documents]: besides them, one by one, the first and the last token of so many documents, evenly chosen. */
@@ -47,8 +51,9 @@ kd_status kd_mask_judge(const kd_mask_row *row, int64_t rows, const char *what);
 
 /* ---- subjects ------------------------------------------------------------------------------------------------------ */
 
-/* Attention of one head, of as many as there are ranks where a rank has heads of its own, of random numbers: a function of the token, the same for
- * every run. like: rope, frame, precision, E and scale of the attention that is meant; type: of the views. plan and rope are borrowed, as is ctx. */
+/* Attention of one head, of as many as there are ranks where a rank has heads of its own, of random numbers: a function of the token,
+ * the same for every run. like: rope, frame, precision, E and scale of the attention that is meant; type: of the views. plan and rope
+ * are borrowed, as is ctx. */
 typedef struct kd_mask_attention {
     kd_mask_subject subject;
     kd_ctx *ctx;
@@ -58,11 +63,12 @@ typedef struct kd_mask_attention {
     kd_arena arena;
     void *stage;                 /* rows on their way, on the host */
 } kd_mask_attention;
-kd_status kd_mask_attention_open(kd_mask_attention *x, kd_ctx *ctx, kd_comm *comm, kd_sequence_mode mode, const kd_plan *plan, const kd_attn *like,
-                                 kd_view_type type);
+kd_status kd_mask_attention_open(kd_mask_attention *x, kd_ctx *ctx, kd_comm *comm, kd_sequence_mode mode, const kd_plan *plan,
+                                 const kd_attn *like, kd_view_type type);
 void kd_mask_attention_close(kd_mask_attention *x);
 
-/* A model: what its last layer gives, and the gradient of the sum of losses at its input. A touched token becomes another one of the window. */
+/* A model: what its last layer gives, and the gradient of the sum of losses at its input. A touched token becomes another one of the
+ * window. */
 typedef struct kd_mask_model {
     kd_mask_subject subject;
     kd_model *model;

@@ -1,4 +1,5 @@
-/* A whole model as a subject of the mask's check: tokens are changed, what its last layer gives and the gradient at its input are looked at. */
+/* A whole model as a subject of the mask's check: tokens are changed, what its last layer gives and the gradient at its input are looked
+ * at. */
 #include <stdlib.h>
 #include <string.h>
 

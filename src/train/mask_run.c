@@ -68,7 +68,8 @@ static kd_status look_at_model(kd_mask_report *r, const means *m, const window *
     return status;
 }
 
-static kd_status look_at_window(kd_mask_report *r, const means *m, const kd_windows *windows, int64_t index, bool shuffled, const kd_mask_options *o) {
+static kd_status look_at_window(kd_mask_report *r, const means *m, const kd_windows *windows, int64_t index, bool shuffled,
+                                const kd_mask_options *o) {
     window w;
     kd_status status = open_window(&w, windows, index, shuffled, o);
     status = kd_comm_agree(m->comm, "a window", status);
@@ -126,8 +127,8 @@ done:
 kd_status kd_mask_run(kd_mask_report *r, const kd_run_file *given, const kd_mask_options *o) {
     kd_run_file run = *given;  /* windows one after another, whatever a step has of them; other ranks' windows are no part of a mask */
     run.batch_windows = run.micro = run.data_ranks = 1;
-    *r = (kd_mask_report){.windows = o->windows, .T = run.window.window, .ranks = run.sequence_ranks, .mask = o->expects ? o->mask : run.window.mask,
-                          .precision = run.precision, .mode = run.mode};
+    *r = (kd_mask_report){.windows = o->windows, .T = run.window.window, .ranks = run.sequence_ranks,
+                          .mask = o->expects ? o->mask : run.window.mask, .precision = run.precision, .mode = run.mode};
     return kd_comm_threads(run.sequence_ranks, (double)run.deadline, check_run, &(job){r, &run, o});
 }
 

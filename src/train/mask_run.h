@@ -27,9 +27,9 @@ typedef struct kd_mask_report {
     kd_sequence_mode mode;
 } kd_mask_report;
 
-/* Attention in the way the run has it, and its model: ranks that share a window are threads here, each with the weights it has in the run. What
- * moves is in the report, whatever it is; KD_ENUMERIC alone where a window's plan is not of the window's tokens. Free with kd_mask_report_free
- * in any case. */
+/* Attention in the way the run has it, and its model: ranks that share a window are threads here, each with the weights it has in the
+ * run. What moves is in the report, whatever it is; KD_ENUMERIC alone where a window's plan is not of the window's tokens. Free with
+ * kd_mask_report_free in any case. */
 kd_status kd_mask_run(kd_mask_report *report, const kd_run_file *run, const kd_mask_options *options);
 /* Attention of exact positions on a pack's training windows. KD_ECONFIG: a pack with tags and no tokenizer. */
 kd_status kd_mask_pack(kd_mask_report *report, const char *folder, const kd_mask_options *options);

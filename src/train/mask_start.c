@@ -1,5 +1,6 @@
-/* The check of the mask that every training begins with: attention of one head on the first window that this rank trains on, and no more of the
- * model, so that it takes a small part of a step. It runs before anything is written; weights, data and their order do not know of it. */
+/* The check of the mask that every training begins with: attention of one head on the first window that this rank trains on, and no more
+ * of the model, so that it takes a small part of a step. It runs before anything is written; weights, data and their order do not know
+ * of it. */
 #include <stdlib.h>
 
 #include "mask_check.h"
@@ -49,7 +50,8 @@ kd_status kd_trainer_check_mask(kd_trainer *t) {
     kd_sight_free(&sight);
     if (status == KD_ENUMERIC) kd_fail_prefix(status, "check.mask");
     if (!status && kd_trainer_leads(t))
-        kd_info("mask checked: %lld documents, %lld tokens touched in %lld goes, %lld outputs and gradients moved inside, 0 of %lld outside (%.2f s)",
+        kd_info("mask checked: %lld documents, %lld tokens touched in %lld goes, %lld outputs and gradients moved inside, 0 of %lld "
+                "outside (%.2f s)",
                 (long long)t->mask.documents, (long long)t->mask.touched, (long long)t->mask.touches, (long long)t->mask.inside,
                 (long long)t->mask.outside_of, t->mask.seconds);
     return status;
