@@ -163,7 +163,7 @@ int kd_check_mask(int argc, char **argv) {
         "  kedge check mask run.yaml --windows 4 --set parallel.sequence=4 --set parallel.mode=zigzag\n"
         "  kedge check mask runs/anchor-16k --json\n"
         "  kedge check mask packs/16k --documents 16\n"
-        "  kedge check mask run.yaml --set mask=full --expect document       does full attention leak? it does\n",
+        "  kedge check mask run.yaml --set mask=full --expect document\n",
         option, sizeof option / sizeof *option};
     int64_t count;
     bool done;
