@@ -1,4 +1,4 @@
-/* What kedge.h says of tokenizers, safetensors, windows and models, through it alone: against what the layers below say, and against
+/* What kedge.h says of tokenizers, safetensors, windows and models, against what the layers below say, and against
  * Hugging Face's golden numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kedge.h"
+#include "data/pack.h"
 #include "scratch.h"
 
 #define TOKENIZERS "tests/golden/tokenizers/"
@@ -228,6 +228,42 @@ static void training_order_has_every_window_once_a_pass(void **state) {
     kd_windows_free(windows);
 }
 
+static void windows_of_a_pack_are_those_that_were_packed(void **state) {
+    const char *lines = scratch_text("texts.jsonl", "{\"text\": \"a first document\"}\n{\"text\": \"and another one, longer\"}\n");
+    const kd_window_options asked = {.window = 12, .mask = KD_MASK_ANCHOR, .reset = true};
+    kd_window_options wrong = asked;
+    kd_tokenizer *tokenizer;
+    kd_windows *windows;
+    kd_pack pack;
+    kd_plan plan, packed;
+    (void)state;
+    good(kd_tokenizer_new(&tokenizer, "bytes"));
+    const kd_pack_options options = {.folder = in_scratch("pack"), .shard = 1000, .part[KD_PART_TRAIN] = {
+        .pattern = &lines, .patterns = 1, .ingest.tokenizer = tokenizer, .window = {.window = 12, .mask = KD_MASK_ANCHOR}}};
+    good(kd_pack_make(&pack, &options));
+    good(kd_windows_of_pack(&windows, options.folder, "train", tokenizer, &asked));
+    assert_int_equal(kd_windows_count(windows), 3);
+    assert_int_equal(kd_windows_dropped(windows), 16 + 23 - 33);
+    for (int64_t i = 0; i < 3; i++) {
+        good(kd_windows_plan(&plan, windows, i, false));
+        good(kd_windows_plan(&packed, &pack.part[KD_PART_TRAIN].windows, i, false));
+        assert_memory_equal(plan.token, packed.token, 12 * sizeof *plan.token);
+        assert_memory_equal(plan.target, packed.target, 12 * sizeof *plan.target);
+        for (int64_t n = 0; n < plan.N; n++) assert_int_equal(plan.position[plan.start[n]], 1);  /* asked for now, not when it was packed */
+        kd_plan_free(&plan);
+        kd_plan_free(&packed);
+    }
+    kd_windows_free(windows);
+    good(kd_windows_of_pack(&windows, options.folder, "train", tokenizer, NULL));
+    assert_int_equal(kd_windows_count(windows), 3);
+    kd_windows_free(windows);
+    wrong.window = 13;
+    assert_int_equal(kd_windows_of_pack(&windows, options.folder, "train", tokenizer, &wrong), KD_ECONFIG);
+    assert_null(windows);
+    kd_pack_close(&pack);
+    kd_tokenizer_free(tokenizer);
+}
+
 /* ---- models -------------------------------------------------------------------------------------------------------------------- */
 
 /* One text as a plan. */
@@ -363,6 +399,7 @@ int main(void) {
         cmocka_unit_test(tensors_come_back_as_they_were_written),
         cmocka_unit_test(windows_are_filled_with_documents_in_order),
         cmocka_unit_test(training_order_has_every_window_once_a_pass),
+        cmocka_unit_test(windows_of_a_pack_are_those_that_were_packed),
         cmocka_unit_test(a_model_gives_transformers_logits),
         cmocka_unit_test(a_model_that_is_none_is_refused),
         cmocka_unit_test(documents_of_a_window_do_not_meet_in_a_model),
