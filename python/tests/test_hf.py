@@ -10,7 +10,7 @@ import kedge
 try:
     import torch
     import transformers
-    from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config
+    from transformers import AutoConfig, AutoModelForCausalLM
 except ImportError:
     torch = None
 else:
@@ -24,9 +24,9 @@ STARTS = torch.tensor([[1, 8, 9, 27, T], [1, 20, T, T, T]], dtype=torch.int32)
 
 
 def config(family, **more):
-    kind = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config}[family]
-    shape = dict(vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-    return kind(**{**shape, "initializer_range": 0.2, **more})
+    shape = dict(vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                 head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    return AutoConfig.for_model(family, **{**shape, "initializer_range": 0.2, **more})
 
 
 def model(family="llama", attention="kedge", dtype=None, **more):
@@ -83,6 +83,17 @@ class Hf(unittest.TestCase):
                 with self.subTest(family=family, anchors=anchors, reset=reset):
                     self.close(run(ours, batch), run(theirs, dense(batch)), 5e-6)
 
+    def test_other_families_are_computed_or_refused(self):
+        batch = window()
+        for family in ("qwen3", "phi3", "olmo2", "mixtral"):
+            with self.subTest(family):
+                ours, want = model(family), run(model(family, "eager"), dense(batch))
+                self.close(run(ours, batch), want, 1e-5)
+                kedge.hf.exact_rope(ours)
+                self.close(run(ours, batch), want, 1e-5)
+        with self.assertRaisesRegex(kedge.Error, "softcap"):
+            model("gemma2")(**batch)
+
     def test_one_row_may_have_plain_starts_and_causal_is_said(self):
         ours, batch = model(), window(rows=1)
         one = run(ours, batch)
@@ -119,7 +130,7 @@ class Hf(unittest.TestCase):
                 model(family, **more)(**batch)
         model("mistral", sliding_window=T)(**batch)
         with self.assertRaisesRegex(kedge.Error, "cu_seqlens is missing"):
-            ours.eval().generate(batch["input_ids"][:1], max_new_tokens=2)
+            ours.eval().generate(batch["input_ids"][:1], attention_mask=ones[:1], max_new_tokens=2)
         out = ours(**batch, use_cache=True)
         cache = getattr(out, "cache", None) or out.past_key_values
         with self.assertRaisesRegex(kedge.Error, "no cache"):

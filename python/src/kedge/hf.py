@@ -24,20 +24,18 @@ from .torch import Layout, attention
 NAME = "kedge"
 
 
-def register(name=NAME):
+def register():
     """Makes attn_implementation="kedge" known to transformers. Calling it again changes nothing."""
-    AttentionInterface.register(name, attend)
-    AttentionMaskInterface.register(name, no_mask)
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, no_mask)
 
 
 def _refuse(what, instead):
     raise Error(f"kedge attention: {what}: {instead}", "not supported")
 
 
-def no_mask(batch_size, q_length, kv_length, attention_mask=None, use_vmap=False, **_):
+def no_mask(attention_mask=None, use_vmap=False, **_):
     """What transformers asks for a mask once a forward: there is none to make. Padding is refused here."""
-    if kv_length != q_length:
-        _refuse(f"{q_length} queries, {kv_length} keys", "it has no cache; generate with model.set_attn_implementation(\"sdpa\")")
     if use_vmap:
         _refuse("the model asks for a mask of its own", "only documents and an anchor are seen")
     if attention_mask is not None:
