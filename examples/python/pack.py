@@ -9,7 +9,7 @@ documents = [range(100, 106), range(200, 203), range(300, 311), range(400, 402)]
 
 for mask in ("full", "document", "anchor"):
     print(f"mask {mask}:")
-    for plan in kedge.windows(documents, 12, mask=mask, bos=BOS, pad=0):
+    for plan in kedge.Windows(documents, 12, mask=mask, bos=BOS, pad=0):
         spans = [f"{a}..{b - 1}" for a, b in zip(plan.start.tolist(), plan.start.tolist()[1:])]
         print(f"  documents at {', '.join(spans):20}  {plan.pairs} pairs")
         print("    tokens   ", *(f"{x:4d}" for x in plan.token))

@@ -50,10 +50,11 @@ class Interface(unittest.TestCase):
             body = re.search(rf"struct {name}: \d+ bytes\n((?: .*\n)+)", text)[1]
             fields = [(field, int(at), int(size)) for field, at, size in re.findall(r"(\w+) +at +(\d+), +(\d+) bytes", body)]
             self.assertEqual([(f.rstrip("_"), getattr(struct, f).offset, getattr(struct, f).size) for f, _ in struct._fields_], fields, name)
-        for prefix, names in (("KD_MASK_", _abi.MASKS), ("KD_FRAME_", _abi.FRAMES), ("KD_VIEW_", ("f32", "bf16", "f16"))):
-            found = re.findall(rf" {prefix}(\w+) +(\d+)", text)
-            self.assertEqual([(name.lower(), int(value)) for name, value in found], [(name, i) for i, name in enumerate(names)])
-        self.assertEqual((_abi.F32, _abi.BF16, _abi.F16), (0, 1, 2))
+        for enum, prefix, names in (("mask", "MASK_", _abi.MASKS), ("frame", "FRAME_", _abi.FRAMES), ("view_type", "VIEW_", _abi.VIEWS),
+                                    ("separator", "SEPARATE_", _abi.SEPARATORS), ("dtype", "", _abi.DTYPES)):
+            body = re.search(rf"enum kd_{enum}\n((?: .*\n)+)", text)[1]
+            found = [(name, int(value)) for name, value in re.findall(rf" KD_{prefix}(\w+) +(\d+)", body) if name != "DTYPES"]
+            self.assertEqual(found, [(name.upper(), i) for i, name in enumerate(names)])
 
     def test_names_of_precisions_are_the_librarys(self):
         lib = kedge.library()
@@ -178,6 +179,11 @@ class Attention(unittest.TestCase):
         ]:
             with self.assertRaisesRegex(kedge.Error, text):
                 kedge.attention_forward(*arguments, **options)
+
+    def test_scaling_is_of_queries_and_keys(self):
+        plan, rope, q = kedge.Plan.lengths([9], mask="full"), kedge.Rope.default(8), heads(9, 2, 8, 1)
+        scaled = kedge.attention_forward(q, q, q, plan, kedge.Rope(rope.inv_freq, scaling=2.0), scale=0.1)[0]
+        self.close(flat(lists(scaled)), flat(lists(kedge.attention_forward(q, q, q, plan, rope, scale=0.4)[0])), 1e-6)
 
     def test_rope_of_a_config(self):
         want = kedge.Rope.default(8, 5e5).inv_freq

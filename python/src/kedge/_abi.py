@@ -12,7 +12,9 @@ ABI = 0  # KD_ABI of the header that this file was written from
 MASKS = ("full", "document", "anchor")
 FRAMES = ("window", "document")
 PRECISIONS = ("exact", "f32-angle", "split", "f16-store", "bf16-store", "bf16", "bf16-eager")
-F32, BF16, F16 = range(3)  # kd_view_type
+VIEWS = ("F32", "BF16", "F16")
+SEPARATORS = ("none", "bos", "eos", "both")
+DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
 class Error(Exception):
@@ -63,28 +65,76 @@ class Attn(c.Structure):
                 ("rows", Stretch), ("keys", Stretch)]
 
 
+class TensorSpec(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("dtype", c.c_int), ("rank", c.c_int64), ("shape", c.c_int64 * 8)]
+
+
+class WindowOptions(c.Structure):
+    _fields_ = [("window", c.c_int64), ("mask", c.c_int), ("reset", c.c_bool), ("anchor_is_bos", c.c_bool), ("interleave", c.c_bool),
+                ("tag", c.c_bool), ("truncate", c.c_bool), ("predict_boundary", c.c_bool), ("predict_first", c.c_bool),
+                ("separator", c.c_int), ("offset", c.c_int64), ("shortest", c.c_int64), ("seed", c.c_uint64)]
+
+
 STRUCTS = {"kd_plan_options": PlanOptions, "kd_plan": Plan, "kd_piece": Piece, "kd_chunk": Chunk, "kd_rope": Rope, "kd_view": View,
-           "kd_stretch": Stretch, "kd_attn": Attn}
+           "kd_stretch": Stretch, "kd_attn": Attn, "kd_tensor_spec": TensorSpec, "kd_window_options": WindowOptions}
+
+
+class _Status(c.c_int):
+    """kd_status, told from other integers."""
+
 
 # name: (result, arguments); a result of kd_status is checked.
-_STATUS = c.c_int
+_HANDLE = P(c.c_void_p)  # of what is opened or new
+_IDS = P(c.c_int32)
 _FUNCTIONS = {
     "kd_version": (c.c_char_p, []),
     "kd_abi": (c.c_int64, []),
     "kd_struct_bytes": (c.c_int64, [c.c_char_p]),
     "kd_message": (c.c_char_p, []),
     "kd_status_name": (c.c_char_p, [c.c_int]),
-    "kd_ctx_open_device": (_STATUS, [P(c.c_void_p), c.c_char_p, c.c_int64]),
+    "kd_ctx_open_device": (_Status, [_HANDLE, c.c_char_p, c.c_int64]),
     "kd_ctx_close": (None, [c.c_void_p]),
-    "kd_ctx_use_stream": (_STATUS, [c.c_void_p, c.c_void_p]),
-    "kd_ctx_finish": (_STATUS, [c.c_void_p]),
-    "kd_plan_init": (_STATUS, [P(Plan), P(PlanOptions), P(Piece), c.c_int64, P(Chunk), c.c_int64]),
+    "kd_ctx_use_stream": (_Status, [c.c_void_p, c.c_void_p]),
+    "kd_ctx_finish": (_Status, [c.c_void_p]),
+    "kd_plan_init": (_Status, [P(Plan), P(PlanOptions), P(Piece), c.c_int64, P(Chunk), c.c_int64]),
     "kd_plan_free": (None, [P(Plan)]),
     "kd_plan_pairs": (c.c_int64, [P(Plan)]),
-    "kd_rope_init_for": (_STATUS, [P(Rope), c.c_void_p, c.c_int, P(c.c_double), c.c_int64, c.c_int64]),
+    "kd_rope_init_for": (_Status, [P(Rope), c.c_void_p, c.c_int, P(c.c_double), c.c_int64, c.c_int64]),
     "kd_rope_free": (None, [P(Rope), c.c_void_p]),
-    "kd_attn_forward": (_STATUS, [c.c_void_p, P(Attn)]),
-    "kd_attn_backward": (_STATUS, [c.c_void_p, P(Attn)]),
+    "kd_rope_rotate": (_Status, [c.c_void_p, P(View), P(View), P(Rope), c.c_int, _IDS, c.c_int64, c.c_int64, c.c_bool]),
+    "kd_attn_forward": (_Status, [c.c_void_p, P(Attn)]),
+    "kd_attn_backward": (_Status, [c.c_void_p, P(Attn)]),
+    "kd_tokenizer_new": (_Status, [_HANDLE, c.c_char_p]),
+    "kd_tokenizer_free": (None, [c.c_void_p]),
+    "kd_tokenizer_bos": (c.c_int32, [c.c_void_p]),
+    "kd_tokenizer_eos": (c.c_int32, [c.c_void_p]),
+    "kd_tokenizer_vocabulary": (c.c_int64, [c.c_void_p]),
+    "kd_encoder_new": (_Status, [_HANDLE, c.c_void_p]),
+    "kd_encoder_free": (None, [c.c_void_p]),
+    "kd_encoder_ids": (_Status, [c.c_void_p, P(_IDS), P(c.c_int64), c.c_char_p, c.c_int64, c.c_int]),
+    "kd_encoder_text": (_Status, [c.c_void_p, P(c.c_void_p), P(c.c_int64), _IDS, c.c_int64, c.c_bool]),
+    "kd_tensors_new": (_Status, [_HANDLE, c.c_char_p]),
+    "kd_tensors_free": (None, [c.c_void_p]),
+    "kd_tensors_count": (c.c_int64, [c.c_void_p]),
+    "kd_tensors_at": (c.c_void_p, [c.c_void_p, c.c_int64]),
+    "kd_tensors_find": (c.c_void_p, [c.c_void_p, c.c_char_p]),
+    "kd_tensors_metadata": (c.c_char_p, [c.c_void_p]),
+    "kd_tensor_describe": (None, [P(TensorSpec), c.c_void_p]),
+    "kd_tensor_read": (_Status, [c.c_void_p, c.c_void_p, c.c_int64, c.c_int64]),
+    "kd_tensor_read_f32": (_Status, [c.c_void_p, c.c_void_p, c.c_int64, c.c_int64]),
+    "kd_tensors_write": (_Status, [c.c_char_p, P(TensorSpec), _HANDLE, c.c_int64, P(c.c_char_p), c.c_int64]),
+    "kd_windows_new": (_Status, [_HANDLE, P(WindowOptions), _IDS, P(c.c_uint8), P(c.c_int64), c.c_int64, c.c_int32, c.c_int32]),
+    "kd_windows_of_pack": (_Status, [_HANDLE, c.c_char_p, c.c_char_p, c.c_void_p, P(WindowOptions)]),
+    "kd_windows_free": (None, [c.c_void_p]),
+    "kd_windows_count": (c.c_int64, [c.c_void_p]),
+    "kd_windows_dropped": (c.c_int64, [c.c_void_p]),
+    "kd_windows_plan": (_Status, [P(Plan), c.c_void_p, c.c_int64, c.c_bool]),
+    "kd_model_new": (_Status, [_HANDLE, c.c_void_p, c.c_char_p, c.c_int64, c.c_int, c.c_int]),
+    "kd_model_free": (None, [c.c_void_p]),
+    "kd_model_vocabulary": (c.c_int64, [c.c_void_p]),
+    "kd_model_read": (_Status, [c.c_void_p, P(Plan)]),
+    "kd_model_logits": (_Status, [c.c_void_p, c.c_void_p, c.c_int64, c.c_int64]),
+    "kd_model_token_losses": (_Status, [c.c_void_p, c.c_void_p]),
 }
 
 
@@ -116,10 +166,9 @@ def _open():
 
 
 def _checked(status, function, arguments):
-    if status:
+    if status.value:
         lib = library()
         raise Error(lib.kd_message().decode(errors="replace"), lib.kd_status_name(status).decode())
-    return status
 
 
 @functools.lru_cache(None)
@@ -131,7 +180,7 @@ def library():
         if function is None:
             raise Error(f"{lib._name} has no {name}: it is older than this package", "not supported")
         function.restype, function.argtypes = result, arguments
-        if result is _STATUS:
+        if result is _Status:
             function.errcheck = _checked
     if lib.kd_abi() != ABI:
         raise Error(f"{lib._name} has the binary interface {lib.kd_abi()}, this package is written for {ABI}", "not supported")
@@ -147,3 +196,20 @@ def index(name, names, what):
     if name not in names:
         raise Error(f"{what} {name!r}: one of {', '.join(names)}")
     return names.index(name)
+
+
+class Handle:
+    """Something of the library's that is freed with this object. make(out) puts it there; keep is what it borrows."""
+
+    def __init__(self, free, make, keep=None):
+        self.value, self._free, self._keep = c.c_void_p(), getattr(library(), free), keep
+        make(self.value)
+
+    def free(self):
+        if self.value:
+            self._free(self.value)
+            self.value = None
+
+    def __del__(self):
+        if getattr(self, "_free", None):
+            self.free()

@@ -3,17 +3,23 @@ import ctypes as c
 import math
 
 from . import _abi
-from ._abi import BF16, F16, F32, Error
+from ._abi import VIEWS, Error
 
 try:
     import numpy
 except ImportError:
     numpy = None
 
-_BYTES = {F32: 4, BF16: 2, F16: 2}
-# uint16 stands for bfloat16, which numpy and the buffer protocol do not have.
-_TYPESTR = {"<f4": F32, "<f2": F16, "<u2": BF16}
-_FORMAT = {"f": F32, "e": F16, "H": BF16}
+# By the names of safetensors, what numpy and the buffer protocol call them.
+_TYPES = {"F64": ("f8", "d"), "F32": ("f4", "f"), "F16": ("f2", "e"), "BF16": ("u2", "H"), "I64": ("i8", "q"), "I32": ("i4", "i"), "I16": ("i2", "h"),
+          "I8": ("i1", "b"), "U64": ("u8", "Q"), "U32": ("u4", "I"), "U16": ("u2", "H"), "U8": ("u1", "B"), "BOOL": ("b1", "?")}
+_OF_NUMPY = {typestr: name for name, (typestr, _) in _TYPES.items()}
+_OF_FORMAT = {"l": "I64", "L": "U64", **{letter: name for name, (_, letter) in _TYPES.items()}}
+_OF_DLPACK = {0: "I", 1: "U", 2: "F", 4: "BF"}
+
+
+def size_of(dtype):
+    return int(_TYPES[dtype][0][1:])
 
 
 class _DLTensor(c.Structure):
@@ -22,27 +28,29 @@ class _DLTensor(c.Structure):
                 ("byte_offset", c.c_uint64)]
 
 
-_DLPACK = {(2, 32): F32, (2, 16): F16, (4, 16): BF16, (1, 16): BF16}  # (code, bits)
 _capsule = c.pythonapi.PyCapsule_GetPointer
 _capsule.restype, _capsule.argtypes = c.c_void_p, [c.py_object, c.c_char_p]
 
 
 class Array:
-    """An array of another package: address, shape, strides in elements, kd_view_type; `keep` holds its memory."""
+    """An array of another package: address, shape, strides in elements, its type by safetensors' name; `keep` holds its memory."""
 
-    def __init__(self, name, address, shape, strides, kind, readonly, keep):
-        self.name, self.address, self.shape, self.kind, self.readonly, self.keep = name, address, tuple(shape), kind, readonly, keep
-        if strides is None:
-            strides = [math.prod(self.shape[i + 1:]) for i in range(len(self.shape))]
-        self.strides = tuple(strides)
+    def __init__(self, name, address, shape, strides, dtype, readonly, keep):
+        self.name, self.address, self.shape, self.dtype, self.readonly, self.keep = name, address, tuple(shape), dtype, readonly, keep
+        packed = tuple(math.prod(self.shape[i + 1:]) for i in range(len(self.shape)))
+        self.strides = packed if strides is None else tuple(strides)
+        self.contiguous = all(a == b or n == 1 for a, b, n in zip(self.strides, packed, self.shape)) or 0 in self.shape
 
     def heads(self, tokens=None, E=None):
-        """The view of [T, heads, E]."""
+        """The view of [T, heads, E]. uint16 stands for bfloat16, which numpy and the buffer protocol do not have."""
+        dtype = "BF16" if self.dtype == "U16" else self.dtype
+        if dtype not in VIEWS:
+            raise Error(f"{self.name} is {self.dtype}: F32, F16 or BF16 (uint16)")
         if len(self.shape) != 3 or (tokens is not None and self.shape[0] != tokens) or (E is not None and self.shape[2] != E):
             raise Error(f"{self.name} is {list(self.shape)}, not [{'T' if tokens is None else tokens}, heads, {'E' if E is None else E}]")
         if self.strides[2] != 1 and self.shape[2] > 1:
             raise Error(f"{self.name}: numbers of a head must stand side by side; their stride is {self.strides[2]}")
-        return view(self.address, self.strides[0], self.strides[1], self.kind)
+        return view(self.address, self.strides[0], self.strides[1], VIEWS.index(dtype))
 
     def written(self):
         if self.readonly:
@@ -51,11 +59,11 @@ class Array:
 
 
 def view(address, token_stride, head_stride, kind):
-    return _abi.View(address if kind == F32 else None, token_stride, head_stride, kind, None if kind == F32 else address)
+    return _abi.View(None if kind else address, token_stride, head_stride, kind, address if kind else None)
 
 
 def array(x, name):
-    """An Array of x: numpy's arrays and what has their interface, tensors by DLPack, writable buffers of format f, e or H."""
+    """An Array of x: numpy's arrays and what has their interface, tensors by DLPack, writable buffers."""
     interface = getattr(x, "__array_interface__", None)
     if interface is not None:
         return _of_interface(x, interface, name)
@@ -65,29 +73,29 @@ def array(x, name):
 
 
 def _of_interface(x, interface, name):
-    bfloat16 = str(getattr(x, "dtype", "")) == "bfloat16"  # of ml_dtypes: to numpy two bytes of anything
-    kind = BF16 if bfloat16 else _TYPESTR.get(interface["typestr"])
-    if kind is None:
-        raise Error(f"{name} is {getattr(x, 'dtype', interface['typestr'])}: float32, float16, or bfloat16 (uint16)")
+    order, typestr = interface["typestr"][0], interface["typestr"][1:]
+    dtype = "BF16" if str(getattr(x, "dtype", "")) == "bfloat16" else _OF_NUMPY.get(typestr)  # ml_dtypes' is to numpy two bytes of anything
+    if dtype is None or order == ">":
+        raise Error(f"{name} is {getattr(x, 'dtype', typestr)}, which is not a type of little-endian numbers that kedge has")
     strides = interface.get("strides")
-    if strides and any(s % _BYTES[kind] for s in strides):
+    if strides and any(s % size_of(dtype) for s in strides):
         raise Error(f"{name}: strides of {list(strides)} bytes are not of whole elements")
     address, readonly = interface["data"]
-    return Array(name, address, interface["shape"], strides and [s // _BYTES[kind] for s in strides], kind, readonly, x)
+    return Array(name, address, interface["shape"], strides and [s // size_of(dtype) for s in strides], dtype, readonly, x)
 
 
 def _of_dlpack(x, name):
-    device = x.__dlpack_device__()[0]
-    if int(device) != 1:
-        raise Error(f"{name} is on a device of DLPack type {int(device)}, not in the host's memory; GPUs: kedge.torch", "not supported")
+    device = int(x.__dlpack_device__()[0])
+    if device != 1:
+        raise Error(f"{name} is on a device of DLPack type {device}, not in the host's memory; GPUs: kedge.torch", "not supported")
     capsule = x.__dlpack__()
     tensor = _DLTensor.from_address(_capsule(capsule, b"dltensor"))
-    kind = _DLPACK.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
-    if kind is None:
-        raise Error(f"{name}: {tensor.bits} bits of DLPack code {tensor.code}: float32, float16, or bfloat16")
+    dtype = "BOOL" if tensor.code == 6 else f"{_OF_DLPACK.get(tensor.code)}{tensor.bits}"
+    if dtype not in _TYPES or tensor.lanes != 1:
+        raise Error(f"{name}: {tensor.lanes} times {tensor.bits} bits of DLPack code {tensor.code} are no type that kedge has")
     # The capsule is held, not consumed: its destructor gives the memory back.
-    return Array(name, (tensor.data or 0) + tensor.byte_offset, tensor.shape[:tensor.ndim], tensor.strides[:tensor.ndim] if tensor.strides else None,
-                 kind, False, (x, capsule))
+    return Array(name, (tensor.data or 0) + tensor.byte_offset, tensor.shape[:tensor.ndim],
+                 tensor.strides[:tensor.ndim] if tensor.strides else None, dtype, False, (x, capsule))
 
 
 def _of_buffer(x, name):
@@ -95,25 +103,22 @@ def _of_buffer(x, name):
         m = memoryview(x)
     except TypeError:
         raise Error(f"{name} is a {type(x).__name__}: neither __array_interface__, DLPack nor a buffer") from None
-    kind = _FORMAT.get(m.format.lstrip("<@="))
-    if kind is None or m.readonly or not m.c_contiguous:
-        raise Error(f"{name}: a buffer must be writable, contiguous and of format f, e or H; this one is of {m.format}")
+    dtype = _OF_FORMAT.get(m.format.lstrip("<@="))
+    if dtype is None or m.readonly or not m.c_contiguous:
+        raise Error(f"{name}: a buffer must be writable and contiguous, of a format of numbers; this one is of {m.format}")
     held = (c.c_char * m.nbytes).from_buffer(m) if m.nbytes else None
-    return Array(name, c.addressof(held) if held is not None else 0, m.shape, None, kind, False, held)
+    return Array(name, c.addressof(held) if held is not None else 0, m.shape, None, dtype, False, held)
 
 
-def new(shape, like=None):
-    """Memory for a result: of the type of an input (`like`, an Array), or float32; numpy's, or a memoryview without numpy.
-    Returns what the caller gets and its Array."""
-    kind = like.kind if like is not None else F32
+def new(shape, dtype="F32", like=None):
+    """Memory for a result, numpy's, or a memoryview without numpy; of the type of an input (`like`, an Array) where one is given. Returns
+    what the caller gets and its Array."""
+    dtype = like.dtype if like is not None else dtype
     if numpy is not None:
-        dtype = getattr(like.keep, "dtype", None) if like is not None else None
-        if not isinstance(dtype, numpy.dtype):
-            dtype = {F32: numpy.float32, F16: numpy.float16, BF16: numpy.uint16}[kind]
-        out = numpy.empty(shape, dtype)
+        own = getattr(like.keep, "dtype", None) if like is not None else None
+        out = numpy.empty(shape, own if isinstance(own, numpy.dtype) else _TYPES[dtype][0])
     else:
-        letter = next(letter for letter, k in _FORMAT.items() if k == kind)
-        out = memoryview(bytearray(math.prod(shape) * _BYTES[kind])).cast(letter, shape)
+        out = memoryview(bytearray(math.prod(shape) * size_of(dtype))).cast(_TYPES[dtype][1], tuple(shape))
     return out, array(out, "result")
 
 

@@ -2,7 +2,7 @@
 import ctypes as c
 
 from . import _abi
-from ._abi import F32, FRAMES, PRECISIONS, Error, index, library
+from ._abi import FRAMES, PRECISIONS, Error, index, library
 from ._arrays import array, new
 from .context import default_context
 
@@ -14,8 +14,8 @@ def run(function, ctx, plan, max_position, rope, frame, precision, scale, shape,
     if rope is not None and len(rope) != E // 2:
         raise Error(f"rope: {len(rope)} frequencies, heads of {E} have {E // 2}")
     with ctx.locked():
-        table = ctx.table(rope or (0.0,) * (E // 2), precision, max_position + 1)
-        attn = _abi.Attn(plan=c.pointer(plan), position=position, rope=c.pointer(table), frame=frame, precision=precision,
+        table = rope and c.pointer(ctx.table(rope, precision, max_position + 1))
+        attn = _abi.Attn(plan=c.pointer(plan), position=position, rope=table, frame=frame, precision=precision,
                          H=H, G=G, E=E, scale=scale, lse=lse, **views)
         getattr(library(), function)(ctx.handle(), attn)
 
@@ -35,7 +35,7 @@ def _call(function, plan, rope, frame, precision, scale, ctx, q, k, views, lse):
 
 def _lse(lse, H, T):
     lse = array(lse, "lse").written()
-    if lse.shape != (H, T) or lse.kind != F32 or (H * T and lse.strides != (T, 1)):
+    if lse.shape != (H, T) or lse.dtype != "F32" or not lse.contiguous:
         raise Error(f"lse is {list(lse.shape)}: contiguous float32 of [{H}, {T}]")
     return lse
 
@@ -52,7 +52,7 @@ def attention_forward(q, k, v, plan, rope=None, *, frame="document", precision="
     views.update(k=k.heads(plan.T, E), v=v.heads(plan.T, E))
     if k.shape != v.shape:
         raise Error(f"k is {list(k.shape)}, v {list(v.shape)}")
-    out, o = new(q.shape, q) if out is None else (out, array(out, "out"))
+    out, o = new(q.shape, like=q) if out is None else (out, array(out, "out"))
     if o.shape != q.shape:
         raise Error(f"out is {list(o.shape)}, q {list(q.shape)}")
     lse = new((q.shape[1], plan.T))[0] if lse is None else lse
@@ -69,7 +69,7 @@ def attention_backward(dout, q, k, v, o, lse, plan, rope=None, *, frame="documen
     given = {"dq": dq, "dk": dk, "dv": dv}
     for name in given:
         like = x[name[1]]
-        given[name], x[name] = new(like.shape, like) if given[name] is None else (given[name], array(given[name], name))
+        given[name], x[name] = new(like.shape, like=like) if given[name] is None else (given[name], array(given[name], name))
         x[name].written()
     views = {name: a.heads(plan.T, x["q"].shape[-1]) for name, a in x.items()}
     for name, like in (("dout", "q"), ("o", "q"), ("dq", "q"), ("v", "k"), ("dk", "k"), ("dv", "k")):

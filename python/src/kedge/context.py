@@ -3,6 +3,7 @@ import collections
 import ctypes as c
 import os
 import threading
+import weakref
 
 from . import _abi
 from ._abi import Error, library
@@ -19,6 +20,7 @@ class Context:
         self._open = None
         self._lock = threading.RLock()
         self._tables = collections.OrderedDict()
+        self._models = weakref.WeakSet()
         self._process = os.getpid()
         self.device = device
         handle = c.c_void_p()
@@ -39,6 +41,8 @@ class Context:
     def close(self):
         with self._lock:
             if self._open:
+                for model in list(self._models):
+                    model.free()
                 while self._tables:
                     library().kd_rope_free(self._tables.popitem()[1], self._open)
                 library().kd_ctx_close(self._open)
@@ -54,6 +58,10 @@ class Context:
         if self._process != os.getpid():
             raise Error("the context was opened before this process was forked: open another")
         return self._open
+
+    def outlive(self, model):
+        """Frees this Handle, if it is still there, before the context is closed."""
+        self._models.add(model)
 
     def table(self, inv_freq, precision, positions):
         """The kd_rope of these frequencies that serves at least so many positions, made at most once."""

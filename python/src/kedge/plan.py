@@ -43,8 +43,13 @@ class Plan:
             _abi.Chunk(n, text, len(text), no_target) for n, (text, no_target) in enumerate(zip(texts, losses))))
         options = _abi.PlanOptions(index(mask, MASKS, "mask"), reset, anchor_form == "bos", lead_bos, predict_boundary, predict_first,
                                    -1 if bos is None else bos, offset)
+        return cls._made(lambda struct: library().kd_plan_init(struct, options, pieces, len(texts), chunks, len(texts)))
+
+    @classmethod
+    def _made(cls, make):
+        """What a function of the library puts into a kd_plan."""
         struct = _abi.Plan()
-        library().kd_plan_init(struct, options, pieces, len(texts), chunks, len(texts))
+        make(struct)
         return cls(struct, _Free(struct))
 
     @classmethod

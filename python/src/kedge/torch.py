@@ -6,13 +6,13 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import torch
 
 from . import _abi
-from ._abi import BF16, F16, F32, FRAMES, PRECISIONS, Error, index, library
+from ._abi import FRAMES, PRECISIONS, Error, index, library
 from ._arrays import view
 from .attention import run
 from .context import default_context
 from .plan import Plan
 
-_KINDS = {torch.float32: F32, torch.bfloat16: BF16, torch.float16: F16}
+_KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # kd_view_type
 
 
 class Layout(NamedTuple):
