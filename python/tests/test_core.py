@@ -35,7 +35,7 @@ def flat(x):
 
 def python(code, **environment):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore", **environment}
-    return subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=environment, stdout=subprocess.PIPE, text=True).stdout
 
 
 class Interface(unittest.TestCase):
