@@ -81,7 +81,7 @@ example() {
     local file=$1 said=$2
     shift 2
     # shellcheck disable=SC2086  # a file and its options
-    needs "${file%% *}" "$@" && { "$py" examples/python/$file >"$home/log" 2>&1 && grep -qF -- "$said" "$home/log"; ok $? "examples/python/$file"; }
+    needs "${file%% *}" "$@" && { "$py" examples/python/$file >"$home/log" 2>&1 && grep -qF -- "$said" "$home/log"; ok $? "examples/python/${file%% *}"; }
 }
 example pack.py "targets      .  101  102" kedge
 example attention_numpy.py "document 1 has the same bits, document 2 changed, document 3 has the same bits" numpy

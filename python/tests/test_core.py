@@ -49,7 +49,8 @@ class Interface(unittest.TestCase):
         for name, struct in _abi.STRUCTS.items():
             body = re.search(rf"struct {name}: \d+ bytes\n((?: .*\n)+)", text)[1]
             fields = [(field, int(at), int(size)) for field, at, size in re.findall(r"(\w+) +at +(\d+), +(\d+) bytes", body)]
-            self.assertEqual([(f.rstrip("_"), getattr(struct, f).offset, getattr(struct, f).size) for f, _ in struct._fields_], fields, name)
+            own = [(f.rstrip("_"), getattr(struct, f).offset, getattr(struct, f).size) for f, _ in struct._fields_]
+            self.assertEqual(own, fields, name)
         for enum, prefix, names in (("mask", "MASK_", _abi.MASKS), ("frame", "FRAME_", _abi.FRAMES), ("view_type", "VIEW_", _abi.VIEWS),
                                     ("separator", "SEPARATE_", _abi.SEPARATORS), ("dtype", "", _abi.DTYPES)):
             body = re.search(rf"enum kd_{enum}\n((?: .*\n)+)", text)[1]

@@ -53,8 +53,11 @@ class Tokenizers(unittest.TestCase):
 
     def test_threads_share_one(self):
         tokenizer, found = kedge.Tokenizer("bytes"), []
-        threads = [threading.Thread(target=lambda n=n: found.append([tokenizer.encode(f"{n}" * 50) for _ in range(100)] == [[48 + n] * 50] * 100))
-                   for n in range(4)]
+
+        def work(n):
+            found.append([tokenizer.encode(f"{n}" * 50) for _ in range(100)] == [[48 + n] * 50] * 100)
+
+        threads = [threading.Thread(target=work, args=[n]) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -70,7 +73,8 @@ class Files(unittest.TestCase):
     def test_written_and_read(self):
         with tempfile.TemporaryDirectory() as home:
             path = Path(home) / "x.safetensors"
-            kedge.safetensors.save(path, {"b": grid(2, 3), "a": array.array("q", [1, -2, 3]), "none": memoryview(bytearray(0)).cast("f")}, {"by": "a test"})
+            tensors = {"b": grid(2, 3), "a": array.array("q", [1, -2, 3]), "none": memoryview(bytearray(0)).cast("f")}
+            kedge.safetensors.save(path, tensors, {"by": "a test"})
             found = kedge.safetensors.Tensors(path)
             self.assertEqual((sorted(found), len(found), found.metadata), (["a", "b", "none"], 3, {"format": "pt", "by": "a test"}))
             self.assertEqual((found.describe("b"), found.describe("a")), (("F32", (2, 3)), ("I64", (3,))))
@@ -143,7 +147,8 @@ class Rotation(unittest.TestCase):
 
     def test_what_is_refused(self):
         x, rope = grid(5, 2, 8), kedge.Rope.default(8)
-        for arguments, text in [((x, [1, 2], rope), "2 positions"), ((x, range(5), kedge.Rope.default(6)), "heads of 6"), ((x, [0.5] * 5, rope), "integers")]:
+        for arguments, text in [((x, [1, 2], rope), "2 positions"), ((x, range(5), kedge.Rope.default(6)), "heads of 6"),
+                                ((x, [0.5] * 5, rope), "integers")]:
             with self.assertRaisesRegex(kedge.Error, text):
                 kedge.rotate(*arguments)
 

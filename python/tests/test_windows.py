@@ -37,19 +37,21 @@ class Windows(unittest.TestCase):
     @unittest.skipUnless(COMMAND.exists(), "the command is not built")
     def test_are_those_that_the_command_packs(self):
         tokenizer = kedge.Tokenizer("bytes")
-        for window, options in ((32, {"mask": "anchor"}), (33, {"mask": "document"}), (32, {"mask": "document", "separator": "both", "truncate": True}),
+        for window, options in ((32, {"mask": "anchor"}), (33, {"mask": "document"}),
+                                (32, {"mask": "document", "separator": "both", "truncate": True}),
                                 (16, {"mask": "full", "separator": "eos"}), (31, {"mask": "anchor", "separator": "eos", "reset": True}),
-                                (64, {"mask": "document", "separator": "none", "truncate": True}), (32, {"mask": "anchor", "anchor_form": "bos"}),
+                                (64, {"mask": "document", "separator": "none", "truncate": True}),
+                                (32, {"mask": "anchor", "anchor_form": "bos"}),
                                 (48, {"mask": "anchor", "interleave": True})):
             with self.subTest(window=window, **options), tempfile.TemporaryDirectory() as home:
                 home = Path(home)
-                keys = {"separator": "separator", "anchor_form": "anchor_form"}
                 (home / "data.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents()))
                 (home / "run.yaml").write_text(
                     f"model: {{init: {{arch: llama, preset: 5m, seed: 1}}}}\ntokenizer: bytes\ndata: {{train: {home}/data.jsonl}}\n"
                     f"window: {window}\nmask: {options['mask']}\nlong_documents: {'truncate' if options.get('truncate') else 'continue'}\n"
-                    f"positions: {'reset' if options.get('reset') else 'running'}\ninterleave: {str(bool(options.get('interleave'))).lower()}\n"
-                    + "".join(f"{key}: {options[name]}\n" for name, key in keys.items() if name in options) +
+                    f"positions: {'reset' if options.get('reset') else 'running'}\n"
+                    f"interleave: {str(bool(options.get('interleave'))).lower()}\n"
+                    + "".join(f"{key}: {options[key]}\n" for key in ("separator", "anchor_form") if key in options) +
                     f"seed: 5\nsteps: 1\noutput: {home}/out\n")
                 subprocess.run([COMMAND, "pack", home / "run.yaml", "--out", home / "pack"], check=True, capture_output=True)
                 packed = kedge.Windows.of_pack(home / "pack", tokenizer, window=window, seed=5, **options)
@@ -72,7 +74,8 @@ class Windows(unittest.TestCase):
     def test_every_token_and_target_is_there_once(self):
         texts = [ids(text) for text in documents()]
         pairs = sorted(pair for text in texts for pair in zip(text, text[1:]))
-        for options in ({"mask": "anchor"}, {"mask": "document"}, {"mask": "anchor", "anchor_form": "bos"}, {"mask": "document", "reset": True}):
+        for options in ({"mask": "anchor"}, {"mask": "document"}, {"mask": "anchor", "anchor_form": "bos"},
+                        {"mask": "document", "reset": True}):
             plans = list(kedge.Windows(texts, 32, bos=BOS, pad=0, **options))
             self.assertEqual({plan.T for plan in plans}, {32})
             self.assertEqual(sorted((int(t), int(y)) for plan in plans for t, y in zip(plan.token, plan.target) if y >= 0), pairs)
@@ -95,8 +98,8 @@ class Windows(unittest.TestCase):
         """Whatever stands around documents, and whether they end where a window does."""
         for count in range(1, 14):
             for options in ({"mask": "anchor"}, {"mask": "document"}, {"mask": "document", "separator": "both"}, {"mask": "full"},
-                            {"mask": "full", "separator": "eos"}, {"mask": "anchor", "anchor_form": "bos"}, {"mask": "document", "separator": "none"},
-                            {"mask": "document", "truncate": True}):
+                            {"mask": "full", "separator": "eos"}, {"mask": "anchor", "anchor_form": "bos"},
+                            {"mask": "document", "separator": "none"}, {"mask": "document", "truncate": True}):
                 made = kedge.Windows([range(100, 100 + count), [7, 8]], 6, bos=1, eos=2, pad=99, **options)
                 tokens, targets = ([x for plan in made for x in getattr(plan, name).tolist()] for name in ("token", "target"))
                 if "truncate" not in options:
@@ -116,8 +119,8 @@ class Windows(unittest.TestCase):
         self.assertEqual((plan.token.tolist(), plan.target.tolist()), ([9, 1, 2, 9, 3, 4], [1, 2, 9, 3, 4, -1]))
 
     def test_what_is_refused(self):
-        for options, text in [({"mask": "document", "separator": "eos"}, "EOS"), ({"mask": "anchor"}, "BOS"), ({"mask": "none", "bos": 1}, "mask"),
-                              ({"mask": "full", "separator": "sep"}, "separator")]:
+        for options, text in [({"mask": "document", "separator": "eos"}, "EOS"), ({"mask": "anchor"}, "BOS"),
+                              ({"mask": "none", "bos": 1}, "mask"), ({"mask": "full", "separator": "sep"}, "separator")]:
             with self.assertRaisesRegex(kedge.Error, text):
                 list(kedge.Windows([[1, 2, 3]], 3, **options))
         with self.assertRaisesRegex(kedge.Error, "need 2"):

@@ -18,7 +18,7 @@ DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", 
 
 
 class Error(Exception):
-    """A kedge function failed. `status` is its kd_status by the name that kd_status_name gives, such as "argument"; the message has the values."""
+    """A kedge function failed. `status` is what kd_status_name calls its status, such as "argument"; the message has the values."""
 
     def __init__(self, message, status="argument"):
         super().__init__(message)

@@ -11,8 +11,9 @@ except ImportError:
     numpy = None
 
 # By the names of safetensors, what numpy and the buffer protocol call them.
-_TYPES = {"F64": ("f8", "d"), "F32": ("f4", "f"), "F16": ("f2", "e"), "BF16": ("u2", "H"), "I64": ("i8", "q"), "I32": ("i4", "i"), "I16": ("i2", "h"),
-          "I8": ("i1", "b"), "U64": ("u8", "Q"), "U32": ("u4", "I"), "U16": ("u2", "H"), "U8": ("u1", "B"), "BOOL": ("b1", "?")}
+_TYPES = {"F64": ("f8", "d"), "F32": ("f4", "f"), "F16": ("f2", "e"), "BF16": ("u2", "H"),
+          "I64": ("i8", "q"), "I32": ("i4", "i"), "I16": ("i2", "h"), "I8": ("i1", "b"),
+          "U64": ("u8", "Q"), "U32": ("u4", "I"), "U16": ("u2", "H"), "U8": ("u1", "B"), "BOOL": ("b1", "?")}
 _OF_NUMPY = {typestr: name for name, (typestr, _) in _TYPES.items()}
 _OF_FORMAT = {"l": "I64", "L": "U64", **{letter: name for name, (_, letter) in _TYPES.items()}}
 _OF_DLPACK = {0: "I", 1: "U", 2: "F", 4: "BF"}

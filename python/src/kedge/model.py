@@ -14,9 +14,8 @@ class Model:
         self._ctx = ctx or default_context()
         frame, precision = index(frame, FRAMES, "frame"), index(precision, PRECISIONS, "precision")
         with self._ctx.locked():
-            ctx = self._ctx.handle()
-            self._handle = Handle("kd_model_free", lambda out: library().kd_model_new(out, ctx, os.fsencode(folder), window, frame, precision),
-                                  self._ctx)
+            arguments = self._ctx.handle(), os.fsencode(folder), window, frame, precision
+            self._handle = Handle("kd_model_free", lambda out: library().kd_model_new(out, *arguments), self._ctx)
             self._ctx.outlive(self._handle)
 
     def __del__(self):

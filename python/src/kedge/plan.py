@@ -65,7 +65,7 @@ class Plan:
         at, where = integers(start, "q", "start"), integers(position, "i", "position")
         T = len(where)
         if not len(at) or at[0] != anchors or at[-1] != T or any(b < a for a, b in zip(at, at[1:])) or anchors not in (0, 1):
-            raise Error(f"a layout of {T} tokens with {anchors} anchors: starts {list(at[:4])}..{list(at[-1:])} must rise from {anchors} to {T}")
+            raise Error(f"a layout of {T} tokens, {anchors} anchors: {list(at[:4])}..{list(at[-1:])} must rise from {anchors} to {T}")
         if min(where, default=0) < 0:
             raise Error("positions below 0")
         kept = [at[0]] + [b for a, b in zip(at, at[1:]) if b > a]

@@ -68,7 +68,7 @@ def save(path, tensors, metadata=None):
     specs, data = (_abi.TensorSpec * len(arrays))(), (c.c_void_p * len(arrays))()
     for i, (name, x) in enumerate(arrays.items()):
         if not x.contiguous or len(x.shape) > 8:
-            raise Error(f"{name}: {list(x.shape)} with strides {list(x.strides)}: only contiguous arrays of at most 8 dimensions are written")
+            raise Error(f"{name}: {list(x.shape)} with strides {list(x.strides)}: contiguous, at most 8 dimensions")
         specs[i] = _abi.TensorSpec(name.encode(), DTYPES.index(x.dtype), len(x.shape), x.shape)
         data[i] = x.address
     pairs = [word.encode() for pair in (metadata or {}).items() for word in pair]

@@ -66,7 +66,7 @@ def _check(start, position, anchors, tensors):
         if x.dtype not in _KINDS or x.device != tensors[0].device:
             raise Error(f"attention: {x.dtype} on {x.device}: float32, bfloat16 or float16, all on one device")
     if start.dim() != 2 or start.shape[0] != B or position.shape != (B, T):
-        raise Error(f"attention: starts {list(start.shape)} and positions {list(position.shape)} of {B} rows of {T} tokens: [B, N+1] and [B, T]")
+        raise Error(f"attention: starts {list(start.shape)} and positions {list(position.shape)} of {B} rows of {T}: [B, N+1] and [B, T]")
     rises = bool((start[:, 0] == anchors).all() and (start[:, -1] == T).all() and (start[:, 1:] >= start[:, :-1]).all())
     if anchors not in (0, 1) or not rises or (T and int(position.min()) < 0):
         raise Error(f"attention: starts of each row must rise from {anchors} (0 or 1 anchors) to {T}, positions must not be negative")

@@ -13,20 +13,21 @@ from .plan import Plan
 class Windows(Sequence):
     """The Plan of each window, in the order of the documents; a dataset for PyTorch's loaders. trained(i) is in training order."""
 
-    def __init__(self, documents, window, *, mask, bos=None, eos=None, separator="bos", reset=False, anchor_form="shared", interleave=False,
-                 predict_boundary=None, predict_first=None, truncate=False, shortest=1, offset=0, seed=0, loss=None, pad=None):
+    def __init__(self, documents, window, *, mask, bos=None, eos=None, separator="bos", anchor_form="shared", loss=None, pad=None,
+                 **switches):
         """Documents are sequences of ids without BOS and EOS; every window holds `window` tokens.
 
-        separator: "bos" | "eos" | "both" | "none": what stands before and behind each document; with mask "anchor" the anchor, or each
-        document's own with anchor_form "bos", takes the place of the BOS. A document that crosses a window's end goes on in the next
-        one, there trained on the token that follows; truncate: it is cut there; shortest: so few tokens of it are not gone on with.
-        interleave: documents are cut into chunks, which are shuffled. predict_boundary, predict_first: as Plan.of; mask "full",
-        whose window is one text, trains both unless told otherwise. loss: for each document None or a sequence that is 0 where a
-        token is never a target. seed: of the training order and the chunks.
+        mask: "full" | "document" | "anchor". separator: "bos" | "eos" | "both" | "none": what stands before and behind each document;
+        with mask "anchor" the anchor, or each document's own with anchor_form "bos", takes the place of the BOS. loss: for each document
+        None or a sequence that is 0 where a token is never a target. switches, with their defaults:
+        truncate=False: a document that crosses a window's end is cut there; else it goes on in the next window, the last token before the
+            end trained on the token that follows. shortest=1: what is left of it and shorter is not gone on with.
+        interleave=False: documents are cut into chunks, which are shuffled. seed=0: of the chunks and of the training order.
+        predict_boundary=None, predict_first=None: as Plan.of; mask "full", whose window is one text, trains both unless told otherwise.
+        reset=False, offset=0: as Plan.of.
         pad: id that fills the last window, as a document that nothing is trained on; None: the window that is not full is
         dropped, as kedge's trainer does; `dropped` counts its tokens."""
-        options = _options(window, mask, separator, reset, anchor_form, interleave, predict_boundary, predict_first, truncate, shortest, offset,
-                           seed)
+        options = _options(window, mask, separator, anchor_form, **switches)
         try:
             token, keep, start = _joined(documents, loss)
         except OverflowError:
@@ -34,7 +35,7 @@ class Windows(Sequence):
         leads = anchor_form == "bos" if mask == "anchor" else separator in ("bos", "both")
         room = window - (leads or mask == "anchor")  # for one document's text
         if pad is not None:  # a last document that just fits into a window
-            if interleave:
+            if options.interleave:
                 raise Error("pad fills windows of whole documents, not of chunks that are shuffled")
             count = max(room - (separator in ("eos", "both")), 0)
             token.extend([pad] * count)
@@ -55,13 +56,11 @@ class Windows(Sequence):
         self._count = library().kd_windows_count(self._handle.value)
 
     @classmethod
-    def of_pack(cls, folder, tokenizer, part="train", *, window=None, mask=None, separator="bos", reset=False, anchor_form="shared",
-                interleave=False, predict_boundary=None, predict_first=None, truncate=False, shortest=1, offset=0, seed=0, tag=False):
+    def of_pack(cls, folder, tokenizer, part="train", *, window=None, mask=None, separator="bos", anchor_form="shared", **switches):
         """Those of a folder that `kedge pack` wrote, with the Tokenizer that made it. mask None: as they were filled, with mask "anchor"
-        where they have one, else "document". Otherwise window, separator, anchor_form, truncate, shortest and tag must be those that they
-        were filled with; the rest may be chosen."""
-        options = mask and _options(window, mask, separator, reset, anchor_form, interleave, predict_boundary, predict_first, truncate, shortest,
-                                    offset, seed, tag)
+        where they have one, else "document". Otherwise window, separator, anchor_form, truncate, shortest and tag (=False, the name of
+        each document's source before it) must be those that they were filled with; the rest may be chosen."""
+        options = mask and _options(window, mask, separator, anchor_form, **switches)
         made = cls.__new__(cls)
         made._open(lambda out: library().kd_windows_of_pack(out, os.fsencode(folder), part.encode(), tokenizer.handle.value, options),
                    tokenizer.handle)
@@ -95,7 +94,8 @@ class Windows(Sequence):
             return Plan._made(lambda struct: library().kd_windows_plan(struct, self._handle.value, i, shuffled))
 
 
-def _options(window, mask, separator, reset, anchor_form, interleave, predict_boundary, predict_first, truncate, shortest, offset, seed, tag=False):
+def _options(window, mask, separator, anchor_form, *, reset=False, interleave=False, tag=False, truncate=False, predict_boundary=None,
+             predict_first=None, offset=0, shortest=1, seed=0):
     if anchor_form not in ("shared", "bos"):
         raise Error(f"anchor_form {anchor_form!r}: shared or bos")
     full = mask == "full"
