@@ -54,6 +54,10 @@ grep -q 'precision: f16-store' runs/bf16/run.yaml && grep -q 'precision: exact' 
 try info runs/bf16/step-4 --json
 [ $code -eq 0 ] && grep -q '"dtype": "F32"' out && ! grep -q '"BF16"' out; ok $? "weights are saved in float32"
 try export runs/bf16/step-4 exported; ok $code "and exported"
+for types in "" "$half"; do
+    try check mask run.yaml --documents 1 $types
+    [ $code -eq 0 ] && ! grep -qE 'LEAK|BLIND' out && grep -q '^0  *model ' out; ok $? "the mask holds on the GPU${types:+ in bf16}"
+done
 try train run.yaml --set output=runs/half --set steps=5 --set device=host --set model.rope.precision=f16-store --resume
 [ $code -eq 0 ] && grep -q 'made with device cuda, going on with host: the bits may differ' err; ok $? "the host goes on, and says that bits may differ"
 try train run.yaml $half --set output=runs/far --set offload.state=host --set offload.activations=host --set recompute=layer
