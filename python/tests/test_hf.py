@@ -20,7 +20,7 @@ else:
     torch.set_num_threads(1)
 
 V, T = 64, 40
-STARTS = torch.tensor([[1, 8, 9, 27, T], [1, 20, T, T, T]], dtype=torch.int32)
+STARTS = [[1, 8, 9, 27, T], [1, 20, T, T, T]]
 
 
 def config(family, **more):
@@ -36,7 +36,7 @@ def model(family="llama", attention="kedge", dtype=None, **more):
 
 def window(anchors=1, reset=False, rows=2, offset=0):
     """Ids, starts and positions of a batch."""
-    starts = STARTS.clone()
+    starts = torch.tensor(STARTS, dtype=torch.int32)
     starts[:, 0] = anchors
     position = torch.arange(T).repeat(2, 1)
     if reset:
@@ -117,8 +117,8 @@ class Hf(unittest.TestCase):
         padded = ones.clone()
         padded[0, -3:] = 0
         for change, text in (({"cu_seqlens": None}, "cu_seqlens is missing"), ({"anchors": None}, "anchors is missing"),
-                             ({"anchors": 0}, "must rise from 0"), ({"cu_seqlens": STARTS[:1]}, "of 1 rows, a batch of 2"),
-                             ({"cu_seqlens": STARTS[:, :-1]}, "must rise"), ({"cu_seqlens": "guess"}, "causal"),
+                             ({"anchors": 0}, "must rise from 0"), ({"cu_seqlens": batch["cu_seqlens"][:1]}, "of 1 rows, a batch of 2"),
+                             ({"cu_seqlens": batch["cu_seqlens"][:, :-1]}, "must rise"), ({"cu_seqlens": "guess"}, "causal"),
                              ({"attention_mask": padded}, "padding"), ({"attention_mask": dense(batch)["attention_mask"]}, "a mask was given"),
                              ({"output_attentions": True}, "output_attentions"), ({"is_causal": False}, "later")):
             with self.subTest(text), self.assertRaisesRegex(kedge.Error, text):
