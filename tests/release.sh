@@ -92,7 +92,7 @@ packages() {
         'examples=/usr/share/doc/libkedge-dev/examples; . ./program.sh'
     there "$root" "python3-kedge: a plan" "python3 -c '$plan'"
     there "$root" "purged, they leave nothing behind" \
-        'apt-get purge -q -y "*kedge*"; rm -r /debs work; ! find / -xdev -iname "*kedge*" | grep .'
+        'apt-get purge -q -y "*kedge*"; rm -r /debs work /var/cache/man; ! find / -xdev -iname "*kedge*" | grep .'
     rm -rf --one-file-system "$root"
 }
 
