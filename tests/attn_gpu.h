@@ -15,6 +15,7 @@ typedef struct gpu_run_of {
     kd_view_type type[GPU_VIEWS];
     int64_t gap;                     /* GPU_GAP unless set */
     int64_t positions;               /* of the rotary table; 0: the problem's */
+    bool no_rope;                    /* q and k come rotated */
 } gpu_run_of;
 
 /* The problem's inputs, rounded to what the types hold, in float and double alike. */
@@ -89,7 +90,8 @@ static inline bool gpu_attention(float *out[PARTS], kd_ctx *gpu, const problem *
     kd_stretch rows = kd_attn_rows(&a), keys = kd_attn_keys(&a);
     int64_t R = kd_stretch_count(rows), K = kd_stretch_count(keys);
     gpu_done(kd_rope_init_for(&rope, gpu, a.precision, x->rope.inv_freq, E, r->positions ? r->positions : x->rope.positions));
-    a.rope = &rope;
+    const kd_rope still = kd_rope_still(E, a.precision);
+    a.rope = r->no_rope ? &still : &rope;
     a.position = gpu_put(gpu, x->plan.position, T * (int64_t)sizeof *a.position);
     a.q = gpu_view(gpu, x->q, rows, H, E, r->type[0], gap);
     a.k = gpu_view(gpu, x->k, keys, G, E, r->type[1], gap);

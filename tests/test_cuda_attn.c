@@ -390,6 +390,32 @@ static void a_nan_stays_where_it_is_seen(void **state) {
         }
 }
 
+/* Queries and keys that come rotated are as if all frequencies were 0. */
+static void no_rope_is_frequencies_of_zero(void **state) {
+    (void)state;
+    if (!gpu) skip();
+    gpu_run_of run = {.type = ALL(F32)};
+    for (int i = 5; i < 7; i++)
+        for (kd_precision p = KD_PRECISION_EXACT; p < KD_PRECISION_BF16_EAGER; p++) {
+            problem x;
+            float *out[PARTS];
+            open_shape(&x, &shapes[i], p);
+            memset(x.rope.inv_freq, 0, (size_t)(x.a.E / 2) * sizeof *x.rope.inv_freq);
+            gpu_parts(out, &x);
+            for (int64_t variant = 0; variant < kd_attn_forward_op.count; variant++) {
+                run.no_rope = false;
+                if (!gpu_attention(out, gpu, &x, variant, &run)) continue;
+                float *turned = results_of(&x);
+                memset(x.out.f, 0xff, (size_t)x.out.from[PARTS] * sizeof *turned);
+                run.no_rope = true;
+                assert_true(gpu_attention(out, gpu, &x, variant, &run));
+                assert_memory_equal(turned, x.out.f, (size_t)x.out.from[PARTS] * sizeof *turned);
+                free(turned);
+            }
+            problem_free(&x);
+        }
+}
+
 /* ---- scratch -------------------------------------------------------------------------------------------------------------------- */
 
 /* What any window of as many tokens can need is enough for every one. */
@@ -426,6 +452,7 @@ int main(void) {
         cmocka_unit_test(parts_of_a_window_keep_to_the_definition),
         cmocka_unit_test(a_documents_output_does_not_know_its_neighbours),
         cmocka_unit_test(a_nan_stays_where_it_is_seen),
+        cmocka_unit_test(no_rope_is_frequencies_of_zero),
         cmocka_unit_test(scratch_for_any_window_is_enough),
     };
     return cmocka_run_group_tests(test, open_both, close_both);

@@ -411,6 +411,7 @@ static void off_a_terminal_progress_is_one_plain_line_at_the_end(void **state) {
     (void)state;
     kd_progress progress;
     capture();
+    kd_log_level(KD_INFO);
     kd_progress_open(&progress, 200);
     for (int i = 1; i <= 150; i++) kd_progress_set(&progress, i, "loss 1.5");
     kd_warn("line %d", 7);
@@ -432,7 +433,6 @@ static void the_level_says_what_is_printed(void **state) {
     kd_warn("this");
     kd_log_level(KD_QUIET);
     kd_warn("not this either");
-    kd_log_level(KD_INFO);
     release();
     assert_holds(in_scratch("stderr"), "kedge: warning: this\n");
 }
