@@ -39,6 +39,17 @@ try train run.yaml --set model="{path: out-c}" --set output=runs/on --set steps=
 ok $code "and it can be trained on"
 try export runs/whole/step-4 out-g --shard-size 5G; ok $code "sizes may end in G"
 
+try export out-c out-d --positions 64K; ok $code "how long a text may be can be said"
+grep -q '"max_position_embeddings": 65536' out-d/config.json && ! grep -q '"max_position_embeddings": 65536' out-c/config.json; ok $? "in config.json"
+cmp -s <(grep -v max_position out-c/config.json) <(grep -v max_position out-d/config.json); ok $? "and there alone"
+sed -i 's/"rope_scaling": null/"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}/' out-c/config.json
+try export out-c x --positions 64K; says 2 "rope type dynamic: rotary frequencies follow from max_position_embeddings"
+sed -i 's/"dynamic", "factor": 2.0/"yarn", "factor": 2.0/' out-c/config.json
+try export out-c x --positions 64K; says 2 "rope type yarn: rotary frequencies follow"
+sed -i 's/"yarn", /"yarn", "original_max_position_embeddings": 256, /' out-c/config.json
+try export out-c x --positions 64K; ok $code "where they do not follow, yarn too"
+rm -r x
+
 try export runs/whole/step-4 out-a; says 2 "out-a holds a model already"
 try export runs/whole/step-4 x --dtype int8; says 2 "export: --dtype int8: it is one of f32, bf16, f16"
 try export runs/whole/step-4; says 2 "export: from where to where?"

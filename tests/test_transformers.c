@@ -156,7 +156,7 @@ static void an_export_in_bf16_shards_opens_in_transformers(void **state) {
         snprintf(target, sizeof target, "%s/bf16-%s", scratch, arch[i]);
         train(init, folder);
         strcat(folder, "/step-3");
-        assert_done(kd_model_export(target, folder, &(kd_weights_form){KD_BF16, 100000}));
+        assert_done(kd_model_export(target, folder, &(kd_weights_form){KD_BF16, 100000}, 0));
         assert_true(kd_exists(strcat(strcpy(folder, target), "/model.safetensors.index.json")));
         transformers_agrees(python, target);
     }

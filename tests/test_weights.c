@@ -230,7 +230,7 @@ static void an_export_is_what_a_save_would_have_written(void **state) {
     scratch_text("from/tokenizer.json", "{}\n");
     scratch_text("from/optimizer.safetensors", "state");
     assert_done(kd_model_save(f.model, &f.config, from, NULL, &(kd_weights_form){KD_F32, 60000}));
-    assert_done(kd_model_export(in_scratch("kept"), from, &(kd_weights_form){KD_WEIGHTS_AS_STORED, 0}));
+    assert_done(kd_model_export(in_scratch("kept"), from, &(kd_weights_form){KD_WEIGHTS_AS_STORED, 0}, 0));
     same_tensors(from, in_scratch("kept"));
     assert_true(kd_exists(in_scratch("kept/tokenizer.json")));
     assert_false(kd_exists(in_scratch("kept/optimizer.safetensors")));
@@ -238,16 +238,16 @@ static void an_export_is_what_a_save_would_have_written(void **state) {
 
     assert_done(kd_model_save(f.model, &f.config, fresh_folder("from2"), NULL, NULL));
     assert_done(kd_model_save(f.model, &f.config, fresh_folder("half"), NULL, &(kd_weights_form){KD_BF16, 30000}));
-    assert_done(kd_model_export(in_scratch("half2"), in_scratch("from2"), &(kd_weights_form){KD_BF16, 30000}));
+    assert_done(kd_model_export(in_scratch("half2"), in_scratch("from2"), &(kd_weights_form){KD_BF16, 30000}, 0));
     same_tensors(in_scratch("half"), in_scratch("half2"));
-    assert_done(kd_model_export(in_scratch("half3"), in_scratch("half2"), &(kd_weights_form){KD_WEIGHTS_AS_STORED, 0}));
+    assert_done(kd_model_export(in_scratch("half3"), in_scratch("half2"), &(kd_weights_form){KD_WEIGHTS_AS_STORED, 0}, 0));
     folder_holds(in_scratch("half3"), &f, KD_BF16);
     FILE *file = fopen(in_scratch("half3/model.safetensors"), "r+b");  /* a NaN whose bits conversions change */
     assert_non_null(file);
     assert_int_equal(fseek(file, -2, SEEK_END), 0);
     assert_int_equal(fwrite("\x81\x7f", 1, 2, file), 2);
     assert_int_equal(fclose(file), 0);
-    assert_done(kd_model_export(in_scratch("half4"), in_scratch("half3"), &(kd_weights_form){KD_WEIGHTS_AS_STORED, 40000}));
+    assert_done(kd_model_export(in_scratch("half4"), in_scratch("half3"), &(kd_weights_form){KD_WEIGHTS_AS_STORED, 40000}, 0));
     same_tensors(in_scratch("half3"), in_scratch("half4"));
     close_fixture(&f);
 }
@@ -260,15 +260,15 @@ static void an_export_overwrites_nothing_and_leaves_nothing_half_made(void **sta
     const char *from = fresh_folder("source");
     kd_model_weights(f.model)[0] = 1e6f;
     assert_done(kd_model_save(f.model, &f.config, from, NULL, NULL));
-    assert_fails(kd_model_export(from, from, &form), KD_ECONFIG, "holds a model already");
+    assert_fails(kd_model_export(from, from, &form, 0), KD_ECONFIG, "holds a model already");
     fresh_folder("other");
     scratch_text("other/notes.txt", "mine");
-    assert_fails(kd_model_export(in_scratch("other"), from, &form), KD_ECONFIG, "not an empty folder");
-    assert_fails(kd_model_export(in_scratch("target"), from, &form), KD_ENUMERIC, "model.embed_tokens.weight", "element 0", "1e+06");
+    assert_fails(kd_model_export(in_scratch("other"), from, &form, 0), KD_ECONFIG, "not an empty folder");
+    assert_fails(kd_model_export(in_scratch("target"), from, &form, 0), KD_ENUMERIC, "model.embed_tokens.weight", "element 0", "1e+06");
     assert_false(kd_exists(in_scratch("target")));
     assert_false(kd_exists(in_scratch("target.tmp")));
     fresh_folder("empty");
-    assert_done(kd_model_export(in_scratch("empty/"), in_scratch("source"), &(kd_weights_form){KD_BF16, 0}));
+    assert_done(kd_model_export(in_scratch("empty/"), in_scratch("source"), &(kd_weights_form){KD_BF16, 0}, 0));
     assert_true(kd_exists(in_scratch("empty/config.json")));
     close_fixture(&f);
 }

@@ -42,18 +42,20 @@ static kd_status export_tokens(const char *to, const char *from, bool eos) {
 int kd_cmd_export(int argc, char **argv) {
     const char *folder[2] = {NULL, NULL}, *dtype = NULL;
     kd_weights_form form = {KD_WEIGHTS_AS_STORED, 0};
-    int64_t count;
+    int64_t count, positions = 0;
     bool eos = false;
     const kd_option option[] = {
         {"--dtype", KD_TEXT, &dtype, "NAME", "f32, bf16 or f16; as stored unless given"},
         {"--shard-size", KD_INTEGER, &form.shard_bytes, "SIZE", "no file is larger, as in 5G; one file unless given"},
+        {"--positions", KD_INTEGER, &positions, "N", "max_position_embeddings, as in 64K: how long a text other programs let the model read; as the "
+                                                     "model says unless given"},
         {"--eos", KD_FLAG, &eos, NULL, "x.idx: an EOS behind each document"},
     };
     const kd_usage usage = {"export", "FROM TO [options]",
                             "Writes a model or a checkpoint of a run as a plain Hugging Face folder: weights, config.json and the\n"
                             "tokenizer's files, without the training state. TO is missing or empty. Or the documents of a pack or a token store "
                             "as Megatron's x.idx and x.bin.",
-                            "  kedge export runs/anchor/step-2000 models/anchor --dtype bf16 --shard-size 5G\n"
+                            "  kedge export runs/anchor/step-2000 models/anchor --dtype bf16 --shard-size 5G --positions 64K\n"
                             "  kedge export packs/64k corpus.idx --eos\n",
                             option, sizeof option / sizeof *option};
     bool done;
@@ -61,12 +63,13 @@ int kd_cmd_export(int argc, char **argv) {
     if (status || done) return kd_exit_code(status);
     if (count < 2) return kd_exit_code(kd_fail(KD_ECONFIG, "export: from where to where? kedge export FROM TO"));
     if (form.shard_bytes < 0) return kd_exit_code(kd_fail(KD_ECONFIG, "export: --shard-size is less than 0"));
+    if (positions < 0) return kd_exit_code(kd_fail(KD_ECONFIG, "export: --positions is less than 0"));
     if (kd_megatron_named(folder[1])) {
         status = export_tokens(folder[1], folder[0], eos);
     } else {
         status = choose_dtype(&form.dtype, dtype);
         if (!status) status = check_source(folder[0]);
-        if (!status) status = kd_model_export(folder[1], folder[0], &form);
+        if (!status) status = kd_model_export(folder[1], folder[0], &form, positions);
     }
     if (!status) kd_info("%s: written from %s", folder[1], folder[0]);
     return kd_exit_code(status);

@@ -253,6 +253,20 @@ kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope) {
     return follow(config);
 }
 
+kd_status kd_config_set_positions(kd_config *config, int64_t positions) {
+    kd_rope_config rope;
+    if (positions < 1 || positions > INT32_MAX) return kd_fail(KD_ECONFIG, "%lld positions: it is 1 to 2^31-1", (long long)positions);
+    if (json_object_set_new(config->json, "max_position_embeddings", json_integer(positions)))
+        return kd_fail(KD_ENOMEM, "out of memory while writing config.json");
+    KD_TRY(kd_rope_parse(&rope, config->json, config->E, positions, "config.json"));
+    rope.max_positions = config->rope.max_positions;
+    if (rope.type == KD_ROPE_DYNAMIC || !kd_rope_same(&config->rope, &rope, config->E))
+        return kd_fail(KD_ECONFIG, "rope type %s: rotary frequencies follow from max_position_embeddings here; with others it would be another model",
+                       kd_rope_type_name(rope.type));
+    config->rope.max_positions = positions;
+    return follow(config);
+}
+
 kd_status kd_config_lift_sliding_window(kd_config *config) {
     if (!config->sliding_window) return KD_OK;
     config->sliding_window = 0;

@@ -32,6 +32,9 @@ const char *kd_config_stranger(const kd_config *config, int64_t n);
 kd_status kd_config_set_rope(kd_config *config, const kd_rope_config *rope);
 /* Takes a sliding window away, for every other engine too: config.json then says so. */
 kd_status kd_config_lift_sliding_window(kd_config *config);
+/* max_position_embeddings: how long a text other programs let it read. KD_ECONFIG where rotary frequencies would change with it; config
+ * is then good for nothing but closing. */
+kd_status kd_config_set_positions(kd_config *config, int64_t positions);
 
 /* config.json for weights stored as `dtype` ("float32"; NULL: as it says): the text as it was read when it says so already,
  * else the same object with only that key changed. free() *text. */

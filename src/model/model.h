@@ -129,8 +129,8 @@ kd_status kd_model_save(kd_model *model, const kd_config *config, const char *fo
                         const kd_weights_form *form);
 /* The same from the files of one folder to another, tensor by tensor out of maps: memory does not grow with the model, and
  * a tensor whose dtype does not change keeps its bytes. Nothing of the training state goes along. `to` is missing or
- * empty; it appears whole or not at all. */
-kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form);
+ * empty; it appears whole or not at all. positions: max_position_embeddings (kd_config_set_positions); 0: as it is. */
+kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form, int64_t positions);
 /* Fresh weights: normal with the config's initializer_range, norms 1, biases 0; a function of seed and flat index. */
 kd_status kd_model_init(kd_model *model, const kd_config *config, int64_t seed);
 

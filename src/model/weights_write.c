@@ -117,7 +117,7 @@ static kd_status check_target(char **out, const char *to) {
     return *out ? KD_OK : kd_fail(KD_ENOMEM, "%s: out of memory", to);
 }
 
-kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form) {
+kd_status kd_model_export(const char *to, const char *from, const kd_weights_form *form, int64_t positions) {
     KD_TRY(check_form(form, true));
     kd_config config = {0};
     kd_layout layout;
@@ -131,6 +131,7 @@ kd_status kd_model_export(const char *to, const char *from, const kd_weights_for
         KD_GO(kd_fail(KD_ENOMEM, "out of memory"));
     }
     KD_GO(kd_config_open(&config, from));
+    if (positions) KD_GO(kd_config_set_positions(&config, positions));
     KD_GO(kd_layout_init(&layout, &config));
     KD_GO(kd_tensors_open_folder(&tensors, from));
     KD_GO(kd_weights_check_strangers(&layout, config.tied, &tensors));
