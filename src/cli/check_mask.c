@@ -78,8 +78,7 @@ static void print_table(const kd_mask_report *r) {
     for (int64_t i = 0; i < r->count; i++)
         if ((int)strlen(r->found[i].row.touched) > width) width = (int)strlen(r->found[i].row.touched);
     printf("%-6s  %-9s  %-*s  %15s  %15s  %15s  %15s  verdict\n", "window", "of", width, "touched", "outputs inside", "outside",
-           "gradients inside",
-           "outside");
+           "gradients inside", "outside");
     for (int64_t i = 0; i < r->count; i++) {
         const kd_mask_found *f = &r->found[i];
         printf("%-6lld  %-9s  %-*s", (long long)f->window, f->of_model ? "model" : "attention", width, f->row.touched);
@@ -103,8 +102,7 @@ static json_t *row_json(const kd_mask_found *f) {
     const kd_mask_row *r = &f->row;
     static const char *const verdict[] = {"holds", "leak", "blind"};
     return json_pack("{s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "window", (json_int_t)f->window, "of",
-                     f->of_model ? "model" : "attention", "touched",
-                     r->touched, "documents_touched", (json_int_t)r->documents, "tokens_touched", (json_int_t)r->tokens, "outputs_moved",
+                     f->of_model ? "model" : "attention", "touched", r->touched, "documents_touched", (json_int_t)r->documents, "tokens_touched", (json_int_t)r->tokens, "outputs_moved",
                      moved_json(&r->output), "gradients_moved", moved_json(&r->gradient), "verdict", verdict[r->verdict]);
 }
 
@@ -144,8 +142,7 @@ int kd_check_mask(int argc, char **argv) {
                                                              "document at once"},
         {"--expect", KD_TEXT, &o.expect, "MASK", "full, document or anchor: what the windows must keep, where that is not their own mask"},
         {"--attention", KD_FLAG, &o.check.attention_alone, NULL, "of a run attention alone, of random numbers, and not its model: for "
-                                                                 "models that are too large "
-                                                                 "here"},
+                                                                 "models that are too large here"},
         {"--tokenizer", KD_TEXT, &o.check.tokenizer, "DIR", "of a pack whose documents have tags"},
         {"--threads", KD_INTEGER, &o.check.threads, "N", "of a pack; a run's are its run file's"},
         {"--json", KD_FLAG, &o.json, NULL, "one JSON object"},

@@ -43,12 +43,16 @@ static kd_status find_more(kd_findings *f, int64_t found, kd_finding_level level
 
 static kd_status check_config(kd_findings *f, const kd_config *c, const kd_layout *layout) {
     const char *key;
+    char text[300];
+    int64_t strangers = 0;
     KD_TRY(kd_find(f, KD_FINDING_OK, "config", "%s, %.2fM parameters, %lld layers of %lld, %lld heads on %lld of %lld, %lld ids",
-                   c->model_type,
-                   (double)layout->count * 1e-6, (long long)c->L, (long long)c->C, (long long)c->H, (long long)c->G, (long long)c->E,
-                   (long long)c->V));
-    for (int64_t n = 0; n < MOST && (key = kd_config_stranger(c, n)); n++)
-        KD_TRY(kd_find(f, KD_FINDING_WARNING, "config", "key \"%s\" is not known here and does nothing", key));
+                   c->model_type, (double)layout->count * 1e-6, (long long)c->L, (long long)c->C, (long long)c->H, (long long)c->G,
+                   (long long)c->E, (long long)c->V));
+    while ((key = kd_config_stranger(c, strangers))) {
+        snprintf(text, sizeof text, "key \"%.200s\" is not known here and does nothing", key);
+        KD_TRY(find_one(f, &strangers, KD_FINDING_WARNING, "config", text));
+    }
+    KD_TRY(find_more(f, strangers, KD_FINDING_WARNING, "config", "keys that are not known"));
     if (c->sliding_window > 0 && c->sliding_window < c->rope.max_positions)
         KD_TRY(kd_find(f, KD_FINDING_WARNING, "config", "a token sees %lld tokens (sliding_window), max_position_embeddings is %lld",
                        (long long)c->sliding_window, (long long)c->rope.max_positions));

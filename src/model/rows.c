@@ -18,7 +18,8 @@ static kd_status get_rows(void *out, kd_model *m, kd_array rows, int64_t from, i
     return m->ctx->device->get(m->ctx, out, kd_at(rows, from * m->C).data, count * kd_model_row_bytes(m));
 }
 
-kd_status kd_model_output_rows(void *out, kd_model *m, int64_t from, int64_t count) { return get_rows(out, m, kd_layer_input(m, m->L),
-                                                                                                      from, count); }
+kd_status kd_model_output_rows(void *out, kd_model *m, int64_t from, int64_t count) {
+    return get_rows(out, m, kd_layer_input(m, m->L), from, count);
+}
 
 kd_status kd_model_gradient_rows(void *out, kd_model *m, int64_t from, int64_t count) { return get_rows(out, m, m->dx, from, count); }

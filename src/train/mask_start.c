@@ -50,9 +50,9 @@ kd_status kd_trainer_check_mask(kd_trainer *t) {
     kd_sight_free(&sight);
     if (status == KD_ENUMERIC) kd_fail_prefix(status, "check.mask");
     if (!status && kd_trainer_leads(t))
-        kd_info("mask checked: %lld documents, %lld tokens touched in %lld goes, %lld outputs and gradients moved inside, 0 of %lld "
+        kd_info("mask checked: %lld document%s, %lld tokens touched in %lld go%s, %lld outputs and gradients moved inside, 0 of %lld "
                 "outside (%.2f s)",
-                (long long)t->mask.documents, (long long)t->mask.touched, (long long)t->mask.touches, (long long)t->mask.inside,
-                (long long)t->mask.outside_of, t->mask.seconds);
+                (long long)t->mask.documents, t->mask.documents == 1 ? "" : "s", (long long)t->mask.touched, (long long)t->mask.touches,
+                t->mask.touches == 1 ? "" : "es", (long long)t->mask.inside, (long long)t->mask.outside_of, t->mask.seconds);
     return status;
 }
