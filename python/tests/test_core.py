@@ -112,6 +112,7 @@ class Plans(unittest.TestCase):
             (lambda: kedge.Plan.of([[2**31]], mask="full"), "32 bits"),
             (lambda: kedge.Plan.of([[1, 2]], mask="full", loss=[[1]]), "1 of loss"),
             (lambda: kedge.Plan.of(DOCUMENTS, mask="anchor", bos=1, predict_first=True), "no one document"),
+            (lambda: kedge.Plan.lengths([3, -4], mask="full"), "a document of -4 tokens"),
             (lambda: kedge.Plan.layout([0, 3, 2], [0, 1]), "must rise"),
             (lambda: kedge.Plan.layout([1, 2], [0, 1]), "must rise"),
             (lambda: kedge.Plan.layout([0, 2], [0, -1]), "below 0"),

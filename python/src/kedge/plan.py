@@ -56,6 +56,9 @@ class Plan:
     def lengths(cls, lengths, *, mask, **options):
         """A window of documents of so many tokens, ids all 0: for attention, which does not read them. A shared anchor and BOS
         come on top."""
+        lengths = list(lengths)
+        if min(lengths, default=0) < 0:
+            raise Error(f"a document of {min(lengths)} tokens")
         return cls.of(([0] * n for n in lengths), mask=mask, **{"bos": 0, **options})
 
     @classmethod
