@@ -29,6 +29,11 @@ ARMS = {
         f"{offset}, {precision}": {"offset": offset, "model.rope.precision": precision}
         for precision in ("exact", "f32-angle", "bf16-store") for offset in ("0", "128K", "1M", "4M")
     },
+    # What may make a model rest its attention on the first key: steps large enough, a first token that it knows.
+    "first-key": {
+        f"{lr}, {name}": {"optim.lr": lr, **own} for lr in ("1e-3", "4e-3")
+        for name, own in {"continue": {}, "truncate": {"long_documents": "truncate"}, "anchor": {"mask": "anchor"}}.items()
+    },
     # What distances training sees: by the mask, and by whether there are long documents.
     "span": {
         f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own} for documents in ("short", "long") for mask, own in MASKS.items()
@@ -37,16 +42,20 @@ ARMS = {
 
 COMMON = {
     "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},
+    "first-key": {"steps": 64, "optim.warmup": 5, "eval.every": 64, "eval.windows": 16, "save.every": 64},
     "rounding": {**LONG, "steps": 250, "eval.every": 125, "model.rope.frame": "window"},
     "dose": {**LONG, "steps": 100, "eval.every": 100, "model.rope.frame": "window"},
     "span": {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16, "model.rope.frame": "document"},
 }
 
-# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text. Windows of 4K cut few pages.
+# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text, then from ever farther.
+# Windows of 4K cut few pages.
+PAGES = {"steps": 256, "window": "4K", "batch.windows": 2, "long_documents": "truncate", "optim.warmup": 20, "eval.every": 64, "eval.windows": 16,
+         "save.every": 64}
 TEACH = {
     "repeats": {"steps": 192, "optim.warmup": 20, "eval.every": 96, "eval.windows": 8, "save.every": 96},
-    "pages": {"steps": 256, "window": "4K", "batch.windows": 2, "long_documents": "truncate", "optim.warmup": 20, "eval.every": 64,
-              "eval.windows": 16, "save.every": 64},
+    "pages": PAGES,
+    "far": {**PAGES, "steps": 160, "optim.schedule": "cosine", "eval.every": 80, "save.every": 80},
 }
 
 QUICK = {"window": "512", "steps": 2, "eval.every": 2, "eval.windows": 2, "batch.windows": 2, "optim.warmup": 1}

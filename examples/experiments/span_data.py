@@ -9,7 +9,8 @@ usage: span_data.py CORPUS OUT SEED
   OUT/long.jsonl     the same, but a tenth of the tokens is in pieces and pages, as many of each, of 4096 to 8000 bytes
   OUT/valid.jsonl    documents of 8191 bytes of the validation split: with BOS or anchor each fills a window of 8K, and every
                      mask is then the same
-  OUT/repeats-valid.jsonl, pages-valid.jsonl    repeats, and pages out of the validation split
+  OUT/far.jsonl      pages of 800 to 1000 bytes, and a third of the tokens in pieces
+  OUT/repeats-valid.jsonl, pages-valid.jsonl, far-valid.jsonl    repeats, and pages out of the validation split
   OUT/recall/N/data/niah_single_1/validation.jsonl   for `kedge eval ruler --data`: prompts of N - 200 tokens at most that
                      ask for a fact which stands N - 256 bytes before the answer
 
@@ -25,7 +26,7 @@ import sys
 from pathlib import Path
 
 IGNORED = -100
-SHORT, LONG = (200, 1000), (4096, 8000)
+SHORT, FAR, LONG = (200, 1000), (800, 1000), (4096, 8000)
 LENGTHS, PROMPTS = (512, 1024, 2048, 4096, 8192), 32
 KEY, VALUE = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
@@ -158,6 +159,8 @@ def main():
         with open(folder / "validation.jsonl", "w", encoding="utf-8") as file:
             for index in range(PROMPTS):
                 file.write(json.dumps({"index": index, **prompt(plain, length)}) + "\n")
+    write(out / "far.jsonl", 2_500_000, mixed([(1 / 3, pieces), (2 / 3, some(page, train, FAR))]))
+    write(out / "far-valid.jsonl", 70_000, some(page, held, FAR))
 
 
 main()
