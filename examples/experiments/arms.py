@@ -1,4 +1,4 @@
-"""The arms of each part: what an arm changes in base.yaml. The first of a part is what the others are compared with."""
+"""The arms of each part: what an arm changes in base.yaml."""
 
 LONG = {"window": "8K", "batch.windows": 1, "optim.lr": "3e-4", "optim.warmup": 10, "mask": "document", "eval.windows": 24, "save.every": 50}
 MASKS = {
@@ -39,6 +39,15 @@ ARMS = {
         f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own} for documents in ("short", "long") for mask, own in MASKS.items()
     },
 }
+
+# The arm that an arm is compared with; in other parts the first.
+AGAINST = {
+    "rounding": lambda arm: arm.split(", ")[0] + ", exact",
+    "dose": lambda arm: "0, " + arm.split(", ")[1],
+    "span": lambda arm: arm.split(", ")[0] + ", document",
+}
+
+FROM_SCRATCH = ("identity", "first-key")
 
 COMMON = {
     "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},

@@ -102,7 +102,8 @@ static json_t *row_json(const kd_mask_found *f) {
     const kd_mask_row *r = &f->row;
     static const char *const verdict[] = {"holds", "leak", "blind"};
     return json_pack("{s:I, s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "window", (json_int_t)f->window, "of",
-                     f->of_model ? "model" : "attention", "touched", r->touched, "documents_touched", (json_int_t)r->documents, "tokens_touched", (json_int_t)r->tokens, "outputs_moved",
+                     f->of_model ? "model" : "attention", "touched", r->touched, "documents_touched",
+                     (json_int_t)r->documents, "tokens_touched", (json_int_t)r->tokens, "outputs_moved",
                      moved_json(&r->output), "gradients_moved", moved_json(&r->gradient), "verdict", verdict[r->verdict]);
 }
 
@@ -116,7 +117,8 @@ static kd_status print_json(const kd_mask_report *r, bool holds) {
     }
     return kd_check_print_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:o}", "check", "mask", "holds", holds, "windows",
                                          (json_int_t)r->windows, "tokens", (json_int_t)r->T, "documents", (json_int_t)r->documents, "mask",
-                                         mask_names[r->mask], "precision", kd_precision_name(r->precision), "ranks", (json_int_t)r->ranks, "mode",
+                                         mask_names[r->mask], "precision", kd_precision_name(r->precision), "ranks",
+                                         (json_int_t)r->ranks, "mode",
                                          kd_sequence_mode_name(r->mode), "rows", rows));
 }
 
