@@ -38,6 +38,11 @@ ARMS = {
     "span": {
         f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own} for documents in ("short", "long") for mask, own in MASKS.items()
     },
+    # Two arms of `span` that are one function, on the same documents in other orders.
+    "order": {
+        f"{order}, {mask}": {"data.train": "long.jsonl", "seed": order, **MASKS[mask]}
+        for order in (11, 12, 13) for mask in ("document", "anchor, reset")
+    },
 }
 
 # The arm that an arm is compared with; in other parts the first.
@@ -45,17 +50,19 @@ AGAINST = {
     "rounding": lambda arm: arm.split(", ")[0] + ", exact",
     "dose": lambda arm: "0, " + arm.split(", ")[1],
     "span": lambda arm: arm.split(", ")[0] + ", document",
+    "order": lambda arm: arm.split(", ")[0] + ", document",
 }
 
-FROM_SCRATCH = ("identity", "first-key")
+FROM_SCRATCH = ("identity", "first-key")  # others continue the base, or
+TAUGHT = ("span", "order")  # the base that has learned to recall
 
 COMMON = {
     "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},
     "first-key": {"steps": 64, "optim.warmup": 5, "eval.every": 64, "eval.windows": 16, "save.every": 64},
     "rounding": {**LONG, "steps": 250, "eval.every": 125, "model.rope.frame": "window"},
     "dose": {**LONG, "steps": 100, "eval.every": 100, "model.rope.frame": "window"},
-    "span": {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16, "model.rope.frame": "document"},
 }
+COMMON["span"] = COMMON["order"] = {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16, "model.rope.frame": "document"}
 
 # Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text, then from ever farther.
 # Windows of 4K cut few pages.
