@@ -1,6 +1,7 @@
 """The arms of each part: what an arm changes in base.yaml."""
 
-LONG = {"window": "8K", "batch.windows": 1, "optim.lr": "3e-4", "optim.warmup": 10, "mask": "document", "eval.windows": 24, "save.every": 50}
+LONG = {"window": "8K", "batch.windows": 1, "optim.lr": "3e-4", "optim.warmup": 10, "mask": "document", "eval.windows": 24,
+        "save.every": 50}
 MASKS = {
     "full": {"mask": "full", "boundary": "ignore", "first": "ignore"},
     "document": {"mask": "document"},
@@ -31,12 +32,13 @@ ARMS = {
     },
     # What may make a model rest its attention on the first key: steps large enough, a first token that it knows.
     "first-key": {
-        f"{lr}, {name}": {"optim.lr": lr, **own} for lr in ("1e-3", "4e-3")
-        for name, own in {"continue": {}, "truncate": {"long_documents": "truncate"}, "anchor": {"mask": "anchor"}}.items()
+        f"{lr}, {name}": {"optim.lr": lr, **own} for lr in ("1e-3", "4e-3") for name, own in
+        {"continue": {}, "truncate": {"long_documents": "truncate"}, "anchor": {"mask": "anchor"}}.items()
     },
     # What distances training sees: by the mask, and by whether there are long documents.
     "span": {
-        f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own} for documents in ("short", "long") for mask, own in MASKS.items()
+        f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own}
+        for documents in ("short", "long") for mask, own in MASKS.items()
     },
     # Two arms of `span` that are one function, on the same documents in other orders.
     "order": {
@@ -57,17 +59,19 @@ FROM_SCRATCH = ("identity", "first-key")  # others continue the base, or
 TAUGHT = ("span", "order")  # the base that has learned to recall
 
 COMMON = {
-    "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document", "eval.every": 20, "eval.windows": 8},
+    "identity": {"steps": 20, "window": "2K", "batch.windows": 1, "optim.warmup": 2, "model.rope.frame": "document",
+                 "eval.every": 20, "eval.windows": 8},
     "first-key": {"steps": 64, "optim.warmup": 5, "eval.every": 64, "eval.windows": 16, "save.every": 64},
     "rounding": {**LONG, "steps": 250, "eval.every": 125, "model.rope.frame": "window"},
     "dose": {**LONG, "steps": 100, "eval.every": 100, "model.rope.frame": "window"},
 }
-COMMON["span"] = COMMON["order"] = {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16, "model.rope.frame": "document"}
+COMMON["span"] = COMMON["order"] = {**LONG, "steps": 48, "eval.every": 24, "eval.windows": 16,
+                                    "model.rope.frame": "document"}
 
-# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text, then from ever farther.
-# Windows of 4K cut few pages.
-PAGES = {"steps": 256, "window": "4K", "batch.windows": 2, "long_documents": "truncate", "optim.warmup": 20, "eval.every": 64, "eval.windows": 16,
-         "save.every": 64}
+# Before `span` the base learns to recall facts within 1K: first to go on as a line went on before, then among text, then
+# from ever farther. Windows of 4K cut few pages.
+PAGES = {"steps": 256, "window": "4K", "batch.windows": 2, "long_documents": "truncate", "optim.warmup": 20,
+         "eval.every": 64, "eval.windows": 16, "save.every": 64}
 TEACH = {
     "repeats": {"steps": 192, "optim.warmup": 20, "eval.every": 96, "eval.windows": 8, "save.every": 96},
     "pages": PAGES,

@@ -14,9 +14,10 @@ usage: span_data.py CORPUS OUT SEED
   OUT/recall/N/data/niah_single_1/validation.jsonl   for `kedge eval ruler --data`: prompts of N - 200 tokens at most that
                      ask for a fact which stands N - 256 bytes before the answer
 
-A repeat is a line, random or a fact, three times over; its labels are the second and third: before it can recall, a model has to learn to go
-on as it went on before. A page is text of the corpus with one to six lines "Code KEYVALUE." put into it, five letters and five digits; then
-each is asked, "Code KEY". Its labels are the answers alone, "VALUE.", all of which stand in the page.
+A repeat is a line, random or a fact, three times over; its labels are the second and third: before it can recall, a model
+has to learn to go on as it went on before. A page is text of the corpus with one to six lines "Code KEYVALUE." put into it,
+five letters and five digits; then each is asked, "Code KEY". Its labels are the answers alone, "VALUE.", all of which stand
+in the page.
 """
 import io
 import json
@@ -98,7 +99,10 @@ def write(path, total, draw_record):
 
 def repeat(cuts):
     draw = cuts.draw
-    line = fact(*facts(draw, 1)[0]) if draw.random() < 0.5 else "".join(draw.choices(KEY + VALUE, k=draw.randint(8, 40))).encode() + b"\n"
+    if draw.random() < 0.5:
+        line = fact(*facts(draw, 1)[0])
+    else:
+        line = "".join(draw.choices(KEY + VALUE, k=draw.randint(8, 40))).encode() + b"\n"
     return {"input_ids": [*line] * 3, "labels": [IGNORED] * len(line) + [*line] * 2}
 
 
@@ -126,7 +130,8 @@ def prompt(cuts, length):
     text = cuts.cut(room)
     ends = [0, *sorted(draw.randint(0, room) for _ in lines), room]
     between = b"".join(text[a:b] + line for a, b, line in zip(ends, ends[1:], [*lines, b""]))
-    return {"input": (fact(key, value) + between + question).decode("utf-8", "replace"), "outputs": [value], "length": length}
+    text = (fact(key, value) + between + question).decode("utf-8", "replace")
+    return {"input": text, "outputs": [value], "length": length}
 
 
 def ascii_only(documents):
