@@ -20,6 +20,10 @@ before=$(find arms -name model.safetensors -newer hash | wc -l)
 cmp -s out again && [ "$before" -eq 0 ] && [ "$(find arms -name model.safetensors -newer hash | wc -l)" -eq 1 ]; ok $? "and that alone, to the same bits"
 awk 'BEGIN { for (i = 0; i < 3; i++) { printf "{\"text\": \""; for (j = 0; j < 3000; j++) printf "%d times %d is %d. ", i, j, i * j; print "\"}" } }' |
     tee >(zstd -q -o corpus/train/b.jsonl.zst) | zstd -q -o corpus/validation/b.jsonl.zst
+"$example" rounding --quick --only "running" --corpus corpus --out arms >out 2>err; [ $? -eq 0 ] && [ ! -s out ]; ok $? "some arms of a part, without tables"
+"$example" rounding --quick --done --corpus corpus --out arms >out 2>err
+[ $? -eq 0 ] && [ ! -s err ] && [ "$(grep -c '^running, bf16 ' out)" -eq 2 ] && ! grep -q '^reset' out; ok $? "tables of what is done"
+"$example" dose --quick --done --corpus corpus --out arms >out 2>err; [ $? -eq 1 ] && grep -q 'dose: no arm of these seeds is done' err; ok $? "nothing done"
 "$example" figure1 --quick --corpus corpus --out arms >out 2>err; ok $? "a base and its random twin are probed"
 awk '$1 == "base" && $2 == "bf16" { b = $3 } $1 == "base" && $2 == "exact" { e = $3 } END { exit !(b > 100 * e && e > 0) }' out; ok $? "bf16 moves attention, exact does not"
 "$example" span order --quick --only anchor --corpus corpus --out arms >out 2>err
