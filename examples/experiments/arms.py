@@ -2,6 +2,7 @@
 
 LONG = {"window": "8K", "batch.windows": 1, "optim.lr": "3e-4", "optim.warmup": 10, "mask": "document", "eval.windows": 24,
         "save.every": 50}
+OFFSETS = ("0", "128K", "1M", "4M")
 MASKS = {
     "full": {"mask": "full", "boundary": "ignore", "first": "ignore"},
     "document": {"mask": "document"},
@@ -26,9 +27,11 @@ ARMS = {
         for positions in ("running", "reset") for precision in ("exact", "bf16-store", "bf16")
     },
     # The same tokens ever further from position 0.
+    # bf16-store has float32 angles; f16-store, asked last, has exact ones: what rounding does without them.
     "dose": {
         f"{offset}, {precision}": {"offset": offset, "model.rope.precision": precision}
-        for precision in ("exact", "f32-angle", "bf16-store") for offset in ("0", "128K", "1M", "4M")
+        for precision, offsets in {**dict.fromkeys(("exact", "f32-angle", "bf16-store"), OFFSETS), "f16-store": ("0", "4M")}.items()
+        for offset in offsets
     },
     # What may make a model rest its attention on the first key: steps large enough, a first token that it knows.
     "first-key": {
