@@ -43,10 +43,10 @@ ARMS = {
         f"{documents}, {mask}": {"data.train": f"{documents}.jsonl", **own}
         for documents in ("short", "long") for mask, own in MASKS.items()
     },
-    # Two arms of `span` that are one function, on the same documents in other orders.
+    # Arms of `span` on the same documents in other orders; the first and the last are one function.
     "order": {
         f"{order}, {mask}": {"data.train": "long.jsonl", "seed": order, **MASKS[mask]}
-        for order in (11, 12, 13) for mask in ("document", "anchor, reset")
+        for order in (11, 12, 13) for mask in ("document", "anchor", "anchor, reset")
     },
 }
 
