@@ -28,6 +28,7 @@ awk 'BEGIN { for (i = 0; i < 3; i++) { printf "{\"text\": \""; for (j = 0; j < 3
 awk '$1 == "base" && $2 == "bf16" { b = $3 } $1 == "base" && $2 == "exact" { e = $3 } END { exit !(b > 100 * e && e > 0) }' out; ok $? "bf16 moves attention, exact does not"
 "$example" span order --quick --only anchor --corpus corpus --out arms >out 2>err
 [ $? -eq 0 ] && [ "$(ls -d arms/quick/{span,order}/seed-1/*anchor*/step-2 | wc -l)" -eq 10 ]; ok $? "the arms of an anchor alone"
+"$example" time --quick --corpus corpus --out arms >out 2>err; [ $? -eq 0 ] && [ "$(grep -cE '^(short|long), .* [0-9.]+ +[0-9.]+$' out)" -eq 10 ]; ok $? "seconds of ten arms"
 python3 -c 'import json
 for name in "short", "long":
     sizes = [len(json.loads(line)["input_ids"]) for line in open(f"arms/quick/span/data-1/{name}.jsonl")]
