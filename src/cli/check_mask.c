@@ -118,8 +118,7 @@ static kd_status print_json(const kd_mask_report *r, bool holds) {
     return kd_check_print_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:o}", "check", "mask", "holds", holds, "windows",
                                          (json_int_t)r->windows, "tokens", (json_int_t)r->T, "documents", (json_int_t)r->documents, "mask",
                                          mask_names[r->mask], "precision", kd_precision_name(r->precision), "ranks",
-                                         (json_int_t)r->ranks, "mode",
-                                         kd_sequence_mode_name(r->mode), "rows", rows));
+                                         (json_int_t)r->ranks, "mode", kd_sequence_mode_name(r->mode), "rows", rows));
 }
 
 /* One that does not hold is enough to fail. */

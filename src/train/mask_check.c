@@ -138,8 +138,7 @@ kd_status kd_mask_judge(const kd_mask_row *row, int64_t rows, const char *what) 
         if (r->verdict == KD_MASK_IS_BLIND)
             return kd_fail(KD_ENUMERIC, "%s: the mask hides too much: touching %s moved the outputs of %lld tokens of %lld that see it, "
                                         "the gradients of %lld of %lld", what, r->touched, (long long)r->output.inside,
-                           (long long)r->output.inside_of,
-                           (long long)r->gradient.inside, (long long)r->gradient.inside_of);
+                           (long long)r->output.inside_of, (long long)r->gradient.inside, (long long)r->gradient.inside_of);
     }
     return KD_OK;
 }
