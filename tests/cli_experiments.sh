@@ -39,5 +39,6 @@ for line in open("arms/quick/span/data-1/recall/1024/data/niah_single_1/validati
     assert len(row["input"]) - row["input"].index(row["outputs"][0]) == 768 and row["input"].count("Code ") >= 5, row
 ' 2>err; ok $? "documents have their lengths, facts their distances"
 "$example" rounding --quick --corpus nowhere --out none >out 2>err; [ $? -ne 0 ] && grep -q 'the training failed' err; ok $? "a corpus that is not there ends it"
+KEDGE=$home/nobody "$example" rounding --corpus corpus >out 2>err; [ $? -eq 1 ] && grep -q 'nobody: no such command' err; ok $? "no kedge to run"
 "$example" rounding --corpus corpus --only nobody >out 2>err; [ $? -eq 2 ] && grep -q "no arm has 'nobody' in its name; there are: running, exact" err; ok $? "an arm that there is not"
 echo done
